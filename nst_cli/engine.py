@@ -1,0 +1,238 @@
+"""Everything that standing on Apache MXNet 1.9.1 costs, in one place.
+
+No other module imports MXNet. Loading it takes seconds, so it happens at the first use of
+`nd` or `sym`, never when a module is imported.
+"""
+
+import contextlib
+import importlib
+import math
+import os
+import sys
+import types
+
+import numpy
+
+from .errors import EngineError
+
+PYTHONS = ((3, 9), (3, 12))
+
+# MXNet reads these once, while it is loaded or at its first bind; the user's own values stand.
+_QUIET = {
+    "MXNET_SUBGRAPH_VERBOSE": "0",
+    "MXNET_STORAGE_FALLBACK_LOG_VERBOSE": "0",
+    "MXNET_CUDNN_LIB_CHECKING": "0",
+}
+_SYSTEM_LIBRARIES = ("libgomp", "libquadmath", "libstdc++")
+
+
+def __getattr__(name):
+    """Give `nd` and `sym` on first use (PEP 562), so that importing costs nothing."""
+    if name in ("nd", "sym"):
+        return getattr(load(), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def usable_cores():
+    """Return how many cores this process may use: its affinity, cut to the cgroup's quota."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        with open("/sys/fs/cgroup/cpu.max") as stream:
+            quota, period = stream.read().split()
+        cores = min(cores, max(1, math.ceil(int(quota) / int(period))))
+    return cores
+
+
+def load():
+    """Import MXNet and return the module.
+
+    Raises
+    ------
+    EngineError
+        This Python or this system cannot run MXNet 1.9.1; the message says what can.
+    """
+    if "mxnet" in sys.modules:
+        return sys.modules["mxnet"]
+    if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
+        found = ".".join(str(part) for part in sys.version_info[:2])
+        raise EngineError(
+            f"MXNet 1.9.1 does not run on Python {found}: make an environment with "
+            f"Python {_dotted(PYTHONS[0])} to {_dotted(PYTHONS[1])} and install nst-cli there."
+        )
+    # Left alone MXNet uses half of the logical CPUs.
+    os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+    for key, value in _QUIET.items():
+        os.environ.setdefault(key, value)
+    try:
+        with _old_names():
+            module = importlib.import_module("mxnet")
+    except ImportError as error:
+        raise EngineError(
+            f"MXNet cannot be imported ({_last_line(error)}): on Linux x86_64 install it with "
+            "pip install mxnet==1.9.1 'numpy<2'."
+        ) from error
+    except OSError as error:
+        raise EngineError(_library_advice(error)) from error
+    globals().update(nd=module.nd, sym=module.sym)
+    return module
+
+
+def context(device="cpu"):
+    """Return the MXNet context that `device` names.
+
+    Parameters
+    ----------
+    device : str
+        ``auto`` (a GPU if this MXNet has one, else the CPU), ``cpu``, ``cpu:N``, ``gpu`` or
+        ``gpu:N``.
+
+    Raises
+    ------
+    EngineError
+        A GPU was asked for and this MXNet has none, or not that many.
+    """
+    mx = load()
+    kind, _, index = device.partition(":")
+    index = int(index or 0)
+    if kind == "auto":
+        return mx.gpu(0) if gpu_count() else mx.cpu(0)
+    if kind == "cpu":
+        return mx.cpu(index)
+    count = gpu_count()
+    if index < count:
+        return mx.gpu(index)
+    if count:
+        raise EngineError(f"There is no GPU {index}: MXNet sees {count}, numbered from 0.")
+    reason = (
+        "sees no NVIDIA GPU: check the driver with nvidia-smi"
+        if has_cuda()
+        else "is built for the CPU alone: install a CUDA build, mxnet-cu117==1.9.1, which drives "
+        "cards of compute capability 5.0 to 8.9"
+    )
+    raise EngineError(f"Device {device!r} was asked for, but this MXNet {reason}; or use cpu.")
+
+
+def has_cuda():
+    """Tell whether this MXNet was built for CUDA."""
+    return load().runtime.Features().is_enabled("CUDA")
+
+
+def gpu_count():
+    """Return how many GPUs this MXNet can see."""
+    mx = load()
+    try:
+        return mx.context.num_gpus() if has_cuda() else 0
+    except mx.base.MXNetError:
+        # A CUDA build on a machine whose driver answers with an error has no GPU to offer.
+        return 0
+
+
+def version():
+    """Return MXNet's version."""
+    return load().__version__
+
+
+def array(values, device, dtype="float32"):
+    """Copy `values` (anything NumPy reads) to an NDArray of `dtype` on the context `device`."""
+    return load().nd.array(numpy.asarray(values), ctx=device, dtype=dtype)
+
+
+def bind(symbol, arguments, gradients, device):
+    """Bind `symbol` to an executor whose arguments are the given NDArrays themselves.
+
+    Parameters
+    ----------
+    symbol : Symbol
+    arguments : dict of str to NDArray
+        Shared, not copied: several executors may stand on one set of parameters.
+    gradients : dict of str to NDArray
+        Where `backward` writes; arguments not named here get no gradient and cost none.
+    device : Context
+
+    Raises
+    ------
+    EngineError
+        MXNet refused, most often for want of memory.
+    """
+    requests = {
+        name: "write" if name in gradients else "null" for name in symbol.list_arguments()
+    }
+    with failures():
+        return symbol.bind(device, args=arguments, args_grad=gradients, grad_req=requests)
+
+
+def wait():
+    """Wait until everything queued on every device has run."""
+    load().nd.waitall()
+
+
+@contextlib.contextmanager
+def failures():
+    """Turn MXNet's own errors into `EngineError`, with the one line in them that says why."""
+    mx = load()
+    try:
+        yield
+    except (mx.base.MXNetError, MemoryError) as error:
+        message = _last_line(error)
+        if isinstance(error, MemoryError) or "allocate" in message or "out of memory" in message:
+            raise EngineError(
+                f"Not enough memory ({message}): a smaller --size needs less, in proportion "
+                "to its square."
+            ) from error
+        raise EngineError(f"MXNet failed: {message}") from error
+
+
+@contextlib.contextmanager
+def _old_names():
+    """Lend MXNet the two names it needs while it is imported, and take them back."""
+    lend_bool = "bool" not in vars(numpy)
+    if lend_bool:
+        numpy.bool = bool  # gone from NumPy 1.24 to 1.26
+    lent = []
+    try:
+        importlib.import_module("distutils.version")
+    except ImportError:
+        # Python 3.12 has no distutils unless setuptools brings its own.
+        lent = ["distutils", "distutils.version"]
+        package, module = (types.ModuleType(name) for name in lent)
+        module.LooseVersion = module.StrictVersion = _Version
+        package.version = module
+        sys.modules.update(zip(lent, (package, module)))
+    try:
+        yield
+    finally:
+        if lend_bool:
+            del numpy.bool
+        for name in lent:
+            sys.modules.pop(name, None)
+
+
+class _Version(tuple):
+    """The ordering of ``distutils.version.LooseVersion``, as far as MXNet asks for it."""
+
+    def __new__(cls, text):
+        return super().__new__(cls, (int(part) for part in text.split(".")[:2]))
+
+
+def _library_advice(error):
+    text = _last_line(error)
+    if any(name in text for name in _SYSTEM_LIBRARIES):
+        return (
+            f"MXNet lacks a system library ({text}): install libgomp1 and libquadmath0 "
+            "(Debian, Ubuntu) or libgomp and libquadmath (Fedora, RHEL)."
+        )
+    if "libcuda" in text:
+        return f"This CUDA build of MXNet needs NVIDIA's driver ({text}): install it, or mxnet."
+    return f"MXNet cannot be loaded ({text})."
+
+
+def _last_line(error):
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+def _dotted(version_info):
+    return ".".join(str(part) for part in version_info)

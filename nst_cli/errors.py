@@ -1,0 +1,53 @@
+"""The errors a user can be told about; everything else is a bug and keeps its traceback."""
+
+
+class NstError(Exception):
+    """Something the user can mend; the message is one line that says what and how."""
+
+
+class ConfigError(NstError):
+    """A choice that cannot be taken: a name, a number or a combination of options.
+
+    Parameters
+    ----------
+    message : str
+        One line: what was found and what would have worked.
+    field : str, optional
+        The `Config` field it concerns, as spelled there (``layer_weights``).
+    """
+
+    def __init__(self, message, field=None):
+        super().__init__(message)
+        self.field = field
+
+
+class ImageError(NstError):
+    """A picture that cannot be read, is not fit to work on, or cannot be written."""
+
+
+class WeightsError(NstError):
+    """Network parameters that are missing, broken or of another network."""
+
+
+class EngineError(NstError):
+    """MXNet cannot be loaded here, or the device asked for is not there."""
+
+
+class ShapeError(NstError):
+    """Arrays that do not belong together."""
+
+
+class NonFiniteError(NstError):
+    """The optimisation left the finite numbers.
+
+    Parameters
+    ----------
+    message : str
+        One line that names the step and the layer.
+    result : object
+        The `Result` of the steps before it, with the last good image.
+    """
+
+    def __init__(self, message, result):
+        super().__init__(message)
+        self.result = result

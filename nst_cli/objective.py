@@ -1,0 +1,210 @@
+"""The objective of a transfer (Eq. 3 and 5): its terms, their weights, and its gradient."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import engine, losses
+from .config import PAPER_BETA, parse_weights
+from .errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss at one layer, ready to be evaluated.
+
+    Attributes
+    ----------
+    method : str
+        ``content`` or one of `config.METHODS`.
+    layer : str
+    loss : object
+        From `losses`.
+    target : object
+        What the loss keeps of the content or style image.
+    weight : float
+    """
+
+    method: str
+    layer: str
+    loss: Any
+    target: Any
+    weight: float
+
+    @property
+    def name(self):
+        """``method/layer``, as losses are logged."""
+        return f"{self.method}/{self.layer}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The objective at one image, all on the device.
+
+    Attributes
+    ----------
+    parts : NDArray, shape (P,)
+        The weighted parts, in the order of `Objective.names`; their sum is the objective.
+    gradient : NDArray, shape (1, 3, H, W)
+        Of all but the smoothing. The next evaluation overwrites it.
+    smoothing_gradient : NDArray or None
+        None where the smoothing has no weight.
+    """
+
+    parts: Any
+    gradient: Any
+    smoothing_gradient: Any
+
+
+class Objective:
+    """α L_content + γ β′ Σ w_l L_style + smoothing, as a function of the image.
+
+    Parameters
+    ----------
+    network : vgg.Network
+    terms : sequence of Term
+    tv_weight : float
+    random : numpy.random.RandomState
+        Draws the pairs of the Gaussian MMD, anew at each evaluation.
+    """
+
+    def __init__(self, network, terms, tv_weight, random):
+        self.terms = tuple(terms)
+        self.names = tuple(term.name for term in terms) + (("smoothing",) if tv_weight else ())
+        self._network = network
+        self._tv_weight = tv_weight
+        self._random = random
+
+    def __call__(self, image):
+        """Evaluate value and gradient at an image, NDArray (1, 3, H, W)."""
+        features = self._network.forward(image)
+        values, heads = [], {}
+        for term in self.terms:
+            value, grad = self._evaluate(term, features)
+            values.append(term.weight * value)
+            # A layer may serve several terms at once, so gradients add up.
+            weighted = term.weight * grad
+            heads[term.layer] = heads[term.layer] + weighted if term.layer in heads else weighted
+        smoothing_gradient = None
+        if self._tv_weight:
+            value, grad = losses.smoothing(image)
+            values.append(self._tv_weight * value)
+            smoothing_gradient = self._tv_weight * grad
+        for layer in self._network.layers:
+            if layer not in heads:
+                heads[layer] = engine.nd.zeros_like(features[layer])
+        return Evaluation(
+            engine.nd.concat(*values, dim=0), self._network.backward(heads), smoothing_gradient
+        )
+
+    def non_finite(self, image):
+        """Name the parts whose value or gradient at `image` is not finite, in words."""
+        features = self._network.forward(image)
+        found = []
+        for term in self.terms:
+            value, grad = self._evaluate(term, features)
+            if not _finite(term.weight * value):
+                found.append(f"the loss {term.name}")
+            elif not _finite(_norm(term.weight * grad)):
+                found.append(f"the gradient of {term.name}")
+        return ", ".join(found) or "the gradient on the image"
+
+    def _evaluate(self, term, features):
+        drawn = ()
+        if isinstance(term.loss, losses.GaussianMMD):
+            drawn = (term.loss.draw(self._random, features[term.layer].shape, term.target),)
+        return term.loss(features[term.layer], term.target, *drawn)
+
+
+def content_terms(config, features):
+    """Return the content terms, their targets taken from `features` of the content image."""
+    loss = losses.Content()
+    return [
+        Term("content", layer, loss, loss.target(features[layer]), 1.0)
+        for layer in config.content_layers
+    ]
+
+
+def style_terms(config, features):
+    """Return a term per method and style layer, their targets from `features` of the style.
+
+    Their weights are those of the fusion times w_l of Eq. 5; γ and β′ are still to come.
+    """
+    terms = []
+    for method, share in config.methods.items():
+        loss = losses.style_loss(method, config.c)
+        for layer in config.style_layers:
+            weight = share * config.layer_weight(layer)
+            terms.append(Term(method, layer, loss, loss.target(features[layer]), weight))
+    return terms
+
+
+def scaled(terms, factors):
+    """Return the terms with their weights multiplied by the factor of their method."""
+    return [replace(term, weight=term.weight * factors[term.method]) for term in terms]
+
+
+def given_beta(config):
+    """Return β′ of each method as `config` gives it, or None where it is to be measured."""
+    if config.beta == "auto":
+        return None
+    if config.beta == "paper":
+        return {method: PAPER_BETA[method] for method in config.methods}
+    if isinstance(config.beta, str):
+        return parse_weights(config.beta)
+    return {method: config.beta for method in config.methods}
+
+
+def measured_beta(config, network, content, style, image, random):
+    """Measure β′: each method's gradient gets the norm of the content gradient (section 4).
+
+    Parameters
+    ----------
+    config : Config
+    network : vgg.Network
+    content, style : sequence of Term
+        As `content_terms` and `style_terms` return them.
+    image : NDArray
+        Where to measure.
+    random : numpy.random.RandomState
+
+    Returns
+    -------
+    dict of str to float, or None
+        None where the content gradient vanishes, as it does at the content image itself.
+
+    Raises
+    ------
+    ConfigError
+        A style gradient vanishes, so that no factor can balance it.
+    """
+    wanted = _gradient_norm(Objective(network, content, 0, random), image)
+    if not wanted:
+        return None
+    beta = {}
+    for method, share in config.methods.items():
+        beta[method] = PAPER_BETA[method]
+        if share:
+            own = [term for term in style if term.method == method]
+            own = scaled(own, {method: PAPER_BETA[method] / share})
+            found = _gradient_norm(Objective(network, own, 0, random), image)
+            if not found:
+                raise ConfigError(
+                    f"beta auto: the {method} style loss has no gradient on the start image, "
+                    "so no factor can balance it; give beta a number.",
+                    "beta",
+                )
+            beta[method] *= wanted / found
+    return beta
+
+
+def _gradient_norm(objective, image):
+    return float(_norm(objective(image).gradient).asscalar())
+
+
+def _norm(array):
+    vector = array.reshape((-1,))
+    return engine.nd.sqrt(engine.nd.dot(vector, vector))
+
+
+def _finite(scalar):
+    return abs(float(scalar.asscalar())) < float("inf")

@@ -1,0 +1,130 @@
+"""VGG-19 as a Symbol, bound to an executor: image to feature maps, gradients back [1]_.
+
+References
+----------
+.. [1] Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+   Recognition", ICLR 2015, configuration E.
+"""
+
+from . import engine
+from .config import BLOCKS, LAYERS
+
+# Each pooling halves the map, so below this a map of the deepest block has no position left.
+SMALLEST_SIDE = 16
+
+
+def convolutions(layers):
+    """Return the names of the convolutions needed for `layers`, ``conv1_1`` onwards."""
+    deepest = max(LAYERS.index(layer) for layer in layers)
+    return [layer.replace("relu", "conv") for layer in LAYERS[: deepest + 1]]
+
+
+def symbol(layers, pooling="avg"):
+    """Build VGG-19 from ``data`` no deeper than the deepest of `layers`.
+
+    Parameters
+    ----------
+    layers : sequence of str
+        ``relu1_1`` to ``relu5_4``; they become the outputs, in this order.
+    pooling : str
+        ``avg``, as in the paper, or ``max``, as VGG-19 was trained.
+
+    Returns
+    -------
+    Symbol
+    """
+    sym = engine.sym
+    wanted = convolutions(layers)
+    taps, node = {}, sym.var("data")
+    for block, depth in enumerate(BLOCKS, 1):
+        for index in range(1, depth + 1):
+            name = f"conv{block}_{index}"
+            if name not in wanted:
+                return sym.Group([taps[layer] for layer in layers])
+            if index == 1 and block > 1:
+                node = sym.Pooling(
+                    node, kernel=(2, 2), stride=(2, 2), pool_type=pooling, name=f"pool{block - 1}"
+                )
+            node = sym.Convolution(
+                node, kernel=(3, 3), pad=(1, 1), num_filter=min(64 << (block - 1), 512), name=name
+            )
+            layer = f"relu{block}_{index}"
+            node = taps[layer] = sym.Activation(node, act_type="relu", name=layer)
+    return sym.Group([taps[layer] for layer in layers])
+
+
+def parameters(arrays, layers, device, dtype="float32"):
+    """Copy to the device the parameters that `layers` need.
+
+    Parameters
+    ----------
+    arrays : mapping of str to numpy.ndarray
+        ``conv1_1_weight``, ``conv1_1_bias`` and so on.
+    layers : sequence of str
+    device : Context
+
+    Returns
+    -------
+    dict of str to NDArray
+        To be shared by executors of any image size.
+    """
+    return {
+        name: engine.array(arrays[name], device, dtype)
+        for convolution in convolutions(layers)
+        for name in (f"{convolution}_weight", f"{convolution}_bias")
+    }
+
+
+class Network:
+    """VGG-19 bound for one image size, with a gradient on the image alone.
+
+    Parameters
+    ----------
+    shared : dict of str to NDArray
+        What `parameters` returned; not copied.
+    layers : sequence of str
+    shape : tuple
+        Shape of the image, (1, 3, H, W).
+    pooling : str
+    gradient : bool
+        False binds for `forward` alone, which takes less than half of the memory.
+    """
+
+    def __init__(self, shared, layers, shape, pooling="avg", gradient=True):
+        first = shared["conv1_1_weight"]
+        device, dtype = first.context, first.dtype
+        graph = symbol(layers, pooling)
+        self.layers = tuple(layers)
+        self._image = engine.nd.zeros(shape, ctx=device, dtype=dtype)
+        self._gradient = engine.nd.zeros(shape, ctx=device, dtype=dtype) if gradient else None
+        arguments = {name: shared[name] for name in graph.list_arguments() if name != "data"}
+        self._executor = engine.bind(
+            graph,
+            dict(arguments, data=self._image),
+            {"data": self._gradient} if gradient else {},
+            device,
+        )
+
+    def forward(self, image):
+        """Return ``{layer: features}`` of an image, (1, N, H, W) each; the next call overwrites.
+
+        Parameters
+        ----------
+        image : NDArray, shape (1, 3, H, W)
+            Network input: RGB, means subtracted.
+        """
+        image.copyto(self._image)
+        # Without is_train the gradient through max pooling is wrong, silently.
+        outputs = self._executor.forward(is_train=self._gradient is not None)
+        return dict(zip(self.layers, outputs))
+
+    def backward(self, head_gradients):
+        """Return the gradient on the image of the last `forward`; the next call overwrites it.
+
+        Parameters
+        ----------
+        head_gradients : dict of str to NDArray
+            One for every layer of the network, shaped like its features.
+        """
+        self._executor.backward([head_gradients[layer] for layer in self.layers])
+        return self._gradient
