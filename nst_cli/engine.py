@@ -5,6 +5,7 @@ No other module imports MXNet. Loading it takes seconds, so it happens at the fi
 """
 
 import contextlib
+import ctypes
 import importlib
 import math
 import os
@@ -23,6 +24,9 @@ _QUIET = {
     "MXNET_STORAGE_FALLBACK_LOG_VERBOSE": "0",
     "MXNET_CUDNN_LIB_CHECKING": "0",
 }
+# From glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
+
 _SYSTEM_LIBRARIES = ("libgomp", "libquadmath", "libstdc++")
 
 
@@ -76,6 +80,7 @@ def load():
         ) from error
     except OSError as error:
         raise EngineError(_library_advice(error)) from error
+    _keep_freed_memory()
     globals().update(nd=module.nd, sym=module.sym)
     return module
 
@@ -128,6 +133,12 @@ def gpu_count():
     except mx.base.MXNetError:
         # A CUDA build on a machine whose driver answers with an error has no GPU to offer.
         return 0
+
+
+def threads():
+    """Return how many threads MXNet computes with on the CPU."""
+    load()
+    return int(os.environ["OMP_NUM_THREADS"].partition(",")[0])
 
 
 def version():
@@ -208,6 +219,21 @@ def _old_names():
             del numpy.bool
         for name in lent:
             sys.modules.pop(name, None)
+
+
+def _keep_freed_memory():
+    """Have the C library keep what MXNet frees.
+
+    On the CPU MXNet frees every temporary at once, and glibc gives large blocks back to the
+    system. Mapping fresh pages for the next one costs several times what is computed in them.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library: only slower
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_TOP_PAD, 64 << 20)
+        # Threads' own arenas cannot hold large blocks.
+        mallopt(_M_ARENA_MAX, 1)
 
 
 class _Version(tuple):

@@ -4,7 +4,10 @@ Every loss keeps of the style image only what it needs (`target`), per position,
 to the positions of the map it is compared with; the two images may differ in size. Values are
 in the unit that the authors' factors β′ expect: β′ times the value here is the objective that
 their code minimises, whose layout differs from Eq. 6, 10 and 11 by constants given in each
-class. Nothing here waits for the device.
+class. A loss takes the weight of its term, because folding it into a small factor costs
+nothing where scaling the gradient costs a pass over the map; passes over maps are what losses
+cost, so arrays that belong to a loss are overwritten in place. Nothing here waits for the
+device.
 """
 
 from dataclasses import dataclass
@@ -14,6 +17,10 @@ import numpy
 
 from . import engine
 from .errors import ShapeError
+
+
+# Pairs within the style at least, so that a small map's few do not bias a whole run.
+_STYLE_PAIRS = 1 << 12
 
 
 class LossGrad(NamedTuple):
@@ -46,7 +53,7 @@ class Content:
         """Return a copy of `content_features`, shape (1, N, H, W)."""
         return content_features.copy()
 
-    def __call__(self, features, target):
+    def __call__(self, features, target, weight=1.0):
         """Compare generated features with those of the content image, both (1, N, H, W)."""
         if features.shape != target.shape:
             raise ShapeError(
@@ -54,7 +61,9 @@ class Content:
                 f"the target has {target.shape}."
             )
         difference = features - target
-        return LossGrad(_squares(difference), 2 * difference)
+        value = weight * _squares(difference)
+        difference *= 2 * weight
+        return LossGrad(value, difference)
 
 
 @dataclass(frozen=True)
@@ -72,16 +81,16 @@ class LinearMMD:
         """Return the channel means of `style_features`, shape (N, 1)."""
         return _means(_flat(style_features))
 
-    def __call__(self, features, target):
+    def __call__(self, features, target, weight=1.0):
         """Compare features (1, N, H, W) with a target; `LossGrad` in the unit of β′ = 2e3."""
         flat = _flat(features)
         _check_channels(flat, target)
         channels, positions = flat.shape
         difference = _means(flat) - target
-        value = positions / (2 * channels) * _squares(difference)
+        value = weight * positions / (2 * channels) * _squares(difference)
         # The mean weighs all positions alike; an outer product with ones is far quicker than
         # MXNet's broadcast to a new axis.
-        grad = engine.nd.dot(difference / channels, _ones(flat, 1, positions))
+        grad = engine.nd.dot(difference * (weight / channels), _ones(flat, 1, positions))
         return LossGrad(value, grad.reshape(features.shape))
 
 
@@ -110,7 +119,7 @@ class PolynomialMMD:
         flat = _flat(style_features)
         return _gram(flat), _means(flat) if self.c else None
 
-    def __call__(self, features, target):
+    def __call__(self, features, target, weight=1.0):
         """Compare features (1, N, H, W) with a target; `LossGrad` in the unit of β′ = 0.1."""
         nd = engine.nd
         gram, means = target
@@ -118,14 +127,19 @@ class PolynomialMMD:
         _check_channels(flat, gram)
         channels, positions = flat.shape
         difference = _gram(flat) - gram
-        squares = _squares(difference)
-        grad = nd.dot(difference / channels**2, flat)
+        squares, scale = _squares(difference), weight / channels**2
+        # The gradient is (G_F − G_S) x + c (μ_F − μ_S) at each position: a convolution with a
+        # kernel of one pixel, whose output is laid out as the network's backward pass wants it.
+        kernel = (difference * scale).reshape((channels, channels, 1, 1))
+        shape = dict(kernel=(1, 1), num_filter=channels)
         if self.c:
             shift = _means(flat) - means
             squares = squares + 2 * self.c * _squares(shift)
-            grad = nd.broadcast_add(grad, shift * (self.c / channels**2))
-        value = positions / (4 * channels**2) * squares
-        return LossGrad(value, grad.reshape(features.shape))
+            bias = (shift * (self.c * scale)).reshape((channels,))
+            grad = nd.Convolution(features, kernel, bias, **shape)
+        else:
+            grad = nd.Convolution(features, kernel, no_bias=True, **shape)
+        return LossGrad(positions / 4 * scale * squares, grad)
 
 
 @dataclass(frozen=True)
@@ -143,7 +157,9 @@ class GaussianMMD:
 
     Notes
     -----
-    No finite statistics of the style exist under this kernel, so the target is its features.
+    No finite statistics of the style exist under this kernel, so the target holds its features.
+    The pairs within the style have no gradient; they are drawn once, and more of them, where
+    the authors draw a few anew at each step.
 
     References
     ----------
@@ -153,9 +169,26 @@ class GaussianMMD:
 
     bandwidth: Optional[float] = None
 
-    def target(self, style_features):
-        """Return the style features as one row per position, shape (M, N)."""
-        return engine.nd.transpose(_flat(style_features))
+    def target(self, style_features, random):
+        """Return the style features as rows, and the squared distances of random pairs of them.
+
+        Parameters
+        ----------
+        style_features : NDArray, shape (1, N, H, W)
+        random : numpy.random.RandomState
+
+        Returns
+        -------
+        rows : NDArray, shape (M_S, N)
+        distances : NDArray, shape (pairs, 1)
+        """
+        rows = _rows(style_features)
+        half = rows.shape[0] // 2
+        rounds = -(-_STYLE_PAIRS // half)
+        orders = [random.permutation(rows.shape[0]) for _ in range(rounds)]
+        first = numpy.concatenate([order[:half] for order in orders])
+        second = numpy.concatenate([order[half : 2 * half] for order in orders])
+        return rows, _row_squares(_taken(rows, first) - _taken(rows, second))
 
     def draw(self, random, shape, target):
         """Draw the pairs of one evaluation.
@@ -165,30 +198,27 @@ class GaussianMMD:
         random : numpy.random.RandomState
         shape : tuple
             Shape of the feature map, (1, N, H, W).
-        target : NDArray, shape (M_S, N)
+        target : tuple
+            What `target` returned.
 
         Returns
         -------
         Pairs
         """
+        rows, _ = target
         positions = shape[2] * shape[3]
-        half = positions // 2
         order = random.permutation(positions)
-        first, second = order[:half], order[half : 2 * half]
-        partner = numpy.arange(positions)
-        partner[first], partner[second] = second, first
-        style = _shuffled(random, target.shape[0], positions)
-        used = partner != numpy.arange(positions)
+        half = positions // 2
+        place = numpy.empty(positions, dtype=numpy.int32)
+        place[order] = numpy.arange(positions)
         return Pairs(
-            partner=_index(partner, target),
-            style=_index(style, target),
-            style_first=_index(style[first], target),
-            style_second=_index(style[second], target),
-            used=engine.array(used.reshape(-1, 1), target.context, target.dtype),
-            count=half,
+            order=_index(order[: 2 * half], rows),
+            place=_index(numpy.minimum(place, 2 * half - 1), rows),
+            style=_index(_shuffled(random, rows.shape[0], 2 * half), rows),
+            odd=int(order[-1]) if positions % 2 else None,
         )
 
-    def __call__(self, features, target, pairs):
+    def __call__(self, features, target, weight=1.0, *, pairs):
         """Compare features (1, N, H, W) with a target over pairs drawn for their shapes.
 
         Returns
@@ -197,61 +227,61 @@ class GaussianMMD:
             In the unit of β′ = 3e14. The value may be negative: the estimate is unbiased.
         """
         nd = engine.nd
-        flat = _flat(features)
-        rows = nd.transpose(flat)
-        _check_channels(flat, target, axis=1)
-        channels, positions = flat.shape
-        to_partner = rows - nd.take(rows, pairs.partner, mode="clip")
-        to_style = rows - nd.take(target, pairs.style, mode="clip")
-        in_style = nd.take(target, pairs.style_first, mode="clip") - nd.take(
-            target, pairs.style_second, mode="clip"
+        style, d_style = target
+        _check_channels(_flat(features), style, axis=1)
+        _, channels, height, width = features.shape
+        rows = nd.take(_rows(features), pairs.order, mode="clip")
+        half = rows.shape[0] // 2
+        to_partner = rows[:half] - rows[half:]
+        across = rows - nd.take(style, pairs.style, mode="clip")
+        d_partner, d_across = _row_squares(to_partner), _row_squares(across)
+        # As many pairs within the style as within the features, whatever its size.
+        share = half / d_style.shape[0]
+        inverse = self._inverse_bandwidth(d_partner, d_across, d_style, share)
+        k_partner, k_across, k_style = (
+            nd.exp(-nd.broadcast_mul(d, inverse)) for d in (d_partner, d_across, d_style)
         )
-        d_partner, d_style, d_in_style = map(_row_squares, (to_partner, to_style, in_style))
-        inverse = self._inverse_bandwidth(d_partner, d_style, d_in_style, pairs)
-        k_partner, k_style, k_in_style = (
-            nd.exp(-nd.broadcast_mul(d, inverse)) for d in (d_partner, d_style, d_in_style)
-        )
-        k_partner, k_style = k_partner * pairs.used, k_style * pairs.used
-        # Over all positions each pair within the features is met from both its ends.
-        total = _total(k_partner) / 2 + _total(k_in_style) - _total(k_style)
-        grad = nd.broadcast_mul(to_style, k_style) - nd.broadcast_mul(to_partner, k_partner)
-        grad = nd.broadcast_mul(grad, inverse / (channels * positions))
-        return LossGrad(
-            total.reshape((1,)) / (2 * channels * positions),
-            nd.transpose(grad).reshape(features.shape),
-        )
+        scale = weight / (channels * height * width)
+        total = _total(k_partner) + share * _total(k_style) - _total(k_across)
+        slope = inverse * scale
+        nd.broadcast_mul(across, nd.broadcast_mul(k_across, slope), out=across)
+        nd.broadcast_mul(to_partner, nd.broadcast_mul(k_partner, slope), out=to_partner)
+        first, second = across[:half], across[half:]
+        first -= to_partner
+        second += to_partner
+        grad = nd.take(across, pairs.place, mode="clip")
+        if pairs.odd is not None:
+            grad[pairs.odd] = 0
+        grad = nd.transpose(grad.reshape((1, height, width, channels)), axes=(0, 3, 1, 2))
+        return LossGrad(total.reshape((1,)) * (scale / 2), grad)
 
-    def _inverse_bandwidth(self, d_partner, d_style, d_in_style, pairs):
+    def _inverse_bandwidth(self, d_partner, d_across, d_style, share):
         if self.bandwidth is not None:
             return engine.nd.full((1, 1), 1 / self.bandwidth, d_style.context, d_style.dtype)
-        distances = _total(d_partner) / 2 + _total(d_style * pairs.used) + _total(d_in_style)
+        distances = _total(d_partner) + _total(d_across) + share * _total(d_style)
         # Flat colour on both sides has no distances at all; any bandwidth is then the same.
-        return 4 * pairs.count / engine.nd.maximum(distances, 1e-30)
+        return 4 * d_partner.shape[0] / engine.nd.maximum(distances, 1e-30)
 
 
 class Pairs(NamedTuple):
-    """Positions drawn for one evaluation of the Gaussian MMD, as NDArrays on its device.
+    """Positions drawn for one evaluation of the Gaussian MMD, indices on its device.
 
     Attributes
     ----------
-    partner : NDArray of int32, shape (M,)
-        The position that each position is paired with; the odd one out has itself.
-    style : NDArray of int32, shape (M,)
-        The style position that each position is compared with.
-    style_first, style_second : NDArray of int32, shape (M // 2,)
-        The pairs within the style.
-    used : NDArray, shape (M, 1)
-        0 for the odd one out, else 1.
-    count : int
-        How many pairs there are, M // 2.
+    order : NDArray of int32, shape (2h,), h = M // 2
+        The features' positions, shuffled: the first half is paired with the second.
+    place : NDArray of int32, shape (M,)
+        Where each position stands in `order`; anything for the odd one out.
+    style : NDArray of int32, shape (2h,)
+        The style position that each of `order` is compared with.
+    odd : int or None
+        The position left over.
     """
 
-    partner: Any
+    order: Any
+    place: Any
     style: Any
-    style_first: Any
-    style_second: Any
-    used: Any
-    count: int
+    odd: Optional[int]
 
 
 @dataclass(frozen=True)
@@ -273,27 +303,28 @@ class BNStatistics:
     def target(self, style_features):
         """Return the channels' means and standard deviations, each (N, 1)."""
         flat = _flat(style_features)
-        means, _, deviations = _moments(flat)
-        return means, deviations
+        return _moments(flat)
 
-    def __call__(self, features, target):
+    def __call__(self, features, target, weight=1.0):
         """Compare features (1, N, H, W) with a target; `LossGrad` in the unit of β′ = 1e3."""
         nd = engine.nd
         style_means, style_deviations = target
         flat = _flat(features)
         _check_channels(flat, style_means)
         channels, positions = flat.shape
-        means, centred, deviations = _moments(flat)
+        means, deviations = _moments(flat)
         mean_difference = means - style_means
         deviation_difference = deviations - style_deviations
         squares = _squares(mean_difference) + _squares(deviation_difference)
         slope = nd.where(
             deviations > 0, deviation_difference / deviations, nd.zeros_like(deviations)
         )
-        grad = nd.broadcast_add(
-            nd.broadcast_mul(centred, slope / channels), mean_difference / channels
-        )
-        return LossGrad(positions / (2 * channels) * squares, grad.reshape(features.shape))
+        # Batch normalisation by given statistics is (x − μ) slope + shift in a single pass.
+        scale = weight / channels
+        columns = slope * scale, mean_difference * scale, means, nd.ones_like(means)
+        columns = (column.reshape((channels,)) for column in columns)
+        grad = nd.BatchNorm(features, *columns, use_global_stats=True, fix_gamma=False, eps=0)
+        return LossGrad(weight * positions / (2 * channels) * squares, grad)
 
 
 def smoothing(image):
@@ -358,11 +389,11 @@ def _means(flat):
 
 
 def _moments(flat):
-    """Return means, the centred map and standard deviations of the rows."""
+    """Return means and standard deviations of the rows, each (N, 1)."""
     means = _means(flat)
-    centred = engine.nd.broadcast_sub(flat, means)
     # Centred first: E[x²] − μ² loses all digits of a small deviation in float32.
-    return means, centred, engine.nd.sqrt(_means(engine.nd.square(centred)))
+    centred = engine.nd.broadcast_sub(flat, means)
+    return means, engine.nd.sqrt(_means(engine.nd.square(centred, out=centred)))
 
 
 def _squares(array):
@@ -371,9 +402,20 @@ def _squares(array):
     return engine.nd.dot(vector, vector)
 
 
+def _rows(features):
+    """Return a map (1, N, H, W) as one row per position, shape (M, N)."""
+    rows = engine.nd.transpose(features, axes=(0, 2, 3, 1))
+    return rows.reshape((-1, features.shape[1]))
+
+
+def _taken(rows, positions):
+    return engine.nd.take(rows, _index(positions, rows), mode="clip")
+
+
 def _row_squares(rows):
     """Return the sum of squares of each row, shape (rows, 1)."""
-    return engine.nd.dot(engine.nd.square(rows), _ones(rows, rows.shape[1], 1))
+    ones = _ones(rows, 1, rows.shape[1])
+    return engine.nd.FullyConnected(engine.nd.square(rows), ones, num_hidden=1, no_bias=True)
 
 
 def _total(column):

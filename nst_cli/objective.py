@@ -46,12 +46,15 @@ class Evaluation:
         The weighted parts, in the order of `Objective.names`; their sum is the objective.
     gradient : NDArray, shape (1, 3, H, W)
         Of all but the smoothing. The next evaluation overwrites it.
+    gradient_norm : NDArray, shape (1,)
+        L2 norm of `gradient`.
     smoothing_gradient : NDArray or None
         None where the smoothing has no weight.
     """
 
     parts: Any
     gradient: Any
+    gradient_norm: Any
     smoothing_gradient: Any
 
 
@@ -80,10 +83,9 @@ class Objective:
         values, heads = [], {}
         for term in self.terms:
             value, grad = self._evaluate(term, features)
-            values.append(term.weight * value)
+            values.append(value)
             # A layer may serve several terms at once, so gradients add up.
-            weighted = term.weight * grad
-            heads[term.layer] = heads[term.layer] + weighted if term.layer in heads else weighted
+            heads[term.layer] = heads[term.layer] + grad if term.layer in heads else grad
         smoothing_gradient = None
         if self._tv_weight:
             value, grad = losses.smoothing(image)
@@ -92,9 +94,11 @@ class Objective:
         for layer in self._network.layers:
             if layer not in heads:
                 heads[layer] = engine.nd.zeros_like(features[layer])
-        return Evaluation(
-            engine.nd.concat(*values, dim=0), self._network.backward(heads), smoothing_gradient
-        )
+        gradient = self._network.backward(heads)
+        # MXNet's norm adds up in float32, one value after the other, and so is off by some 1e-6.
+        # The authors' clipping rests on it, and 20 steps from noise make 1e-2 of that difference.
+        norm = engine.nd.norm(gradient).reshape((1,))
+        return Evaluation(engine.nd.concat(*values, dim=0), gradient, norm, smoothing_gradient)
 
     def non_finite(self, image):
         """Name the parts whose value or gradient at `image` is not finite, in words."""
@@ -102,17 +106,18 @@ class Objective:
         found = []
         for term in self.terms:
             value, grad = self._evaluate(term, features)
-            if not _finite(term.weight * value):
+            if not _finite(value):
                 found.append(f"the loss {term.name}")
-            elif not _finite(_norm(term.weight * grad)):
+            elif not _finite(engine.nd.norm(grad)):
                 found.append(f"the gradient of {term.name}")
         return ", ".join(found) or "the gradient on the image"
 
     def _evaluate(self, term, features):
-        drawn = ()
+        drawn = {}
         if isinstance(term.loss, losses.GaussianMMD):
-            drawn = (term.loss.draw(self._random, features[term.layer].shape, term.target),)
-        return term.loss(features[term.layer], term.target, *drawn)
+            shape = features[term.layer].shape
+            drawn["pairs"] = term.loss.draw(self._random, shape, term.target)
+        return term.loss(features[term.layer], term.target, term.weight, **drawn)
 
 
 def content_terms(config, features):
@@ -124,17 +129,19 @@ def content_terms(config, features):
     ]
 
 
-def style_terms(config, features):
+def style_terms(config, features, random):
     """Return a term per method and style layer, their targets from `features` of the style.
 
     Their weights are those of the fusion times w_l of Eq. 5; γ and β′ are still to come.
+    `random`, a `numpy.random.RandomState`, draws the style's pairs for the Gaussian MMD.
     """
     terms = []
     for method, share in config.methods.items():
         loss = losses.style_loss(method, config.c)
         for layer in config.style_layers:
-            weight = share * config.layer_weight(layer)
-            terms.append(Term(method, layer, loss, loss.target(features[layer]), weight))
+            drawn = (random,) if method == "gaussian" else ()
+            target = loss.target(features[layer], *drawn)
+            terms.append(Term(method, layer, loss, target, share * config.layer_weight(layer)))
     return terms
 
 
@@ -198,12 +205,7 @@ def measured_beta(config, network, content, style, image, random):
 
 
 def _gradient_norm(objective, image):
-    return float(_norm(objective(image).gradient).asscalar())
-
-
-def _norm(array):
-    vector = array.reshape((-1,))
-    return engine.nd.sqrt(engine.nd.dot(vector, vector))
+    return float(objective(image).gradient_norm.asscalar())
 
 
 def _finite(scalar):

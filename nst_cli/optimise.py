@@ -43,12 +43,15 @@ class Record:
         ‖new − old‖ / ‖new‖ of the image.
     gradient_norm : float
         L2 norm of the gradient of all but the smoothing, before it is clipped.
+    beta : dict of str to float
+        β′ of each method, as given or measured.
     """
 
     step: int
     losses: dict
     relative_change: float
     gradient_norm: float
+    beta: dict
     _image: Any = field(repr=False)
 
     @property
@@ -67,9 +70,10 @@ class Result:
         float32, (1, 3, H, W): RGB, means subtracted.
     steps : int
     stop_reason : str
-        ``converged`` (the stop rule), ``iterations`` (the most allowed), or ``non-finite``.
+        ``converged`` (the stop rule) or ``iterations`` (the most allowed); what `NonFiniteError`
+        carries says ``non-finite``.
     losses : dict of str to float
-        ``total`` and its parts at `image`, as in `Record`.
+        ``total`` and its parts at `image`, as in `Record`; empty where it is not finite.
     beta : dict of str to float
         β′ of each method, as given or measured.
     """
@@ -117,8 +121,9 @@ def transfer(content, style, config, *, init=None, on_step=None):
         init = _checked("init", init)
         if init.shape != content.shape:
             raise ShapeError(f"init has shape {init.shape}, the content {content.shape}.")
+    noise = _noise(numpy.random.RandomState(config.seed), content.shape)
+    # A stream of its own, so that the pairs do not depend on whether the start was drawn.
     random = numpy.random.RandomState(config.seed)
-    noise = _noise(random, content.shape)
     start = _start(config, content, init, noise)
     device = engine.context(config.device)
     arrays = weights.load(weights.find(config.weights or None))
@@ -147,7 +152,7 @@ def _objective(config, arrays, device, content, style, starts, random):
         if style.shape != content.shape:
             reader = vgg.Network(shared, layers, style.shape, config.pooling, gradient=False)
         features = reader.forward(engine.array(style, device))
-        style_terms = objective.style_terms(config, features)
+        style_terms = objective.style_terms(config, features, random)
     for start in starts if beta is None and with_style else ():
         image = engine.array(start, device)
         beta = objective.measured_beta(config, network, content_terms, style_terms, image, random)
@@ -175,7 +180,7 @@ def _run(config, goal, beta, image, on_step):
         good, image = image, new
         relative = change / size if size else math.inf
         if on_step:
-            on_step(Record(steps, _named(goal, parts), relative, gradient_norm, image))
+            on_step(Record(steps, _named(goal, parts), relative, gradient_norm, beta, image))
         if relative < config.stop_eps and steps >= _FEWEST_STEPS:
             reason = "converged"
             break
@@ -206,7 +211,7 @@ def sgd(goal, image, lr):
         evaluation = goal(image)
         # One per value of the image, as a bound of the norm: their clip_norm = 3 H W.
         bound = float(image.size)
-        norm = nd.maximum(_norm(evaluation.gradient), bound)
+        norm = nd.maximum(evaluation.gradient_norm, bound)
         gradient = nd.broadcast_mul(evaluation.gradient, (bound / norm).reshape((1, 1, 1, 1)))
         if evaluation.smoothing_gradient is not None:
             gradient = gradient + evaluation.smoothing_gradient
@@ -221,15 +226,14 @@ def sgd(goal, image, lr):
 
 def _read(evaluation, old, new):
     """Copy a step's scalars to the host at once: parts, gradient, change and image norm."""
-    norms = (_norm(evaluation.gradient), _norm(new - old), _norm(new))
+    norms = (evaluation.gradient_norm, _norm(new - old), _norm(new))
     scalars = engine.nd.concat(evaluation.parts, *norms, dim=0).asnumpy().tolist()
     return scalars[:-3], *scalars[-3:]
 
 
-def _norm(image):
-    # MXNet's norm adds up in float32, one value after the other, and so is off by some 1e-6.
-    # The authors' clipping rests on it, and 20 steps from noise make 1e-2 of that difference.
-    return engine.nd.norm(image).reshape((1,))
+def _norm(array):
+    vector = array.reshape((-1,))
+    return engine.nd.sqrt(engine.nd.dot(vector, vector))
 
 
 def _named(goal, parts):

@@ -1,0 +1,6 @@
+"""The command `nst`, as ``python -m nst_cli``."""
+
+from .cli import main
+
+if __name__ == "__main__":
+    main(prog_name="nst")

@@ -1,0 +1,286 @@
+"""The command line: options to a `Config`, one call, its result echoed."""
+
+import contextlib
+import json
+import os
+import sys
+import time
+
+import click
+from tqdm import tqdm
+
+from . import __version__, config
+from .errors import ConfigError, ImageError, NonFiniteError, NstError
+
+# Below this a forecast is no help to anybody, in seconds.
+_LONG_RUN = 60
+
+
+class _Group(click.Group):
+    """Commands whose errors are one line and whose interruption exits as a shell expects."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            if error.field is None:
+                raise click.UsageError(str(error)) from error
+            hint = f"--{error.field.replace('_', '-')}"
+            raise click.BadParameter(str(error), param_hint=hint) from error
+        except NstError as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("Interrupted; nothing was written.", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="nst")
+def main():
+    """Style transfer by matching feature distributions.
+
+    \b
+    Example:
+      nst weights fetch
+      nst stylize photo.jpg painting.jpg -o picture.png
+    """
+
+
+def _option(name, metavar, text, choices=None):
+    """Return the Click option of the `Config` field of that name."""
+    default = config.PRESETS["paper"][name]
+    default = ",".join(default) if isinstance(default, tuple) else default
+    shown = default if default != "" else None
+    kind = click.Choice(choices) if choices else str
+    return click.option(
+        f"--{name.replace('_', '-')}", name, type=kind, metavar=None if choices else metavar,
+        help=text + (f"  [default: {shown}]" if shown is not None else ""),
+    )  # fmt: skip
+
+
+_CONFIG_OPTIONS = (
+    click.option(
+        "--preset", metavar="NAME", default="paper", show_default=True,
+        help="Set of defaults: " + ", ".join(config.PRESETS) + ".",
+    ),
+    _option("method", "NAME|FUSION", "Style loss, " + ", ".join(config.METHODS)
+            + ", or a fusion such as bn=0.3,poly=0.7."),
+    _option("alpha", "X", "Weight of the content loss."),
+    _option("beta", "paper|auto|X", "Factor that balances style and content at gamma 1: the "
+            "authors' for each method, measured on the start image, or given."),
+    _option("gamma", "X", "Balance: more style, less content."),
+    _option("c", "X", "Constant of the polynomial kernel (x.y + c)^2."),
+    _option("layer_weights", "LAYER=X,...", "Weights of style layers; 1 where not given."),
+    _option("style_layers", "LAYER,...", "Layers of the style loss."),
+    _option("content_layers", "LAYER,...", "Layers of the content loss."),
+    _option("pooling", "", "Pooling of the network.", config.POOLINGS),
+    _option("size", "PIXELS", "Long edge of the picture made."),
+    _option("style_fit", "", "Bring the style image to the content's size, or keep its aspect "
+            "and make its long edge --size.", config.STYLE_FITS),
+    _option("iterations", "N", "Steps at most."),
+    _option("stop_eps", "X", "Stop where the image changes by a smaller part; 0: never."),
+    _option("optimizer", "NAME", "Optimiser: " + ", ".join(config.OPTIMIZERS) + "."),
+    _option("lr", "X", "Learning rate."),
+    _option("tv_weight", "X", "Weight of the smoothing during the optimisation."),
+    _option("denoise", "X", "Weight of the final total variation denoising; 0: off."),
+    _option("init", "random|content|FILE", "Start image."),
+    _option("seed", "N", "Drives everything random."),
+    _option("device", "auto|cpu|gpu|gpu:N", "Where to compute."),
+    _option("weights", "FILE|builtin", "VGG-19 parameters; by default NST_WEIGHTS, then models/ "
+            "here, then the user's cache."),
+)  # fmt: skip
+
+
+def _config_options(command):
+    for option in reversed(_CONFIG_OPTIONS):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("content")
+@click.argument("style")
+@click.option("-o", "--output", metavar="OUT", required=True,
+              help="Picture to make; .png, .jpg, .tif or .webp.")  # fmt: skip
+@_config_options
+@click.option("--save-every", type=click.IntRange(min=1), metavar="N",
+              help="Also write OUT-00N.png and so on, after every N steps.")  # fmt: skip
+@click.option("--log", metavar="FILE.jsonl", help="Write the losses of each step, one per line.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
+def stylize(content, style, output, save_every, log, quiet, **choices):
+    """Give the picture CONTENT the style of the picture STYLE.
+
+    Prints the path of the picture made. Beside it OUT.json holds everything that made it, and so
+    does the picture itself. Ctrl-C saves the image so far.
+
+    \b
+    Example:
+      nst stylize photo.jpg painting.jpg -o picture.png --method bn=0.3,poly=0.7 --gamma 2
+    """
+    from . import runner
+
+    settings = config.Config(**choices)
+    job = runner.prepare(content, style, output, settings)
+    # Whoever gets the built-in filters or loses transparency is told so even when quiet.
+    for note in job.notes:
+        click.echo(f"Note: {note}", err=True)
+    with contextlib.ExitStack() as stack:
+        observers = []
+        if log:
+            observers.append(stack.enter_context(_log(log, (content, style, output))))
+        if not quiet:
+            observers.append(stack.enter_context(_progress(settings)))
+        try:
+            outcome = runner.run(
+                job,
+                on_step=lambda record: [observe(record) for observe in observers],
+                save_every=save_every or 0,
+            )
+        except NonFiniteError as error:
+            made = error.result.steps
+            kept = f" The last good image is in {output}." if made else " Nothing was written."
+            raise NstError(f"{error}{kept}") from error
+    click.echo(outcome.path)
+    if outcome.result.stop_reason == "interrupted":
+        click.echo(f"Interrupted after step {outcome.result.steps}; saved {output}.", err=True)
+        sys.exit(130)
+
+
+@contextlib.contextmanager
+def _log(path, others):
+    """Yield an observer of steps that writes each as a line of JSON."""
+    for other in others:
+        if os.path.realpath(other) == os.path.realpath(path):
+            raise ImageError(f"The log {path} would overwrite {other}; choose another name.")
+    try:
+        stream = open(path, "w", buffering=1)
+    except OSError as error:
+        raise ImageError(f"Cannot write the log {path}: {error.strerror}.") from error
+    with stream:
+        yield lambda record: stream.write(
+            json.dumps(
+                {
+                    "step": record.step,
+                    "relative_change": record.relative_change,
+                    "gradient_norm": record.gradient_norm,
+                    "losses": record.losses,
+                }
+            )
+            + "\n"
+        )
+
+
+@contextlib.contextmanager
+def _progress(settings):
+    """Yield an observer of steps that draws a bar on stderr."""
+    # A file or a pipe gets a line now and then, a terminal a bar that moves.
+    interval = 0.2 if sys.stderr.isatty() else 10
+    seen = []
+    with tqdm(total=settings.iterations, unit="step", mininterval=interval) as bar:
+
+        def observe(record):
+            seen.append(time.monotonic())
+            if record.step == 3:
+                # The first step pays for what is allocated once.
+                _forecast(bar, settings, (seen[2] - seen[0]) / 2)
+            bar.set_postfix_str(
+                f"loss {record.losses['total']:.3e}, change {record.relative_change:.2%}",
+                refresh=False,
+            )
+            bar.update()
+
+        yield observe
+
+
+def _forecast(bar, settings, step_seconds):
+    seconds = step_seconds * settings.iterations
+    if seconds < _LONG_RUN:
+        return
+    rule = "; the stop rule may end it sooner" if settings.stop_eps else ""
+    bar.write(
+        f"At most {_duration(seconds)}: {settings.iterations} steps of {step_seconds:.2g} s"
+        f"{rule}. Ctrl-C saves the image so far.",
+        file=sys.stderr,
+    )
+
+
+def _duration(seconds):
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+@main.group(cls=_Group)
+def weights():
+    """Get, check and find the parameters of VGG-19."""
+
+
+@weights.command()
+@click.argument("destination", required=False)
+@click.option("--url", help="Another address of the same file.")
+def fetch(destination, url):
+    """Download the authors' VGG-19 (80 MB) to DESTINATION or the user's cache, and check it.
+
+    A download that broke off goes on where it stopped.
+
+    \b
+    Example:
+      nst weights fetch models/
+    """
+    from . import weights as room
+
+    with tqdm(unit="B", unit_scale=True, unit_divisor=1024) as bar:
+
+        def progress(done, total):
+            bar.total = total
+            bar.update(done - bar.n)
+
+        path = room.fetch(destination, progress=progress, **({"url": url} if url else {}))
+    click.echo(path)
+
+
+@weights.command()
+@click.argument("file")
+def check(file):
+    """Read FILE to the end and say whether it holds VGG-19, and which.
+
+    \b
+    Example:
+      nst weights check models/vgg19.params
+    """
+    from . import weights as room
+
+    report = room.check(file)
+    kind = "the published file" if report.published else "not the published file, but usable"
+    click.echo(f"{report.path}: VGG-19 from {report.layers[0]} to {report.layers[-1]}; {kind}")
+    click.echo(f"git blob id {report.blob_id}\nsha256 {report.sha256}\n{report.size} bytes")
+
+
+@weights.command()
+def path():
+    """Print the path of the weights that a run would use.
+
+    \b
+    Example:
+      nst weights path
+    """
+    from . import weights as room
+
+    click.echo(room.find())
+
+
+@main.command()
+def doctor():
+    """Say what this machine has: versions, processor, devices, weights, and a test run.
+
+    \b
+    Example:
+      nst doctor
+    """
+    from . import doctor as room
+
+    healthy = True
+    for topic, finding, good in room.examine():
+        healthy = healthy and good
+        click.echo(f"{'ok ' if good else 'BAD'}  {topic:<10} {finding}")
+    if not healthy:
+        sys.exit(1)

@@ -1,0 +1,87 @@
+"""Total variation denoising of the finished picture, by Chambolle's projection [1]_.
+
+References
+----------
+.. [1] A. Chambolle, "An Algorithm for Total Variation Minimization and Applications",
+   Journal of Mathematical Imaging and Vision 20 (2004), 89-97.
+"""
+
+from . import engine
+
+# The authors denoise with scikit-image and its defaults; so these are that library's: give up
+# after so many iterations, or where one changes the energy by less than this part of the first.
+_ITERATIONS = 200
+_TOLERANCE = 2e-4
+
+# Largest step for which Chambolle's iteration is stable in two dimensions.
+_STEP = 1 / 4
+
+
+def chambolle(pixels, weight, device):
+    """Return the picture with a smaller total variation, each channel on its own.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray, shape (H, W, 3)
+        0 to 255.
+    weight : float
+        More removes more; in units of a picture from 0 to 1, as the authors' 0.02.
+    device : Context
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, (H, W, 3), 0 to 255.
+    """
+    with engine.failures():
+        channels = [
+            _channel(engine.array(pixels[..., channel] / 255.0, device), weight)
+            for channel in range(pixels.shape[2])
+        ]
+        return engine.nd.stack(*channels, axis=2).clip(0, 1).asnumpy() * 255
+
+
+def _channel(noisy, weight):
+    """Denoise one channel, NDArray (H, W), values 0 to 1."""
+    nd = engine.nd
+    down, right = nd.zeros_like(noisy), nd.zeros_like(noisy)
+    first = last = None
+    for _ in range(_ITERATIONS):
+        correction = _divergence(down, right)
+        clean = noisy + correction
+        slope_down, slope_right = _gradient(clean)
+        length = nd.sqrt(slope_down * slope_down + slope_right * slope_right)
+        energy = float((_dot(correction, correction) + weight * _total(length)).asscalar())
+        if first is None:
+            first = energy
+        elif abs(last - energy) < _TOLERANCE * first:
+            break
+        last = energy
+        shrink = 1 + (_STEP / weight) * length
+        down = (down - _STEP * slope_down) / shrink
+        right = (right - _STEP * slope_right) / shrink
+    return clean
+
+
+def _gradient(array):
+    """Return the forward differences down and to the right, 0 at the far edge."""
+    down, right = engine.nd.zeros_like(array), engine.nd.zeros_like(array)
+    down[:-1] = array[1:] - array[:-1]
+    right[:, :-1] = array[:, 1:] - array[:, :-1]
+    return down, right
+
+
+def _divergence(down, right):
+    """Return the negative divergence, the adjoint of `_gradient`."""
+    result = -(down + right)
+    result[1:] += down[:-1]
+    result[:, 1:] += right[:, :-1]
+    return result
+
+
+def _dot(one, other):
+    return engine.nd.dot(one.reshape((-1,)), other.reshape((-1,)))
+
+
+def _total(array):
+    return _dot(array, engine.nd.ones_like(array))

@@ -1,0 +1,80 @@
+"""What this machine has to offer, and whether the executor works on it."""
+
+import contextlib
+import platform
+import time
+
+import numpy
+import PIL
+
+from . import __version__, config, engine, vgg, weights
+from .errors import EngineError, WeightsError
+
+_CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16")
+_TEST_SIDE = 128
+_TEST_SECONDS = 1.0
+
+
+def examine():
+    """Look at this machine, one topic at a time.
+
+    Yields
+    ------
+    topic, finding : str
+    good : bool
+        False where `nst stylize` will not work as it stands.
+    """
+    yield "nst", f"{__version__}, Python {platform.python_version()}", True
+    try:
+        engine.load()
+    except EngineError as error:
+        yield "mxnet", str(error), False
+        return
+    libraries = f"NumPy {numpy.__version__}, Pillow {PIL.__version__}"
+    yield "mxnet", f"{engine.version()}, {libraries}", True
+    yield "processor", _processor(), True
+    count = engine.gpu_count()
+    built = "built for CUDA" if engine.has_cuda() else "built for the CPU alone"
+    yield "devices", f"CPU and {count} GPU{'s' * (count != 1)}; this MXNet is {built}", True
+    try:
+        which = weights.find()
+        weights.load(which)
+        yield "weights", str(which), True
+    except WeightsError as error:
+        yield "weights", str(error), False
+    try:
+        yield "executor", _test_run(), True
+    except EngineError as error:
+        yield "executor", str(error), False
+
+
+def _processor():
+    flags, model = set(), platform.processor() or platform.machine()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as stream:
+        for line in stream:
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                model = value.strip()
+            elif key.strip() == "flags":
+                flags = set(value.split())
+                break
+    have = [flag for flag in _CPU_FLAGS if flag in flags]
+    return f"{model}, {', '.join(have) or 'no AVX2'}, {engine.threads()} threads"
+
+
+def _test_run():
+    """Run steps of the network for about a second; return their speed in words."""
+    device = engine.context("auto")
+    layers = config.PRESETS["paper"]["style_layers"]
+    with engine.failures():
+        shared = vgg.parameters(weights.load(weights.BUILTIN), layers, device)
+        network = vgg.Network(shared, layers, (1, 3, _TEST_SIDE, _TEST_SIDE))
+        image = engine.nd.ones((1, 3, _TEST_SIDE, _TEST_SIDE), ctx=device)
+        times, end = [], time.monotonic() + _TEST_SECONDS
+        while time.monotonic() < end or len(times) < 2:
+            began = time.monotonic()
+            gradient = network.backward(network.forward(image)).asnumpy()
+            times.append(time.monotonic() - began)
+    if not numpy.isfinite(gradient).all():
+        raise EngineError(f"The gradient on {device} is not finite.")
+    return f"{min(times):.3f} s for a step at {_TEST_SIDE} x {_TEST_SIDE} pixels on {device}"

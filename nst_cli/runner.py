@@ -1,0 +1,238 @@
+"""One transfer between files: pictures in, a picture and its sidecar out."""
+
+import json
+import os
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+import PIL
+
+from . import __version__, denoise, engine, files, images, weights
+from .config import INITS, Config
+from .errors import ImageError, NonFiniteError
+from .optimise import Result, transfer
+
+
+@dataclass(frozen=True)
+class Job:
+    """A transfer whose inputs have been read and whose output can be written.
+
+    Attributes
+    ----------
+    config : Config
+    output : str
+    content, style : numpy.ndarray, shape (1, 3, H, W)
+        Network input.
+    init : numpy.ndarray or None
+        The start image where it is a picture.
+    alpha : numpy.ndarray or None
+        Of the content, at the output's size.
+    provenance : dict
+        What is known of the result before it is made, for its metadata.
+    notes : tuple of str
+        What the user should be told, one line each.
+    """
+
+    config: Config
+    output: str
+    content: Any
+    style: Any
+    init: Any
+    alpha: Any
+    provenance: dict
+    notes: tuple
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A picture that was made.
+
+    Attributes
+    ----------
+    path, sidecar : str
+    result : optimise.Result
+    """
+
+    path: str
+    sidecar: str
+    result: Result
+
+
+def prepare(content, style, output, config):
+    """Read and check everything that a transfer needs, before the long work.
+
+    Parameters
+    ----------
+    content, style : path-like
+        Pictures.
+    output : path-like
+        The picture to make; its ending tells the format.
+    config : Config
+
+    Returns
+    -------
+    Job
+
+    Raises
+    ------
+    ImageError, WeightsError, EngineError
+        An input cannot be used, or the output cannot be written.
+    """
+    output = os.fspath(output)
+    start = () if config.init in INITS else (config.init,)
+    images.check_output(output, (content, style, *start))
+    content, style, *start = map(images.read, (content, style, *start))
+    height, width = images.fit(content.pixels.shape, config.size, content.path)
+    if config.style_fit == "squeeze":
+        style_size = height, width
+    else:
+        style_size = images.fit(style.pixels.shape, config.size, style.path)
+    which = weights.find(config.weights or None)
+    weights.load(which)
+    device = engine.context(config.device)
+    alpha = None if content.alpha is None else images.resize(content.alpha, (height, width))
+    provenance = {
+        "program": "nst",
+        "versions": {
+            "nst": __version__,
+            "mxnet": engine.version(),
+            "numpy": numpy.__version__,
+            "pillow": PIL.__version__,
+            "python": platform.python_version(),
+        },
+        "config": config.to_dict(),
+        "content": _identity(content),
+        "style": _identity(style),
+        "init": _identity(start[0]) if start else None,
+        "weights": weights.identity(which),
+        "device": str(device),
+        "threads": engine.threads(),
+        "width": width,
+        "height": height,
+    }
+    return Job(
+        config=config,
+        output=output,
+        content=_network_input(content, (height, width), config),
+        style=_network_input(style, style_size, config),
+        init=_network_input(start[0], (height, width), config) if start else None,
+        alpha=alpha,
+        provenance=provenance,
+        notes=tuple(_notes(which, output, alpha)),
+    )
+
+
+def run(job, *, on_step=None, save_every=0):
+    """Make the picture of a job, and write it with its sidecar.
+
+    Parameters
+    ----------
+    job : Job
+    on_step : callable, optional
+        Called with an `optimise.Record` after each step.
+    save_every : int
+        Also write the picture after every so many steps, under the name `step_name` gives; 0
+        means never.
+
+    Returns
+    -------
+    Outcome
+        Where the user interrupts, of the image so far, with ``interrupted`` as stop reason.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Interrupted before the first step, so that there is nothing to write.
+    NonFiniteError
+        The last good image, if a step was made, has been written.
+    NstError
+        Anything else that went wrong; nothing has been written.
+    """
+    last = None
+
+    def after_step(record):
+        nonlocal last
+        last = record
+        if on_step:
+            on_step(record)
+        if save_every and record.step % save_every == 0:
+            made = Result(record.image, record.step, "save-every", record.losses, record.beta)
+            _write_picture(job, step_name(job.output, record.step), made)
+
+    try:
+        result = transfer(
+            job.content, job.style, job.config, init=job.init, on_step=after_step
+        )
+    except KeyboardInterrupt:
+        if last is None:
+            raise
+        # The losses at this very image would take another step's time to know.
+        result = Result(last.image, last.step, "interrupted", last.losses, last.beta)
+    except NonFiniteError as error:
+        if error.result.steps:
+            write(job, error.result)
+        raise
+    return write(job, result)
+
+
+def write(job, result):
+    """Write a result's picture and sidecar, each whole or not at all; return the `Outcome`."""
+    document = _write_picture(job, job.output, result)
+    sidecar = sidecar_of(job.output)
+    try:
+        with files.replacing(sidecar) as temporary, open(temporary, "w") as stream:
+            json.dump(document, stream, indent=2)
+            stream.write("\n")
+    except OSError as error:
+        raise ImageError(f"Cannot write {sidecar}: {error.strerror}.") from error
+    return Outcome(job.output, sidecar, result)
+
+
+def sidecar_of(output):
+    """Return the path of the JSON file beside a picture, ``OUT.png.json``."""
+    return f"{output}.json"
+
+
+def step_name(output, step):
+    """Return the path of the picture after a step: ``OUT-00100.png`` beside ``OUT.png``."""
+    stem, ending = os.path.splitext(output)
+    return f"{stem}-{step:05d}{ending}"
+
+
+def _write_picture(job, path, result):
+    rounding = "truncate" if job.config.faithful else "round"
+    pixels = images.to_pixels(result.image, rounding)
+    if job.config.denoise:
+        device = engine.context(job.config.device)
+        smooth = denoise.chambolle(pixels, job.config.denoise, device)
+        pixels = numpy.rint(smooth).astype(numpy.uint8)
+    document = dict(
+        job.provenance,
+        steps=result.steps,
+        stop_reason=result.stop_reason,
+        beta=result.beta,
+        losses=result.losses,
+    )
+    images.write(path, pixels, job.alpha, document)
+    return document
+
+
+def _network_input(picture, size, config):
+    pixels = images.resize(picture.pixels, size)
+    return images.to_input(pixels, 256 if config.faithful else 255)
+
+
+def _identity(picture):
+    return {"path": picture.path, "sha256": picture.sha256}
+
+
+def _notes(which, output, alpha):
+    if which == weights.BUILTIN:
+        yield (
+            "The built-in filter bank stands in for the trained network: colours and brush "
+            "strokes come through, objects' textures do not. nst weights fetch gets VGG-19."
+        )
+    if alpha is not None and not images.holds_alpha(output):
+        yield f"{output}: JPEG has no transparency, so the content's is left out."
