@@ -153,7 +153,7 @@ def _log(path, others):
         if os.path.realpath(other) == os.path.realpath(path):
             raise ImageError(f"The log {path} would overwrite {other}; choose another name.")
     try:
-        stream = open(path, "w", buffering=1)
+        stream = open(path, "w", buffering=1)  # noqa: SIM115
     except OSError as error:
         raise ImageError(f"Cannot write the log {path}: {error.strerror}.") from error
     with stream:

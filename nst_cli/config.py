@@ -7,6 +7,8 @@ loading anything else.
 import dataclasses
 import difflib
 import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Optional
 
@@ -205,21 +207,21 @@ class Config:
         return cls(**choices)
 
 
-def parse_weights(text):
+def parse_weights(text, field=None):
     """Read ``"name=weight,name=weight"``; an empty text gives an empty dict.
 
     Raises
     ------
     ConfigError
-        An entry is not of that form, or a name comes twice.
+        An entry is not of that form, or a name comes twice; it concerns `field`.
     """
     weights = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = (part.strip() for part in entry.partition("="))
         if not equals or name in weights:
             found = "names it twice" if equals else "is not of the form name=weight"
-            raise ConfigError(f"{text!r}: {entry!r} {found}; as in 'bn=0.3,poly=0.7'.")
-        weights[name] = _number(name, value)
+            raise ConfigError(f"{text!r}: {entry!r} {found}; as in 'bn=0.3,poly=0.7'.", field)
+        weights[name] = _number(field, value, what=f"{name} in {text!r}")
     return weights
 
 
@@ -233,18 +235,26 @@ def did_you_mean(word, names):
     return f": choose from {', '.join(names)}."
 
 
-def _number(field, value, low=0.0, positive=False):
-    """Return `value` as a finite float not below `low`."""
+def _number(field, value, low=0.0, positive=False, what=None):
+    """Return `value` as a finite float not below `low`; `what` names it, where not the field."""
+    what = what or field
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise ConfigError(f"{field} is {value!r}, which is not a number.", field) from None
+        raise ConfigError(f"{what} is {value!r}, which is not a number.", field) from None
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number):
-        raise ConfigError(f"{field} is {value!r}; it must be a finite number.", field)
+        raise ConfigError(f"{what} is {_short(value)}; it must be a finite number.", field)
     if number < low or (positive and number == 0):
         bound = "above 0" if positive else f"at least {low:g}"
-        raise ConfigError(f"{field} is {number:g}; it must be {bound}.", field)
+        raise ConfigError(f"{what} is {number:g}; it must be {bound}.", field)
     return number
+
+
+def _short(value):
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _positive(field, value):
@@ -263,7 +273,7 @@ def _integer(low, high=None):
 
 
 def _choice(field, value, names):
-    if value not in names:
+    if not isinstance(value, str) or value not in names:
         raise ConfigError(f"Unknown {field} {value!r}{did_you_mean(value, names)}", field)
     return value
 
@@ -276,24 +286,32 @@ def _weight_list(names, kind):
     """Return a check that brings a text or a mapping to the text ``"name=weight,…"``."""
 
     def check(field, value):
-        text = value if isinstance(value, str) else _join(value)
-        weights = parse_weights(text)
+        if isinstance(value, str):
+            weights = parse_weights(value, field)
+        elif isinstance(value, Mapping):
+            weights = {
+                str(name): _number(field, weight, what=f"{name} in {field}")
+                for name, weight in value.items()
+            }
+        else:
+            raise ConfigError(
+                f"{field} is {value!r}; it must be of the form name=weight,name=weight.", field
+            )
         for name in weights:
             if name not in names:
                 raise ConfigError(f"Unknown {kind} {name!r}{did_you_mean(name, names)}", field)
-        return _join(weights)
+        return ",".join(f"{name}={weight!r}" for name, weight in weights.items())
 
     return check
 
 
-def _join(weights):
-    return ",".join(f"{name}={float(weight)!r}" for name, weight in weights.items())
+_method_weights = _weight_list(METHODS, "method")
 
 
 def _method(field, value):
     if isinstance(value, str) and "=" not in value:
         return _choice(field, value.strip(), METHODS)
-    text = _weight_list(METHODS, field)(field, value)
+    text = _method_weights(field, value)
     weights = parse_weights(text)
     if not any(weights.values()):
         raise ConfigError(f"Every weight of the fusion {text!r} is 0.", field)
@@ -303,25 +321,23 @@ def _method(field, value):
 
 
 def _beta(field, value):
-    if isinstance(value, str):
-        if value in ("paper", "auto"):
-            return value
-        if "=" in value:
-            return _weight_list(METHODS, "method")(field, value)
-        try:
-            float(value)
-        except ValueError:
-            raise ConfigError(
-                f"beta is {value!r}; it must be paper, auto or a number.", field
-            ) from None
-    elif isinstance(value, dict):
-        return _weight_list(METHODS, "method")(field, value)
-    return _number(field, value)
+    if value in ("paper", "auto"):
+        return value
+    if isinstance(value, Mapping) or (isinstance(value, str) and "=" in value):
+        return _method_weights(field, value)
+    try:
+        return _number(field, float(value))
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"beta is {value!r}; it must be paper, auto or a number.", field
+        ) from None
 
 
 def _layers(field, value):
-    names = value.split(",") if isinstance(value, str) else list(value)
-    names = [name.strip() for name in names]
+    if not isinstance(value, (str, list, tuple)):
+        raise ConfigError(f"{field} is {value!r}; it must be a list of layers.", field)
+    names = value.split(",") if isinstance(value, str) else value
+    names = [name.strip() if isinstance(name, str) else name for name in names]
     for name in names:
         if name not in LAYERS:
             raise ConfigError(f"Unknown layer {name!r}{did_you_mean(name, LAYERS)}", field)
@@ -331,8 +347,7 @@ def _layers(field, value):
 
 
 def _device(field, value):
-    kind, colon, index = value.partition(":")
-    if value in ("auto", "cpu", "gpu") or (kind == "gpu" and colon and index.isdigit()):
+    if isinstance(value, str) and re.fullmatch(r"auto|cpu|gpu(:[0-9]{1,3})?", value):
         return value
     raise ConfigError(f"device is {value!r}; it must be auto, cpu, gpu or gpu:N.", field)
 

@@ -9,6 +9,7 @@ import ctypes
 import importlib
 import math
 import os
+import re
 import sys
 import types
 
@@ -26,6 +27,8 @@ _QUIET = {
 }
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
+
+_MARK = "MXNetError:"
 
 _SYSTEM_LIBRARIES = ("libgomp", "libquadmath", "libstdc++")
 
@@ -66,8 +69,10 @@ def load():
             f"MXNet 1.9.1 does not run on Python {found}: make an environment with "
             f"Python {_dotted(PYTHONS[0])} to {_dotted(PYTHONS[1])} and install nst-cli there."
         )
-    # Left alone MXNet uses half of the logical CPUs.
-    os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+    # Left alone MXNet uses half of the logical CPUs. A list, as OpenMP allows for nested loops,
+    # makes it abort; it has no nested loops.
+    users = re.match(r"\s*([1-9]\d*)", os.environ.get("OMP_NUM_THREADS", ""))
+    os.environ["OMP_NUM_THREADS"] = users[1] if users else str(usable_cores())
     for key, value in _QUIET.items():
         os.environ.setdefault(key, value)
     try:
@@ -138,7 +143,10 @@ def gpu_count():
 def threads():
     """Return how many threads MXNet computes with on the CPU."""
     load()
-    return int(os.environ["OMP_NUM_THREADS"].partition(",")[0])
+    try:
+        return ctypes.CDLL("libgomp.so.1").omp_get_max_threads()
+    except (OSError, AttributeError):  # another OpenMP, as on macOS, which obeys the variable
+        return int(os.environ["OMP_NUM_THREADS"])
 
 
 def version():
@@ -168,9 +176,7 @@ def bind(symbol, arguments, gradients, device):
     EngineError
         MXNet refused, most often for want of memory.
     """
-    requests = {
-        name: "write" if name in gradients else "null" for name in symbol.list_arguments()
-    }
+    requests = {name: "write" if name in gradients else "null" for name in symbol.list_arguments()}
     with failures():
         return symbol.bind(device, args=arguments, args_grad=gradients, grad_req=requests)
 
@@ -187,7 +193,7 @@ def failures():
     try:
         yield
     except (mx.base.MXNetError, MemoryError) as error:
-        message = _last_line(error)
+        message = _reason(error)
         if isinstance(error, MemoryError) or "allocate" in message or "out of memory" in message:
             raise EngineError(
                 f"Not enough memory ({message}): a smaller --size needs less, in proportion "
@@ -253,6 +259,12 @@ def _library_advice(error):
     if "libcuda" in text:
         return f"This CUDA build of MXNet needs NVIDIA's driver ({text}): install it, or mxnet."
     return f"MXNet cannot be loaded ({text})."
+
+
+def _reason(error):
+    """Return the line of an MXNet message that says what failed; a traceback stands before it."""
+    marked = [line for line in str(error).splitlines() if line.startswith(_MARK)]
+    return marked[0][len(_MARK) :].strip() if marked else _last_line(error)
 
 
 def _last_line(error):

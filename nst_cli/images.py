@@ -402,7 +402,7 @@ def _opened(path):
 def _upright(image):
     try:
         transposition = _TRANSPOSITIONS.get(image.getexif().get(_ORIENTATION))
-    except Exception:
+    except Exception:  # noqa: BLE001
         # Unreadable Exif data are no reason to refuse the picture.
         return image
     return image if transposition is None else image.transpose(transposition)
@@ -459,7 +459,7 @@ def _apply(profile, image):
     return ImageCms.applyTransform(image, transform)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _srgb():
     return ImageCms.createProfile("sRGB")
 

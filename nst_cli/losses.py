@@ -18,9 +18,11 @@ import numpy
 from . import engine
 from .errors import ShapeError
 
-
 # Pairs within the style at least, so that a small map's few do not bias a whole run.
 _STYLE_PAIRS = 1 << 12
+
+# A deviation below so many units in the last place of the mean is no deviation.
+_ROUNDING = 32
 
 
 class LossGrad(NamedTuple):
@@ -131,7 +133,7 @@ class PolynomialMMD:
         # The gradient is (G_F − G_S) x + c (μ_F − μ_S) at each position: a convolution with a
         # kernel of one pixel, whose output is laid out as the network's backward pass wants it.
         kernel = (difference * scale).reshape((channels, channels, 1, 1))
-        shape = dict(kernel=(1, 1), num_filter=channels)
+        shape = {"kernel": (1, 1), "num_filter": channels}
         if self.c:
             shift = _means(flat) - means
             squares = squares + 2 * self.c * _squares(shift)
@@ -184,6 +186,9 @@ class GaussianMMD:
         """
         rows = _rows(style_features)
         half = rows.shape[0] // 2
+        if not half:
+            # A single position has only itself.
+            return rows, engine.nd.zeros((1, 1), ctx=rows.context, dtype=rows.dtype)
         rounds = -(-_STYLE_PAIRS // half)
         orders = [random.permutation(rows.shape[0]) for _ in range(rounds)]
         first = numpy.concatenate([order[:half] for order in orders])
@@ -203,10 +208,13 @@ class GaussianMMD:
 
         Returns
         -------
-        Pairs
+        Pairs or None
+            None where the map has a single position, which has no partner.
         """
         rows, _ = target
         positions = shape[2] * shape[3]
+        if positions < 2:
+            return None
         order = random.permutation(positions)
         half = positions // 2
         place = numpy.empty(positions, dtype=numpy.int32)
@@ -225,10 +233,15 @@ class GaussianMMD:
         -------
         LossGrad
             In the unit of β′ = 3e14. The value may be negative: the estimate is unbiased.
+            Both are 0 where there are no pairs.
         """
         nd = engine.nd
         style, d_style = target
         _check_channels(_flat(features), style, axis=1)
+        if pairs is None:
+            return LossGrad(
+                nd.zeros((1,), ctx=features.context, dtype=features.dtype), nd.zeros_like(features)
+            )
         _, channels, height, width = features.shape
         rows = nd.take(_rows(features), pairs.order, mode="clip")
         half = rows.shape[0] // 2
@@ -316,9 +329,9 @@ class BNStatistics:
         mean_difference = means - style_means
         deviation_difference = deviations - style_deviations
         squares = _squares(mean_difference) + _squares(deviation_difference)
-        slope = nd.where(
-            deviations > 0, deviation_difference / deviations, nd.zeros_like(deviations)
-        )
+        # Of a constant channel, rounding of its mean leaves a deviation that means nothing.
+        varies = deviations > _ROUNDING * numpy.finfo(features.dtype).eps * nd.abs(means)
+        slope = nd.where(varies, deviation_difference / deviations, nd.zeros_like(deviations))
         # Batch normalisation by given statistics is (x − μ) slope + shift in a single pass.
         scale = weight / channels
         columns = slope * scale, mean_difference * scale, means, nd.ones_like(means)

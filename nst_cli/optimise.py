@@ -158,6 +158,11 @@ def _objective(config, arrays, device, content, style, starts, random):
         beta = objective.measured_beta(config, network, content_terms, style_terms, image, random)
         if beta:
             break
+    if beta is None and with_style:
+        raise ConfigError(
+            "beta auto: the content loss has no gradient to be balanced with; give beta a number.",
+            "beta",
+        )
     terms = objective.scaled(content_terms, {"content": config.alpha}) if config.alpha else []
     if with_style:
         factors = {method: config.gamma * value for method, value in beta.items()}
@@ -167,25 +172,35 @@ def _objective(config, arrays, device, content, style, starts, random):
 
 def _run(config, goal, beta, image, on_step):
     """Take the optimiser's steps until the rule or their count ends them."""
-    good, steps, reason = image, 0, "iterations"
+    # The last image whose loss and gradient are known to be finite, or the start.
+    good, good_steps = image, 0
+
+    def failure(step, what):
+        result = Result(good.asnumpy(), good_steps, "non-finite", {}, beta)
+        return NonFiniteError(
+            f"Step {step}: {what} is not finite; a smaller gamma or lr may help.", result
+        )
+
+    steps, reason = 0, "iterations"
     iterates = sgd(goal, image, config.lr)
     for steps, (new, evaluation) in enumerate(itertools.islice(iterates, config.iterations), 1):
         parts, gradient_norm, change, size = _read(evaluation, image, new)
-        if not all(map(math.isfinite, (*parts, gradient_norm, size))):
-            where = goal.non_finite(image)
-            result = Result(good.asnumpy(), steps - 1, "non-finite", {}, beta)
-            raise NonFiniteError(
-                f"Step {steps}: {where} is not finite; a smaller gamma or lr may help.", result
-            )
-        good, image = image, new
+        if not all(map(math.isfinite, (*parts, gradient_norm))):
+            raise failure(steps, goal.non_finite(image))
+        good, good_steps = image, steps - 1
+        if not math.isfinite(size):
+            raise failure(steps, "the image after it")
+        image = new
         relative = change / size if size else math.inf
         if on_step:
             on_step(Record(steps, _named(goal, parts), relative, gradient_norm, beta, image))
         if relative < config.stop_eps and steps >= _FEWEST_STEPS:
             reason = "converged"
             break
-    losses = _named(goal, goal(image).parts.asnumpy().tolist())
-    return Result(image.asnumpy(), steps, reason, losses, beta)
+    parts = goal(image).parts.asnumpy().tolist()
+    if not all(map(math.isfinite, parts)):
+        raise failure(steps, goal.non_finite(image))
+    return Result(image.asnumpy(), steps, reason, _named(goal, parts), beta)
 
 
 def sgd(goal, image, lr):
@@ -260,7 +275,9 @@ def _ordered(*groups):
 
 
 def _checked(name, values):
-    array = numpy.ascontiguousarray(values, dtype=numpy.float32)
+    # What is beyond float32 shows as infinity below.
+    with numpy.errstate(over="ignore"):
+        array = numpy.ascontiguousarray(values, dtype=numpy.float32)
     if array.ndim != 4 or array.shape[:2] != (1, 3) or min(array.shape[2:]) < vgg.SMALLEST_SIDE:
         raise ShapeError(
             f"{name} has shape {array.shape}; it must be (1, 3, H, W) with sides of at least "

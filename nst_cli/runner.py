@@ -162,9 +162,7 @@ def run(job, *, on_step=None, save_every=0):
             _write_picture(job, step_name(job.output, record.step), made)
 
     try:
-        result = transfer(
-            job.content, job.style, job.config, init=job.init, on_step=after_step
-        )
+        result = transfer(job.content, job.style, job.config, init=job.init, on_step=after_step)
     except KeyboardInterrupt:
         if last is None:
             raise

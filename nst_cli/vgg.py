@@ -8,6 +8,7 @@ References
 
 from . import engine
 from .config import BLOCKS, LAYERS
+from .errors import WeightsError
 
 # Each pooling halves the map, so below this a map of the deepest block has no position left.
 SMALLEST_SIDE = 16
@@ -67,12 +68,22 @@ def parameters(arrays, layers, device, dtype="float32"):
     -------
     dict of str to NDArray
         To be shared by executors of any image size.
+
+    Raises
+    ------
+    WeightsError
+        `arrays` does not reach down to the deepest of `layers`.
     """
-    return {
-        name: engine.array(arrays[name], device, dtype)
-        for convolution in convolutions(layers)
-        for name in (f"{convolution}_weight", f"{convolution}_bias")
-    }
+    shared = {}
+    for convolution in convolutions(layers):
+        for name in (f"{convolution}_weight", f"{convolution}_bias"):
+            if name not in arrays:
+                layer = convolution.replace("conv", "relu")
+                raise WeightsError(
+                    f"The weights have no {convolution}, so layers from {layer} on cannot be used."
+                )
+            shared[name] = engine.array(arrays[name], device, dtype)
+    return shared
 
 
 class Network:

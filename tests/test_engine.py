@@ -1,0 +1,279 @@
+"""What standing on MXNet costs: loading it, its devices, its threads and its errors."""
+
+import importlib
+import io
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy
+import pytest
+
+import nst_cli
+from nst_cli import engine
+from nst_cli.errors import EngineError
+
+
+def run_python(code, **variables):
+    """Run code in a fresh Python; a variable that is None is not set there."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(nst_cli.__file__).parents[1])}
+    for name, value in variables.items():
+        environment.pop(name, None)
+        if value is not None:
+            environment[name] = value
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_importing_the_package_does_not_import_mxnet():
+    rooms = "cli, config, denoise, engine, losses, objective, optimise, runner, vgg, weights"
+    code = f"import sys; from nst_cli import {rooms}; print('mxnet' in sys.modules)"
+    result = run_python(code)
+    assert (result.stdout, result.stderr) == ("False\n", "")
+
+
+def test_a_fresh_process_uses_all_its_cores_and_says_nothing():
+    code = """
+from nst_cli import engine
+device = engine.context("cpu")
+image = engine.nd.ones((1, 3, 8, 8), ctx=device)
+graph = engine.sym.Pooling(engine.sym.var("data"), kernel=(2, 2), pool_type="avg")
+executor = engine.bind(graph, {"data": image}, {"data": engine.nd.zeros_like(image)}, device)
+executor.forward(is_train=True)[0].wait_to_read()
+print(engine.threads() == engine.usable_cores())
+"""
+    result = run_python(code, OMP_NUM_THREADS=None, MXNET_SUBGRAPH_VERBOSE=None)
+    assert (result.stdout, result.stderr) == ("True\n", "")
+
+
+def no_file(path):
+    raise FileNotFoundError(path)
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [("max 100000\n", 6), ("200000 100000\n", 2), ("250000 100000\n", 3), ("1000 100000\n", 1),
+     ("900000 100000\n", 6), ("", 6), (None, 6)],
+)  # fmt: skip
+def test_usable_cores_are_those_of_the_affinity_within_the_quota(monkeypatch, quota, cores):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    opened = no_file if quota is None else lambda path: io.StringIO(quota)
+    monkeypatch.setattr(engine, "open", opened, raising=False)
+    assert engine.usable_cores() == cores
+
+
+def test_without_an_affinity_all_cores_are_usable(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)
+    monkeypatch.setattr(engine, "open", no_file, raising=False)
+    assert engine.usable_cores() == 5
+
+
+@pytest.fixture
+def loading(monkeypatch):
+    """Let `engine.load` load what a function returns in place of MXNet."""
+    engine.load()
+    # Whatever the test leaves in these is taken back.
+    monkeypatch.setattr(engine, "nd", engine.nd)
+    monkeypatch.setattr(engine, "sym", engine.sym)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.delitem(sys.modules, "mxnet")
+
+    def stand_in(function):
+        def import_module(name):
+            return function() if name == "mxnet" else importlib.import_module(name)
+
+        monkeypatch.setattr(
+            engine, "importlib", types.SimpleNamespace(import_module=import_module)
+        )
+
+    return stand_in
+
+
+def failing(error):
+    def load():
+        raise error
+
+    return load
+
+
+def fake_mxnet():
+    return types.SimpleNamespace(nd="nd", sym="sym")
+
+
+def test_a_python_that_cannot_run_mxnet_is_told_which_can(loading, monkeypatch):
+    monkeypatch.setattr(engine, "PYTHONS", ((3, 1), (3, 2)))
+    with pytest.raises(EngineError, match=r"does not run on Python 3\.\d+: .*Python 3\.1 to 3\.2"):
+        engine.load()
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (ImportError("No module named 'mxnet'"), "pip install mxnet==1.9.1 'numpy<2'"),
+        (OSError("libgomp.so.1: cannot open shared object file"), "install libgomp1"),
+        (OSError("libquadmath.so.0: cannot open shared object file"), "libquadmath0"),
+        (OSError("libcuda.so.1: cannot open shared object file"), "NVIDIA's driver"),
+        (OSError("libelse.so: wrong ELF class\n"), "cannot be loaded (libelse.so: wrong ELF"),
+    ],
+    ids=lambda part: str(part).partition(":")[0],
+)
+def test_a_failure_to_load_is_one_line_that_says_what_to_install(loading, error, advice):
+    loading(failing(error))
+    with pytest.raises(EngineError) as caught:
+        engine.load()
+    assert advice in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "bool" not in vars(numpy)
+
+
+@pytest.mark.parametrize(
+    ("variable", "threads"), [("3", 3), ("3,2", 3), (" 3", 3), ("", None), ("many", None)]
+)
+def test_the_users_number_of_threads_stands_in_a_form_that_mxnet_reads(variable, threads):
+    code = "import os; from nst_cli import engine; engine.load(); "
+    code += "os.environ['OMP_NUM_THREADS'] = '5'; print(engine.threads())"
+    expected = threads or engine.usable_cores()
+    assert run_python(code, OMP_NUM_THREADS=variable).stdout == f"{expected}\n"
+
+
+@pytest.mark.parametrize("variable", [None, "", "many"])
+def test_threads_are_known_though_mxnet_was_imported_by_other_code(monkeypatch, variable):
+    engine.load()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    assert engine.threads() >= 1
+
+
+def test_names_that_are_gone_are_lent_while_mxnet_is_imported_and_taken_back(loading, monkeypatch):
+    lent = {}
+
+    def look():
+        version = sys.modules["distutils.version"].LooseVersion
+        lent["bool"] = numpy.bool
+        lent["order"] = version("1.9") < version("1.17.2") < version("1.26")
+        return fake_mxnet()
+
+    def import_module(name):
+        if name == "mxnet":
+            return look()
+        raise ImportError(name)
+
+    for name in ("distutils", "distutils.version"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    loading(look)
+    monkeypatch.setattr(engine.importlib, "import_module", import_module)
+    engine.load()
+    assert lent == {"bool": bool, "order": True}
+    assert "bool" not in vars(numpy)
+    assert "distutils" not in sys.modules and "distutils.version" not in sys.modules
+
+
+def test_nd_and_sym_are_mxnets_own_and_other_names_are_unknown():
+    assert engine.nd is engine.load().nd and engine.sym is engine.load().sym
+    with pytest.raises(AttributeError, match="no attribute 'gluon'"):
+        engine.gluon  # noqa: B018
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Set how many GPUs there are, and whether MXNet is built for them."""
+
+    def set_them(count, cuda=True):
+        monkeypatch.setattr(engine, "gpu_count", lambda: count)
+        monkeypatch.setattr(engine, "has_cuda", lambda: cuda)
+
+    return set_them
+
+
+@pytest.mark.parametrize(
+    ("device", "count", "expected"),
+    [("auto", 0, "cpu(0)"), ("auto", 1, "gpu(0)"), ("cpu", 2, "cpu(0)"), ("cpu:1", 0, "cpu(1)"),
+     ("gpu", 1, "gpu(0)"), ("gpu:2", 3, "gpu(2)")],
+)  # fmt: skip
+def test_a_device_is_found_by_its_name(gpus, device, count, expected):
+    gpus(count)
+    assert str(engine.context(device)) == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "count", "cuda", "hint"),
+    [
+        ("gpu", 0, False, "install a CUDA build, mxnet-cu"),
+        ("gpu", 0, True, "nvidia-smi"),
+        ("gpu:2", 2, True, "MXNet sees 2, numbered from 0"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_told_with_the_way_to_get_it(gpus, device, count, cuda, hint):
+    gpus(count, cuda)
+    with pytest.raises(EngineError, match=hint):
+        engine.context(device)
+
+
+def test_a_driver_that_answers_with_an_error_counts_as_no_gpu(monkeypatch):
+    mx = engine.load()
+    monkeypatch.setattr(engine, "has_cuda", lambda: True)
+    monkeypatch.setattr(mx.context, "num_gpus", failing(mx.base.MXNetError("no driver")))
+    assert engine.gpu_count() == 0
+
+
+def test_an_array_is_a_copy_of_the_type_asked_for():
+    values = numpy.arange(3)
+    array = engine.array(values, engine.context("cpu"))
+    values[:] = 9
+    assert array.dtype == numpy.float32
+    assert array.asnumpy().tolist() == [0, 1, 2]
+
+
+def test_a_bound_executor_stands_on_the_arrays_given_and_writes_the_gradients_named():
+    device = engine.context("cpu")
+    graph = engine.sym.var("a") * engine.sym.var("b")
+    a, b = engine.array([2, 3], device), engine.array([5, 7], device)
+    gradient = engine.nd.zeros_like(a)
+    executor = engine.bind(graph, {"a": a, "b": b}, {"a": gradient}, device)
+    b[:] = 10
+    assert executor.forward(is_train=True)[0].asnumpy().tolist() == [20, 30]
+    executor.backward([engine.nd.ones_like(a)])
+    assert gradient.asnumpy().tolist() == [10, 10]
+
+
+def engine_error(error):
+    """Return the message that an error from MXNet becomes."""
+    with pytest.raises(EngineError) as caught, engine.failures():
+        raise error
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_mxnets_own_error_becomes_one_line():
+    text = "Traceback (most recent call last):\n  File x, line 1\nMXNetError: shapes differ\n"
+    message = engine_error(engine.load().base.MXNetError(text))
+    assert message.endswith("shapes differ")
+    assert "Traceback" not in message
+
+
+def test_of_mxnets_own_error_the_line_that_says_why_is_kept():
+    with pytest.raises(EngineError, match="take inferring shapes failed"), engine.failures():
+        engine.nd.take(engine.nd.ones((1, 4)), engine.nd.array([]), mode="clip")
+
+
+def test_want_of_memory_is_told_with_what_needs_less():
+    text = "Traceback\nMXNetError: Failed to allocate CPU Memory"
+    for error in (engine.load().base.MXNetError(text), MemoryError()):
+        message = engine_error(error)
+        assert message.startswith("Not enough memory")
+        assert "--size" in message
+
+
+def test_errors_of_others_pass():
+    with pytest.raises(ZeroDivisionError), engine.failures():
+        1 / 0  # noqa: B018

@@ -1,0 +1,425 @@
+"""Transfers between small arrays on a small random network: steps, stopping rule and bad input."""
+
+import math
+
+import numpy
+import pytest
+
+from nst_cli import Config, engine, transfer, vgg, weights
+from nst_cli.config import PAPER_BETA
+from nst_cli.errors import ConfigError, EngineError, NonFiniteError, NstError, ShapeError
+from nst_cli.objective import Evaluation
+from nst_cli.optimise import sgd
+from nst_cli.weights.params import CONVOLUTIONS
+
+SHAPE = (1, 3, 20, 24)
+FUSION = "bn=0.3,poly=0.7"
+
+
+def random_image(seed, shape=SHAPE, amplitude=100):
+    values = numpy.random.RandomState(seed).uniform(-amplitude, amplitude, shape)
+    return values.astype(numpy.float32)
+
+
+CONTENT, STYLE = random_image(1), random_image(2, (1, 3, 18, 33))
+
+
+@pytest.fixture(autouse=True)
+def small_network(monkeypatch):
+    """Stand in for the weights with a random network down to conv2_2."""
+    random, arrays = numpy.random.RandomState(0), {}
+    for name in vgg.convolutions(["relu2_2"]):
+        shape = CONVOLUTIONS[name]
+        scale = (2 / numpy.prod(shape[1:])) ** 0.5
+        arrays[f"{name}_weight"] = random.normal(scale=scale, size=shape)
+        arrays[f"{name}_bias"] = random.normal(scale=0.1, size=shape[0])
+    monkeypatch.setattr(weights, "find", lambda given: "a file")
+    monkeypatch.setattr(weights, "load", lambda which: arrays)
+
+
+def choices(**others):
+    defaults = {
+        "style_layers": "relu1_1,relu2_1",
+        "content_layers": "relu2_2",
+        "device": "cpu",
+        "iterations": 3,
+        "beta": "auto",
+        "gamma": 1,
+    }
+    return Config(**{**defaults, **others})
+
+
+def run(content=CONTENT, style=STYLE, start=None, **others):
+    """Return the result and the records of a transfer; `start` is an array to start from."""
+    records = []
+    result = transfer(content, style, choices(**others), init=start, on_step=records.append)
+    return result, records
+
+
+def evaluated(gradient, smoothing_gradient=None):
+    """Return an evaluation as the optimiser needs it, of an objective that has no parts."""
+    norm = engine.nd.norm(gradient).reshape((1,))
+    return Evaluation(None, gradient, norm, smoothing_gradient)
+
+
+class TestSteps:
+    def authors_steps(self, gradient, smoothing, image, lr, steps):
+        """The update of the authors' code, as the shared spec REFERENCE.md states it."""
+        images, momentum = [], numpy.zeros_like(image)
+        for step in range(1, steps + 1):
+            found = gradient(image)
+            limit = image.size
+            norm = numpy.sqrt((found**2).sum())
+            if norm > limit:
+                found = found * (limit / norm)
+            found = found + smoothing(image)
+            rate = lr * 0.9 ** ((step - 1) // 80)
+            momentum = 0.9 * momentum - rate * (found + 5e-4 * image)
+            image = image + momentum
+            images.append(image)
+        return images
+
+    def test_they_are_those_of_the_authors_code(self):
+        start = numpy.random.RandomState(3).uniform(-1, 1, (1, 3, 4, 5))
+        far = numpy.random.RandomState(4).uniform(-50, 50, start.shape)
+        norms = []
+
+        def goal(image):
+            gradient = 3 * (image - engine.array(far, image.context, image.dtype))
+            evaluation = evaluated(gradient, image / 10)
+            norms.append(evaluation.gradient_norm.asscalar())
+            return evaluation
+
+        device = engine.context("cpu")
+        iterates = sgd(goal, engine.array(start, device, "float64"), lr=0.02)
+        found = [next(iterates)[0].asnumpy() for _ in range(170)]
+        expected = self.authors_steps(lambda x: 3 * (x - far), lambda x: x / 10, start, 0.02, 170)
+        # Clipped at first and free later, and on both sides of the first two decays of the rate.
+        assert norms[0] > start.size > norms[100]
+        for step, (image, other) in enumerate(zip(found, expected), 1):
+            # MXNet keeps the rates in float32.
+            numpy.testing.assert_allclose(image, other, rtol=1e-5, atol=1e-5, err_msg=f"{step}")
+
+    @pytest.mark.parametrize(("step", "rate"), [(80, 1.0), (81, 0.9), (160, 0.9), (161, 0.81)])
+    def test_the_learning_rate_falls_by_a_tenth_after_each_80_steps(self, step, rate):
+        ones = engine.nd.ones((1, 1, 2, 2), ctx=engine.context("cpu"), dtype="float64")
+        iterates = sgd(lambda image: evaluated(ones), ones, lr=1.0)
+        images = [numpy.ones((1, 1, 2, 2))] + [next(iterates)[0].asnumpy() for _ in range(step)]
+        moves = numpy.diff([image[0, 0, 0, 0] for image in images])
+        before = moves[-2]
+        image = images[-2][0, 0, 0, 0]
+        assert moves[-1] == pytest.approx(0.9 * before - rate * (1 + 5e-4 * image), rel=1e-5)
+
+    def test_the_start_image_is_not_changed(self):
+        start = engine.nd.ones((1, 3, 4, 5), ctx=engine.context("cpu"))
+        next(sgd(lambda image: evaluated(3 * image), start, lr=0.1))
+        assert (start.asnumpy() == 1).all()
+
+    def test_a_record_says_what_its_step_did(self):
+        start = random_image(5)
+        result, records = run(start=start, iterations=3, method=FUSION)
+        assert [record.step for record in records] == [1, 2, 3]
+        images = [start] + [record.image for record in records]
+        for record, old, new in zip(records, images, images[1:]):
+            change = numpy.linalg.norm(new - old) / numpy.linalg.norm(new)
+            assert record.relative_change == pytest.approx(change, rel=1e-4)
+            assert record.beta == result.beta
+        numpy.testing.assert_array_equal(result.image, images[-1])
+
+    def test_a_records_image_is_still_that_steps_image_when_read_later(self):
+        at_once = []
+        kept = []
+
+        def on_step(record):
+            kept.append(record)
+            at_once.append(record.image)
+
+        transfer(CONTENT, STYLE, choices(iterations=4), on_step=on_step)
+        for record, image in zip(kept, at_once):
+            numpy.testing.assert_array_equal(record.image, image)
+        assert (at_once[0] != at_once[1]).any()
+
+    def test_losses_and_gradient_norm_of_a_record_are_those_of_the_image_before(self):
+        start = random_image(5)
+        at_start, _ = run(start=start, iterations=0, beta="paper")
+        result, records = run(start=start, iterations=2, beta="paper")
+        assert records[0].losses == at_start.losses
+        again, _ = run(start=records[0].image, iterations=0, beta="paper")
+        assert records[1].losses == pytest.approx(again.losses, rel=1e-6)
+        assert result.losses != records[1].losses
+
+    def test_the_loss_falls(self):
+        _, records = run(iterations=30, init="content", method=FUSION)
+        assert records[-1].losses["total"] < 0.9 * records[0].losses["total"]
+
+
+class TestStopRule:
+    def test_it_waits_for_ten_steps(self):
+        result, records = run(stop_eps=1e9, iterations=50)
+        assert (result.steps, len(records), result.stop_reason) == (10, 10, "converged")
+
+    def test_it_stops_at_the_first_change_below_its_bound_after_that(self):
+        _, records = run(stop_eps=0, iterations=30, init="content")
+        changes = [record.relative_change for record in records]
+        bound = sorted(changes[12:])[len(changes[12:]) // 2]
+        expected = next(n for n, change in enumerate(changes, 1) if n >= 10 and change < bound)
+        result, _ = run(stop_eps=bound, iterations=30, init="content")
+        assert (result.steps, result.stop_reason) == (expected, "converged")
+
+    def test_zero_means_never(self):
+        # So low a rate that in float32 no step changes the image at all.
+        result, records = run(stop_eps=0, iterations=15, lr=1e-30)
+        assert records[-1].relative_change == 0
+        assert (result.steps, result.stop_reason) == (15, "iterations")
+
+    def test_no_iterations_only_evaluate(self):
+        start = random_image(5)
+        result, records = run(start=start, iterations=0)
+        assert (result.steps, result.stop_reason, records) == (0, "iterations", [])
+        numpy.testing.assert_array_equal(result.image, start)
+        assert result.losses["total"] > 0
+
+
+class TestStart:
+    def test_an_array(self):
+        start = random_image(5)
+        numpy.testing.assert_array_equal(run(start=start, iterations=0)[0].image, start)
+
+    def test_an_array_goes_before_what_the_config_says(self):
+        start = random_image(5)
+        result = transfer(CONTENT, STYLE, choices(iterations=0, init="content"), init=start)
+        numpy.testing.assert_array_equal(result.image, start)
+
+    def test_the_content(self):
+        result = transfer(CONTENT, STYLE, choices(iterations=0, init="content"))
+        numpy.testing.assert_array_equal(result.image, CONTENT)
+
+    def test_by_default_small_noise(self):
+        image = transfer(CONTENT, STYLE, choices(iterations=0)).image
+        assert image.shape == SHAPE and image.dtype == numpy.float32
+        assert 0.09 < abs(image).max() <= 0.1
+        assert abs(image.mean()) < 0.01
+
+    def test_the_name_of_a_picture_is_refused(self):
+        with pytest.raises(ConfigError, match="'sea.jpg' names a picture") as caught:
+            transfer(CONTENT, STYLE, choices(init="sea.jpg"))
+        assert caught.value.field == "init"
+
+    def test_arrays_given_are_not_changed(self):
+        content, style, start = CONTENT.copy(), STYLE.copy(), random_image(5)
+        transfer(content, style, choices(), init=start)
+        for array, before in ((content, CONTENT), (style, STYLE), (start, random_image(5))):
+            numpy.testing.assert_array_equal(array, before)
+
+
+class TestSeed:
+    @pytest.mark.parametrize("method", ["poly", "gaussian"])
+    def test_an_equal_seed_gives_equal_bytes_and_another_does_not(self, method):
+        images = [
+            transfer(CONTENT, STYLE, choices(method=method, seed=seed)).image.tobytes()
+            for seed in (3, 3, 4)
+        ]
+        assert images[0] == images[1] != images[2]
+
+    def test_it_drives_the_gaussian_pairs_too(self):
+        start = random_image(5)
+        images = [run(start=start, method="gaussian", seed=seed)[0].image for seed in (3, 3, 4)]
+        numpy.testing.assert_array_equal(images[0], images[1])
+        assert (images[0] != images[2]).any()
+
+
+class TestParts:
+    @pytest.mark.parametrize("method", ["linear", "poly", "gaussian", "bn", FUSION])
+    def test_the_total_is_the_sum_of_the_parts(self, method):
+        result, records = run(method=method, iterations=2)
+        for losses in [result.losses] + [record.losses for record in records]:
+            parts = {name: value for name, value in losses.items() if name != "total"}
+            assert losses["total"] == pytest.approx(math.fsum(parts.values()), rel=1e-9)
+            methods = choices(method=method).methods
+            style = {f"{name}/{layer}" for name in methods for layer in ("relu1_1", "relu2_1")}
+            assert set(parts) == style | {"content/relu2_2", "smoothing"}
+
+    def losses(self, **others):
+        return run(start=random_image(5), iterations=0, **{"beta": "paper", **others})[0].losses
+
+    def test_layer_weights_scale_their_parts_alone(self):
+        before = self.losses(method=FUSION)
+        after = self.losses(method=FUSION, layer_weights="relu2_1=3")
+        for name, value in before.items():
+            if name != "total":
+                factor = 3 if name.endswith("relu2_1") else 1
+                assert after[name] == pytest.approx(factor * value, rel=1e-6)
+
+    @pytest.mark.parametrize(
+        ("field", "value", "default", "prefix"),
+        [("alpha", 3, 1, "content/"), ("gamma", 4, 1, "poly/"), ("beta", 0.7, 0.1, "poly/"),
+         ("tv_weight", 0.05, 0.01, "smooth")],
+    )  # fmt: skip
+    def test_a_weight_scales_its_parts_alone(self, field, value, default, prefix):
+        before, after = self.losses(), self.losses(**{field: value})
+        for name, part in before.items():
+            if name != "total":
+                factor = value / default if name.startswith(prefix) else 1
+                assert after[name] == pytest.approx(factor * part, rel=1e-6)
+
+    def test_alpha_zero_leaves_no_content_part(self):
+        assert set(self.losses(alpha=0)) == {"total", "poly/relu1_1", "poly/relu2_1", "smoothing"}
+
+    def test_gamma_zero_leaves_no_style_part(self):
+        assert set(self.losses(gamma=0)) == {"total", "content/relu2_2", "smoothing"}
+
+    def test_without_its_weight_there_is_no_smoothing_part(self):
+        assert "smoothing" not in self.losses(tv_weight=0)
+
+    def test_there_is_no_content_part_left_at_the_content_itself(self):
+        result = transfer(CONTENT, STYLE, choices(init="content", iterations=0))
+        assert result.losses["content/relu2_2"] == 0
+
+    def test_pooling_reaches_the_network(self):
+        average, maximum = self.losses(), self.losses(pooling="max")
+        assert maximum["poly/relu1_1"] == pytest.approx(average["poly/relu1_1"], rel=1e-6)
+        assert maximum["poly/relu2_1"] != pytest.approx(average["poly/relu2_1"], rel=1e-2)
+
+    def test_a_style_of_another_size_is_compared_by_its_statistics_alone(self):
+        wide = numpy.tile(random_image(2), (1, 1, 1, 2))
+        tiled = numpy.tile(random_image(2), (1, 1, 2, 2))
+        only = {"style_layers": "relu1_1", "beta": "paper", "iterations": 0}
+        content = random_image(1, wide.shape)
+        config = choices(**only)
+        one = transfer(content, wide, config, init=wide).losses["poly/relu1_1"]
+        other = transfer(content, tiled, config, init=wide).losses["poly/relu1_1"]
+        reference = transfer(content, content, config, init=wide).losses["poly/relu1_1"]
+        assert one == 0
+        # The seams of the tiles alone tell them apart.
+        assert 0 < other < 0.05 * reference
+
+
+class TestBetaAuto:
+    def first_gradient_norm(self, **others):
+        _, records = run(iterations=1, **others)
+        return records[0].gradient_norm
+
+    @pytest.mark.parametrize("method", ["linear", "poly", "bn"])
+    def test_it_makes_both_gradient_norms_equal_at_the_start(self, method):
+        start = random_image(5)
+        content = self.first_gradient_norm(start=start, gamma=0)
+        style = self.first_gradient_norm(start=start, alpha=0, method=method)
+        assert style == pytest.approx(content, rel=1e-4)
+
+    def test_the_gaussian_is_of_the_same_order(self):
+        start = random_image(5)
+        content = self.first_gradient_norm(start=start, gamma=0)
+        style = self.first_gradient_norm(start=start, alpha=0, method="gaussian")
+        assert style == pytest.approx(content, rel=0.5)
+
+    def test_from_the_content_it_is_measured_at_the_noise(self):
+        noise = transfer(CONTENT, STYLE, choices(method=FUSION, iterations=0))
+        content = transfer(CONTENT, STYLE, choices(method=FUSION, iterations=0, init="content"))
+        assert set(content.beta) == {"bn", "poly"}
+        assert content.beta == noise.beta
+
+    def test_it_is_reported_and_reproduces_the_run(self):
+        measured, _ = run(method=FUSION)
+        given = ",".join(f"{name}={value!r}" for name, value in measured.beta.items())
+        repeated, _ = run(method=FUSION, beta=given)
+        numpy.testing.assert_array_equal(repeated.image, measured.image)
+
+    def test_it_is_the_authors_where_not_measured(self):
+        assert run(beta="paper", iterations=0)[0].beta == {"poly": PAPER_BETA["poly"]}
+
+    def test_it_is_not_measured_without_style(self):
+        result, _ = run(gamma=0, init="content", iterations=1)
+        assert "content/relu2_2" in result.losses
+
+    def test_where_the_content_has_no_gradient_anywhere_it_asks_for_a_number(self, monkeypatch):
+        arrays = {name: 0 * values for name, values in weights.load(None).items()}
+        monkeypatch.setattr(weights, "load", lambda which: arrays)
+        with pytest.raises(ConfigError) as caught:
+            run()
+        assert caught.value.field == "beta"
+
+
+class TestNonFinite:
+    def failure(self, **others):
+        with pytest.raises(NonFiniteError) as caught:
+            run(**others)
+        assert "\n" not in str(caught.value)
+        assert numpy.isfinite(caught.value.result.image).all()
+        assert caught.value.result.stop_reason == "non-finite"
+        assert caught.value.result.losses == {}
+        return caught.value
+
+    def test_a_loss_that_overflows_is_told_with_step_and_layer(self):
+        start = random_image(5)
+        error = self.failure(start=start, gamma=1e38, beta="paper")
+        assert str(error).startswith("Step 1: ")
+        assert "poly/relu1_1" in str(error) and "content" not in str(error)
+        assert error.result.steps == 0
+        numpy.testing.assert_array_equal(error.result.image, start)
+
+    def test_later_steps_keep_the_last_image_with_a_finite_loss(self):
+        error = self.failure(start=random_image(5), lr=1e16, tv_weight=0, beta="paper")
+        step = int(str(error).split()[1].rstrip(":"))
+        assert step > 1
+        # The image is that of `steps`, so that the two describe one run.
+        repeated, _ = run(
+            start=random_image(5),
+            lr=1e16,
+            tv_weight=0,
+            beta="paper",
+            iterations=error.result.steps,
+        )
+        numpy.testing.assert_array_equal(error.result.image, repeated.image)
+        assert math.isfinite(repeated.losses["total"])
+
+    def test_a_loss_that_overflows_at_the_last_image_is_an_error_too(self):
+        with pytest.raises(NonFiniteError, match="poly/relu1_1"):
+            run(start=random_image(5), gamma=1e38, beta="paper", iterations=0)
+
+    def test_an_update_that_overflows_is_not_blamed_on_the_gradient(self):
+        error = self.failure(start=random_image(5), lr=1e38)
+        assert "the gradient on the image is not finite" not in str(error)
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("values", "found"),
+        [
+            (numpy.zeros((3, 20, 24)), "(3, 20, 24)"),
+            (numpy.zeros((2, 3, 20, 24)), "(2, 3, 20, 24)"),
+            (numpy.zeros((1, 20, 24, 3)), "(1, 20, 24, 3)"),
+            (numpy.zeros((1, 3, 15, 24)), "(1, 3, 15, 24)"),
+            (numpy.full(SHAPE, numpy.nan), "not finite"),
+            (numpy.full(SHAPE, 1e300), "not finite"),
+        ],
+        ids=lambda part: part if isinstance(part, str) else "",
+    )
+    @pytest.mark.parametrize("name", ["content", "style", "init"])
+    def test_an_array_of_another_form_is_refused_by_name(self, name, values, found):
+        with pytest.raises(ShapeError) as caught:
+            run(**{"start" if name == "init" else name: values})
+        assert name in str(caught.value) and found in str(caught.value)
+
+    def test_a_start_of_another_size_is_refused(self):
+        with pytest.raises(ShapeError, match=r"\(1, 3, 18, 33\).*\(1, 3, 20, 24\)"):
+            run(start=STYLE)
+
+    def test_a_device_that_is_not_there_is_refused(self):
+        with pytest.raises(EngineError, match="(?i)gpu"):
+            run(device="gpu:99")
+
+    def test_a_layer_that_the_weights_have_not_is_refused_by_name(self):
+        # A file may end with conv5_1, as the small network here does with conv2_2.
+        with pytest.raises(NstError, match="3_1"):
+            run(style_layers="relu1_1,relu3_1")
+
+    @pytest.mark.parametrize("method", ["linear", "poly", "gaussian", "bn"])
+    def test_the_smallest_images_pass(self, monkeypatch, method):
+        small = (1, 3, 16, 16)
+        result, _ = run(random_image(1, small), random_image(2, small), method=method)
+        assert numpy.isfinite(result.image).all()
+
+    def test_images_may_be_any_array_like(self):
+        expected = transfer(CONTENT, STYLE, choices()).image
+        found = transfer(CONTENT.tolist(), STYLE.astype("float64"), choices()).image
+        numpy.testing.assert_array_equal(found, expected)

@@ -1,0 +1,126 @@
+"""Downloading the paper's pictures, from a server on this machine."""
+
+import hashlib
+import http.server
+import threading
+
+import pytest
+
+from nst_cli import pictures as room
+from nst_cli.files import git_blob_id
+
+CONTENT = {"a.jpg": b"first" * 100, "b.jpg": b"second" * 100, "c.png": b"third" * 100}
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        folder, name = self.path.rsplit("/", 1)
+        self.server.asked.append(name)
+        body = self.server.content.get(name) if folder == "/input" else None
+        if body is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+class Server(http.server.ThreadingHTTPServer):
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content, self.asked = dict(CONTENT), []
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/input"
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    ids = {name: hashlib.sha1(b"blob %d\0" % len(body) + body) for name, body in CONTENT.items()}
+    monkeypatch.setattr(
+        room, "BLOB_IDS", {name: digest.hexdigest() for name, digest in ids.items()}
+    )
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "new" / "images"
+
+
+@pytest.fixture
+def run(server, folder, capsys):
+    """Run the command; return its exit code, and the lines it wrote to stdout and stderr."""
+
+    def run():
+        with pytest.raises(SystemExit) as caught:
+            room.main([str(folder), "--base-url", server.url])
+        out, err = capsys.readouterr()
+        return caught.value.code, out.splitlines(), err.splitlines()
+
+    return run
+
+
+def content_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_every_picture_arrives_and_its_path_is_printed(run, folder):
+    code, out, _ = run()
+    assert code == 0
+    assert content_of(folder) == CONTENT
+    assert out == [str(folder / name) for name in CONTENT]
+
+
+def test_pictures_that_are_there_and_right_are_not_asked_for_again(run, server, folder):
+    run()
+    (folder / "b.jpg").unlink()
+    server.asked.clear()
+    code, _, _ = run()
+    assert code == 0
+    assert server.asked == ["b.jpg"]
+    assert content_of(folder) == CONTENT
+
+
+@pytest.mark.parametrize("bad", [None, b"another picture"], ids=["missing", "wrong"])
+def test_one_failure_stops_no_other_picture_and_is_told_at_the_end(run, server, folder, bad):
+    server.content["b.jpg"] = bad
+    code, _, err = run()
+    assert code == 1
+    assert content_of(folder) == {name: CONTENT[name] for name in ("a.jpg", "c.png")}
+    headline, row = err
+    assert headline == "1 of 3 pictures failed:"
+    assert row.startswith("b.jpg  ")
+    assert f"{server.url}/b.jpg" in row
+
+
+def test_another_file_of_that_name_is_left_alone(run, folder):
+    folder.mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(b"my own")
+    code, _, err = run()
+    assert code == 1
+    assert content_of(folder) == {**CONTENT, "a.jpg": b"my own"}
+    assert "is there already" in err[1]
+
+
+def test_the_table_holds_a_git_blob_id_for_each_picture():
+    assert len(room.BLOB_IDS) == 27
+    assert all(len(bytes.fromhex(blob_id)) == 20 for blob_id in room.BLOB_IDS.values())
+    assert len(set(room.BLOB_IDS.values())) == 27
+
+
+def test_the_ids_are_those_of_the_pictures_themselves(pictures):
+    found = {path.name: git_blob_id(path) for path in pictures.iterdir() if path.suffix == ".jpg"}
+    assert found
+    assert found == {name: room.BLOB_IDS[name] for name in found}

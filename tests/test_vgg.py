@@ -1,0 +1,198 @@
+"""The network: how deep it is built, what it computes, and what its executors share."""
+
+import numpy
+import pytest
+
+from nst_cli import engine, vgg
+from nst_cli.config import LAYERS
+from nst_cli.weights.params import CONVOLUTIONS
+
+TAPS = ("relu1_1", "relu2_1")
+SHAPE = (1, 3, 6, 9)
+
+
+def device_array(values):
+    return engine.array(values, engine.context("cpu"), "float64")
+
+
+def random_arrays(layers=TAPS, seed=0):
+    """Return parameters that keep the size of activations from layer to layer."""
+    random, arrays = numpy.random.RandomState(seed), {}
+    for name in vgg.convolutions(layers):
+        shape = CONVOLUTIONS[name]
+        scale = (2 / numpy.prod(shape[1:])) ** 0.5
+        arrays[f"{name}_weight"] = random.normal(scale=scale, size=shape)
+        arrays[f"{name}_bias"] = random.normal(scale=0.1, size=shape[0])
+    return arrays
+
+
+def shared_parameters(layers=TAPS):
+    return vgg.parameters(random_arrays(layers), layers, engine.context("cpu"), dtype="float64")
+
+
+def random_image(shape=SHAPE, seed=1):
+    return numpy.random.RandomState(seed).normal(size=shape)
+
+
+def convolve(values, weight, bias):
+    """Convolve a map (1, N, H, W) with 3 × 3 kernels under zero padding."""
+    height, width = values.shape[2:]
+    padded = numpy.pad(values[0], ((0, 0), (1, 1), (1, 1)))
+    total = bias[:, None, None] + numpy.zeros((height, width))
+    for row in range(3):
+        for column in range(3):
+            window = padded[:, row : row + height, column : column + width]
+            total += numpy.tensordot(weight[:, :, row, column], window, 1)
+    return total[None]
+
+
+def pool(values, reduction):
+    """Reduce each whole 2 × 2 block of a map; what is left over at an edge is dropped."""
+    _, channels, height, width = values.shape
+    blocks = values[:, :, : height // 2 * 2, : width // 2 * 2]
+    blocks = blocks.reshape(1, channels, height // 2, 2, width // 2, 2)
+    return reduction(blocks, axis=(3, 5))
+
+
+@pytest.mark.parametrize("deepest", ["relu1_1", "relu2_1", "relu4_2", "relu5_1", "relu5_4"])
+def test_the_symbol_stops_at_the_deepest_layer_asked_for(deepest):
+    needed = LAYERS[: LAYERS.index(deepest) + 1]
+    names = [layer.replace("relu", "conv") for layer in needed]
+    expected = ["data"] + [f"{name}_{part}" for name in names for part in ("weight", "bias")]
+    assert vgg.symbol([deepest, "relu1_1"]).list_arguments() == expected
+
+
+def test_the_outputs_are_the_layers_asked_for_in_their_order():
+    graph = vgg.symbol(["relu2_2", "relu1_1", "relu3_4"])
+    assert graph.list_outputs() == ["relu2_2_output", "relu1_1_output", "relu3_4_output"]
+
+
+def test_the_shapes_are_those_of_vgg_19():
+    graph = vgg.symbol(LAYERS)
+    argument_shapes, output_shapes, _ = graph.infer_shape(data=(1, 3, 48, 32))
+    shapes = dict(zip(graph.list_arguments(), argument_shapes))
+    assert {name: shapes[f"{name}_weight"] for name in CONVOLUTIONS} == CONVOLUTIONS
+    outputs = dict(zip(LAYERS, output_shapes))
+    assert outputs["relu1_2"] == (1, 64, 48, 32)
+    assert outputs["relu3_4"] == (1, 256, 12, 8)
+    assert outputs["relu5_4"] == (1, 512, 3, 2)
+
+
+def test_parameters_are_those_needed_and_copies():
+    arrays = random_arrays(("relu2_1",))
+    shared = vgg.parameters(arrays, ("relu1_2",), engine.context("cpu"))
+    assert set(shared) == {f"conv1_{i}_{part}" for i in (1, 2) for part in ("weight", "bias")}
+    assert all(array.dtype == numpy.float32 for array in shared.values())
+    shared["conv1_1_bias"][:] = 7
+    assert (arrays["conv1_1_bias"] != 7).all()
+
+
+@pytest.mark.parametrize(("pooling", "reduction"), [("avg", numpy.mean), ("max", numpy.max)])
+def test_features_are_the_convolutions_written_out(pooling, reduction):
+    layers = ("relu1_1", "relu1_2", "relu2_1")
+    arrays, image = random_arrays(layers), random_image()
+    expected, values = {}, image
+    for layer in layers:
+        name = layer.replace("relu", "conv")
+        if name == "conv2_1":
+            values = pool(values, reduction)
+        values = convolve(values, arrays[f"{name}_weight"], arrays[f"{name}_bias"])
+        values = expected[layer] = numpy.maximum(values, 0)
+    network = vgg.Network(shared_parameters(layers), layers, SHAPE, pooling)
+    features = network.forward(device_array(image))
+    assert tuple(features) == layers
+    for layer in layers:
+        numpy.testing.assert_allclose(features[layer].asnumpy(), expected[layer], atol=1e-12)
+
+
+def gradient(network, image, heads):
+    """Return the gradient on the image for heads given by layer; layers left out get zeros."""
+    features = network.forward(image)
+    filled = {
+        layer: device_array(heads[layer]) if layer in heads else engine.nd.zeros_like(array)
+        for layer, array in features.items()
+    }
+    return network.backward(filled).asnumpy()
+
+
+def random_heads(network, image, seed=2):
+    random = numpy.random.RandomState(seed)
+    features = network.forward(image)
+    return {layer: random.normal(size=array.shape) for layer, array in features.items()}
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max"])
+def test_the_gradient_agrees_with_central_differences(pooling):
+    network, image = vgg.Network(shared_parameters(), TAPS, SHAPE, pooling), random_image()
+    heads = random_heads(network, device_array(image))
+
+    def projection(values):
+        features = network.forward(device_array(values))
+        return sum((features[layer].asnumpy() * heads[layer]).sum() for layer in TAPS)
+
+    found = gradient(network, device_array(image), heads)
+    for seed in range(8):
+        # So short a step that hardly a ReLU or a maximum changes sides along it.
+        step = 1e-6 * random_image(seed=10 + seed)
+        rise = (projection(image + step) - projection(image - step)) / 2
+        assert (found * step).sum() == pytest.approx(rise, rel=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max"])
+def test_the_gradient_of_heads_on_two_layers_is_the_sum_of_single_ones(pooling):
+    network = vgg.Network(shared_parameters(), TAPS, SHAPE, pooling)
+    image = device_array(random_image())
+    heads = random_heads(network, image)
+    together = gradient(network, image, heads)
+    single = [gradient(network, image, {layer: heads[layer]}) for layer in TAPS]
+    assert all(abs(part).max() > 0 for part in single)
+    numpy.testing.assert_allclose(together, sum(single), rtol=1e-9, atol=1e-12)
+
+
+def test_networks_of_two_sizes_stand_on_the_very_same_parameters():
+    shared = shared_parameters()
+    small = vgg.Network(shared, TAPS, SHAPE)
+    large = vgg.Network(shared, TAPS, (1, 3, 12, 10))
+    images = [device_array(random_image(shape)) for shape in (SHAPE, (1, 3, 12, 10))]
+    # With no weight left the first layer is its bias; to see that, both must read this array.
+    shared["conv1_1_weight"][:] = 0
+    shared["conv1_1_bias"][:] = 3
+    for network, image in zip((small, large), images):
+        assert (network.forward(image)["relu1_1"].asnumpy() == 3).all()
+
+
+def test_networks_of_two_sizes_do_not_disturb_each_other():
+    shared = shared_parameters()
+    small = vgg.Network(shared, TAPS, SHAPE)
+    large = vgg.Network(shared, TAPS, (1, 3, 12, 10))
+    image, other = device_array(random_image()), device_array(random_image((1, 3, 12, 10)))
+    heads = random_heads(small, image)
+    expected = gradient(small, image, heads)
+    features = small.forward(image)
+    before = {layer: array.asnumpy() for layer, array in features.items()}
+    gradient(large, other, random_heads(large, other))
+    for layer in TAPS:
+        numpy.testing.assert_array_equal(features[layer].asnumpy(), before[layer])
+    found = small.backward({layer: device_array(head) for layer, head in heads.items()})
+    numpy.testing.assert_array_equal(found.asnumpy(), expected)
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max"])
+def test_a_network_without_a_gradient_has_the_same_features(pooling):
+    shared, image = shared_parameters(), device_array(random_image())
+    reader = vgg.Network(shared, TAPS, SHAPE, pooling, gradient=False)
+    full = vgg.Network(shared, TAPS, SHAPE, pooling)
+    for layer in TAPS:
+        numpy.testing.assert_array_equal(
+            reader.forward(image)[layer].asnumpy(), full.forward(image)[layer].asnumpy()
+        )
+
+
+def test_the_image_given_to_forward_is_copied_and_not_kept():
+    network, image = vgg.Network(shared_parameters(), TAPS, SHAPE), device_array(random_image())
+    heads = random_heads(network, image)
+    expected = gradient(network, image, heads)
+    network.forward(image)
+    image[:] = 0
+    found = network.backward({layer: device_array(head) for layer, head in heads.items()})
+    numpy.testing.assert_array_equal(found.asnumpy(), expected)
