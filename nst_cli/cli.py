@@ -10,7 +10,7 @@ import click
 from tqdm import tqdm
 
 from . import __version__, config
-from .errors import ConfigError, ImageError, NonFiniteError, NstError
+from .errors import ConfigError, NonFiniteError, NstError, OutputError
 
 # Below this a forecast is no help to anybody, in seconds.
 _LONG_RUN = 60
@@ -110,8 +110,8 @@ def _config_options(command):
 def stylize(content, style, output, save_every, log, quiet, **choices):
     """Give the picture CONTENT the style of the picture STYLE.
 
-    Prints the path of the picture made. Beside it OUT.json holds everything that made it, and so
-    does the picture itself. Ctrl-C saves the image so far.
+    Prints the path of the picture made. Beside it OUT.png.json holds everything that made it, and
+    so does the picture itself. Ctrl-C saves the image so far.
 
     \b
     Example:
@@ -120,42 +120,41 @@ def stylize(content, style, output, save_every, log, quiet, **choices):
     from . import runner
 
     settings = config.Config(**choices)
-    job = runner.prepare(content, style, output, settings)
+    save_every = save_every or 0
+    job = runner.prepare(content, style, output, settings, save_every=save_every, log=log)
     # Whoever gets the built-in filters or loses transparency is told so even when quiet.
     for note in job.notes:
         click.echo(f"Note: {note}", err=True)
     with contextlib.ExitStack() as stack:
         observers = []
         if log:
-            observers.append(stack.enter_context(_log(log, (content, style, output))))
+            observers.append(stack.enter_context(_log(log)))
         if not quiet:
             observers.append(stack.enter_context(_progress(settings)))
         try:
             outcome = runner.run(
                 job,
                 on_step=lambda record: [observe(record) for observe in observers],
-                save_every=save_every or 0,
+                save_every=save_every,
             )
         except NonFiniteError as error:
             made = error.result.steps
             kept = f" The last good image is in {output}." if made else " Nothing was written."
             raise NstError(f"{error}{kept}") from error
-    click.echo(outcome.path)
+    # As bytes, because a file may have a name that is no text.
+    click.echo(os.fsencode(outcome.path))
     if outcome.result.stop_reason == "interrupted":
         click.echo(f"Interrupted after step {outcome.result.steps}; saved {output}.", err=True)
         sys.exit(130)
 
 
 @contextlib.contextmanager
-def _log(path, others):
+def _log(path):
     """Yield an observer of steps that writes each as a line of JSON."""
-    for other in others:
-        if os.path.realpath(other) == os.path.realpath(path):
-            raise ImageError(f"The log {path} would overwrite {other}; choose another name.")
     try:
-        stream = open(path, "w", buffering=1)  # noqa: SIM115
+        stream = open(path, "w", buffering=1, encoding="utf-8")  # noqa: SIM115
     except OSError as error:
-        raise ImageError(f"Cannot write the log {path}: {error.strerror}.") from error
+        raise OutputError(f"Cannot write the log {path}: {error.strerror}.") from error
     with stream:
         yield lambda record: stream.write(
             json.dumps(

@@ -25,6 +25,10 @@ class ImageError(NstError):
     """A picture that cannot be read, is not fit to work on, or cannot be written."""
 
 
+class OutputError(NstError):
+    """A file that cannot be written, or that would overwrite another."""
+
+
 class WeightsError(NstError):
     """Network parameters that are missing, broken or of another network."""
 

@@ -1,9 +1,12 @@
-"""Files that are either whole or not there, and the checksums that name their content."""
+"""Files that are whole or not there and overwrite no input, and checksums of their content."""
 
 import contextlib
 import hashlib
 import os
 import secrets
+import tempfile
+
+from .errors import OutputError
 
 _BLOCK = 1 << 20
 
@@ -30,6 +33,54 @@ def replacing(path):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def check_output(path, inputs=()):
+    """Find out, before the long work, whether a file can be written to `path`.
+
+    Parameters
+    ----------
+    path : path-like
+    inputs : iterable of path-like, optional
+        Files that must not be overwritten, by whatever name or link.
+
+    Raises
+    ------
+    OutputError
+        The folder is missing or not writable, the file a folder, protected or one of `inputs`.
+    """
+    path = os.fspath(path)
+    folder, name = os.path.split(path)
+    folder = folder or os.curdir
+    if not os.path.isdir(folder):
+        found = "is not a folder" if os.path.exists(folder) else "does not exist, make it first"
+        raise OutputError(f"Cannot write {path}: the folder {folder} {found}.")
+    if os.path.isdir(path):
+        raise OutputError(f"Cannot write {path}: it is a folder; give the name of a file.")
+    if os.path.exists(path) and not os.access(path, os.W_OK):
+        raise OutputError(f"Cannot write {path}: the file there is write-protected.")
+    for other in inputs:
+        if _is_same_file(path, other):
+            raise OutputError(
+                f"Cannot write {path}: that would overwrite {os.fspath(other)}; choose another "
+                "name."
+            )
+    try:
+        # Access bits do not tell of read-only media or of names too long; `replacing` makes
+        # names as long as this one.
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=f"-{name}"):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {path}: no file can be made in {folder} ({error.strerror})."
+        ) from error
+
+
+def _is_same_file(first, second):
+    try:
+        return os.path.samefile(first, second)
+    except OSError:
+        return os.path.realpath(first) == os.path.realpath(second)
 
 
 def sha256(path):

@@ -7,7 +7,6 @@ import json
 import os
 import stat
 import struct
-import tempfile
 import warnings
 from dataclasses import dataclass
 from typing import Optional
@@ -313,47 +312,14 @@ def holds_alpha(path):
     return _format(path) != "JPEG"
 
 
-def check_output(path, inputs=()):
-    """Find out, before the long work, whether `write` can write to `path`.
-
-    Parameters
-    ----------
-    path : path-like
-    inputs : iterable of path-like, optional
-        Files that must not be overwritten, by whatever name or link.
+def check_ending(path):
+    """Find out, before the long work, whether `write` knows the format that `path` ends in.
 
     Raises
     ------
     ImageError
-        The ending is unknown, the folder missing or not writable, the file a folder, protected
-        or one of `inputs`.
     """
-    path = os.fspath(path)
-    _format(path)
-    folder, name = os.path.split(path)
-    folder = folder or os.curdir
-    if not os.path.isdir(folder):
-        found = "is not a folder" if os.path.exists(folder) else "does not exist, make it first"
-        raise ImageError(f"Cannot write {path}: the folder {folder} {found}.")
-    if os.path.isdir(path):
-        raise ImageError(f"Cannot write {path}: it is a folder; give the name of a file.")
-    if os.path.exists(path) and not os.access(path, os.W_OK):
-        raise ImageError(f"Cannot write {path}: the file there is write-protected.")
-    for other in inputs:
-        if _is_same_file(path, other):
-            raise ImageError(
-                f"Cannot write {path}: that would overwrite the input {os.fspath(other)}; "
-                "choose another name."
-            )
-    try:
-        # Access bits do not tell of read-only media or of names too long; `files.replacing` makes
-        # names as long as this one.
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=f"-{name}"):
-            pass
-    except OSError as error:
-        raise ImageError(
-            f"Cannot write {path}: no file can be made in {folder} ({_reason(error)})."
-        ) from error
+    _format(os.fspath(path))
 
 
 def _checksum(path):
@@ -513,13 +479,6 @@ def _from_json(text):
         return json.loads(text)
     except (TypeError, ValueError):
         return None
-
-
-def _is_same_file(first, second):
-    try:
-        return os.path.samefile(first, second)
-    except OSError:
-        return os.path.realpath(first) == os.path.realpath(second)
 
 
 def _reason(error):

@@ -60,7 +60,7 @@ class Outcome:
     result: Result
 
 
-def prepare(content, style, output, config):
+def prepare(content, style, output, config, *, save_every=0, log=None):
     """Read and check everything that a transfer needs, before the long work.
 
     Parameters
@@ -70,6 +70,10 @@ def prepare(content, style, output, config):
     output : path-like
         The picture to make; its ending tells the format.
     config : Config
+    save_every : int
+        As `run` will get it.
+    log : path-like, optional
+        Another file that the caller will write.
 
     Returns
     -------
@@ -78,18 +82,27 @@ def prepare(content, style, output, config):
     Raises
     ------
     ImageError, WeightsError, EngineError
-        An input cannot be used, or the output cannot be written.
+        An input cannot be used.
+    OutputError
+        An output cannot be written, or would overwrite an input or another output.
     """
     output = os.fspath(output)
     start = () if config.init in INITS else (config.init,)
-    images.check_output(output, (content, style, *start))
+    which = weights.find(config.weights or None)
+    inputs = [content, style, *start] + [which] * (which != weights.BUILTIN)
+    images.check_ending(output)
+    files.check_output(output, inputs)
+    files.check_output(sidecar_of(output), inputs)
+    if log:
+        files.check_output(log, (*inputs, output, sidecar_of(output)))
+    for step in range(save_every, config.iterations + 1, save_every) if save_every else ():
+        _check_step(step_name(output, step), (*inputs, *([log] if log else [])))
     content, style, *start = map(images.read, (content, style, *start))
     height, width = images.fit(content.pixels.shape, config.size, content.path)
     if config.style_fit == "squeeze":
         style_size = height, width
     else:
         style_size = images.fit(style.pixels.shape, config.size, style.path)
-    which = weights.find(config.weights or None)
     weights.load(which)
     device = engine.context(config.device)
     alpha = None if content.alpha is None else images.resize(content.alpha, (height, width))
@@ -180,12 +193,21 @@ def write(job, result):
     document = _write_picture(job, job.output, result)
     sidecar = sidecar_of(job.output)
     try:
-        with files.replacing(sidecar) as temporary, open(temporary, "w") as stream:
+        with (
+            files.replacing(sidecar) as temporary,
+            open(temporary, "w", encoding="utf-8") as stream,
+        ):
             json.dump(document, stream, indent=2)
             stream.write("\n")
     except OSError as error:
         raise ImageError(f"Cannot write {sidecar}: {error.strerror}.") from error
     return Outcome(job.output, sidecar, result)
+
+
+def _check_step(path, others):
+    # Hundreds of names in one folder: what else may be wrong with them is known from the output.
+    if os.path.lexists(path):
+        files.check_output(path, others)
 
 
 def sidecar_of(output):
