@@ -30,7 +30,7 @@ class _Group(click.Group):
         except NstError as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
-            click.echo("Interrupted; nothing was written.", err=True)
+            click.echo("Interrupted.", err=True)
             ctx.exit(130)
 
 
@@ -127,8 +127,9 @@ def stylize(content, style, output, save_every, log, quiet, **choices):
         click.echo(f"Note: {note}", err=True)
     with contextlib.ExitStack() as stack:
         observers = []
-        if log:
-            observers.append(stack.enter_context(_log(log)))
+        logged = stack.enter_context(_Log(log)) if log else None
+        if logged:
+            observers.append(logged.write)
         if not quiet:
             observers.append(stack.enter_context(_progress(settings)))
         try:
@@ -139,34 +140,56 @@ def stylize(content, style, output, save_every, log, quiet, **choices):
             )
         except NonFiniteError as error:
             made = error.result.steps
-            kept = f" The last good image is in {output}." if made else " Nothing was written."
+            kept = f" The last good image is in {output}." if made else " No picture was written."
             raise NstError(f"{error}{kept}") from error
+        except KeyboardInterrupt:
+            outcome = None
+    if not outcome:
+        click.echo("Interrupted before the first step: no picture was written.", err=True)
+        sys.exit(130)
     # As bytes, because a file may have a name that is no text.
     click.echo(os.fsencode(outcome.path))
     if outcome.result.stop_reason == "interrupted":
         click.echo(f"Interrupted after step {outcome.result.steps}; saved {output}.", err=True)
         sys.exit(130)
+    if logged and logged.error:
+        raise OutputError(f"The log {log} is not complete: {logged.error.strerror}.")
 
 
-@contextlib.contextmanager
-def _log(path):
-    """Yield an observer of steps that writes each as a line of JSON."""
-    try:
-        stream = open(path, "w", buffering=1, encoding="utf-8")  # noqa: SIM115
-    except OSError as error:
-        raise OutputError(f"Cannot write the log {path}: {error.strerror}.") from error
-    with stream:
-        yield lambda record: stream.write(
-            json.dumps(
-                {
-                    "step": record.step,
-                    "relative_change": record.relative_change,
-                    "gradient_norm": record.gradient_norm,
-                    "losses": record.losses,
-                }
-            )
-            + "\n"
-        )
+class _Log:
+    """A file of steps, each a line of JSON; one that breaks off does not take the run with it."""
+
+    def __init__(self, path):
+        self.error = None
+        try:
+            self._stream = open(path, "w", buffering=1, encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise OutputError(f"Cannot write the log {path}: {error.strerror}.") from error
+
+    def write(self, record):
+        line = {
+            "step": record.step,
+            "relative_change": record.relative_change,
+            "gradient_norm": record.gradient_norm,
+            "losses": record.losses,
+        }
+        if not self.error:
+            with self._keeping_error():
+                self._stream.write(json.dumps(line) + "\n")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with self._keeping_error():
+            self._stream.close()
+
+    @contextlib.contextmanager
+    def _keeping_error(self):
+        try:
+            yield
+        except OSError as error:
+            self.error = self.error or error
 
 
 @contextlib.contextmanager

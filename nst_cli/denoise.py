@@ -54,7 +54,7 @@ def _channel(noisy, weight):
         energy = float((_dot(correction, correction) + weight * _total(length)).asscalar())
         if first is None:
             first = energy
-        elif abs(last - energy) < _TOLERANCE * first:
+        elif abs(last - energy) <= _TOLERANCE * first:  # both 0 on a flat picture
             break
         last = energy
         shrink = 1 + (_STEP / weight) * length

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy
@@ -185,7 +185,11 @@ def run(job, *, on_step=None, save_every=0):
         if error.result.steps:
             write(job, error.result)
         raise
-    return write(job, result)
+    try:
+        return write(job, result)
+    except KeyboardInterrupt:
+        # The work is done, so the picture is finished for whoever can wait no longer.
+        return write(job, replace(result, stop_reason="interrupted"))
 
 
 def write(job, result):

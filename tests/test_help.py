@@ -1,0 +1,77 @@
+"""Each command's help at 80 columns, against the file of it in tests/help.
+
+Where a help was changed on purpose, write the files anew, and read what changed in them:
+
+    python tests/test_help.py
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nst_cli
+
+FOLDER = Path(__file__).with_name("help")
+
+COMMANDS = (
+    "nst",
+    "nst stylize",
+    "nst weights",
+    "nst weights fetch",
+    "nst weights check",
+    "nst weights path",
+    "nst doctor",
+)
+
+
+def golden_file(command):
+    return FOLDER / f"{command.replace(' ', '-')}.txt"
+
+
+def help_of(command, option="--help"):
+    """Return what a process prints, on a terminal of 80 columns."""
+    done = subprocess.run(
+        [sys.executable, "-m", "nst_cli", *command.split()[1:], option],
+        env={
+            **os.environ,
+            "COLUMNS": "80",
+            "PYTHONPATH": str(Path(nst_cli.__file__).parents[1]),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+# To the letter, because the versions of Click that setup.cfg allows lay these texts out alike:
+# 8.0.0, 8.0.4, 8.1.0, 8.1.8, 8.2.1, 8.3.0 and 8.5.1 were compared.
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_is_the_one_that_was_read(command):
+    expected = golden_file(command).read_text()
+    assert help_of(command) == expected, "if that is meant: python tests/test_help.py"
+
+
+def test_the_short_option_gives_the_same_help():
+    assert help_of("nst stylize", "-h") == golden_file("nst stylize").read_text()
+
+
+def test_every_command_has_its_file_and_no_other_is_there():
+    from nst_cli import cli
+
+    def names(command, path):
+        yield " ".join(path)
+        for name, child in getattr(command, "commands", {}).items():
+            yield from names(child, (*path, name))
+
+    assert sorted(names(cli.main, ("nst",))) == sorted(COMMANDS)
+    assert set(FOLDER.iterdir()) == {golden_file(command) for command in COMMANDS}
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for name in COMMANDS:
+        golden_file(name).write_text(help_of(name))
