@@ -1,0 +1,225 @@
+"""Computes a bank of filters in VGG-19's shape, for machines where nothing can be downloaded.
+
+Nothing here is learned. The first layer sees colours, edges and lines, each with either sign.
+In every later layer a channel passes on and has a little of other channels' edges and lines
+mixed in; where a block begins, half of the channels are edges and lines of channels before
+and nothing else. A rectified edge is an amount of edges, and pooling averages it, so the
+deeper layers tell how much of what lies in an ever larger neighbourhood, colours included.
+Filters that are free to mix at every layer do not work: their cascade answers to ripples of
+one width above all, and the optimiser draws those ripples.
+"""
+
+import functools
+
+import numpy
+
+from .params import CONVOLUTIONS
+
+# What a layer's activations are scaled to on the calibration picture: VGG-19's mean on
+# pictures, after the ReLU and with average pooling, times a factor where another is 1.
+# The factors bring the gradients of content and style on the image, whose ratio in a bank is
+# not VGG-19's, back to where the authors' default β′ has them.
+_VGG_MEANS = (21, 107, 106, 98, 81, 96, 206, 284, 237, 164, 93, 22, 15, 4, 1.8, 0.2)
+_FACTORS = {"conv2_1": 0.7, "conv4_1": 0.8, "conv4_2": 1.5}
+
+#: Each layer's mean activation on the calibration picture.
+MEANS = {layer: mean * _FACTORS.get(layer, 1.0) for layer, mean in zip(CONVOLUTIONS, _VGG_MEANS)}
+
+_SEED = 1701
+_CALIBRATION_SIZE = 160
+
+# Of a channel that passes on: the strength of what is mixed in.
+_MIXED_IN = 0.1
+# How many channels one filter draws its edges from.
+_SOURCES = 3
+# A channel is scaled by its mean to the power of minus this: 1 makes all equally strong, which
+# in deep layers would raise fine detail, weak in any picture, to the strength of the coarse.
+_EQUALISATION = 0.5
+
+_SMOOTH = numpy.array([1.0, 2.0, 1.0]) / 4
+_SLOPE = numpy.array([-1.0, 0.0, 1.0]) / 2
+_BEND = numpy.array([1.0, -2.0, 1.0])
+_BLUR = numpy.outer(_SMOOTH, _SMOOTH)
+
+# Brightness and the two opponent axes of colour.
+_AXES = numpy.array([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [0.5, 0.5, -1.0]])
+_CENTRE = numpy.array([[[123.68]], [[116.779]], [[103.939]]], numpy.float32)
+
+
+def build():
+    """Compute the bank.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``conv1_1_weight``, shape (64, 3, 3, 3), ``conv1_1_bias``, shape (64,), and so on to
+        conv5_4. Float32, read-only, the same at every call; every bias is zero. For network
+        input: RGB from 0 to 255, the channel means subtracted.
+    """
+    return dict(_bank())
+
+
+def calibration_picture(random, size=_CALIBRATION_SIZE, leaves=400):
+    """Paint leaves, bent strokes and stripes of all sizes, one over another.
+
+    Parameters
+    ----------
+    random : numpy.random.RandomState
+    size, leaves : int
+
+    Returns
+    -------
+    ndarray, shape (3, size, size)
+        RGB, 0 to 255, float32: like photographs and paintings it has flat and rough parts,
+        sharp edges, and no scale of its own.
+    """
+    rows, columns = numpy.mgrid[:size, :size].astype(numpy.float32)
+    picture = numpy.full((3, size, size), 110, numpy.float32)
+    grain = 12 * _pink_noise(random, size)
+    for _ in range(leaves):
+        radius = min(size / 3, 4 / random.uniform(0.01, 1) ** 0.8)
+        y, x = random.uniform(0, size, 2)
+        angle, slimness = random.uniform(0, numpy.pi), (1, 1, 3, 8)[random.randint(4)]
+        cos, sin = numpy.cos(angle), numpy.sin(angle)
+        along = (columns - x) * cos + (rows - y) * sin
+        across = (rows - y) * cos - (columns - x) * sin
+        across += random.uniform(-1, 1) * along**2 / (4 * radius)
+        edge = (1 - numpy.hypot(along, slimness * across) / radius) * radius / slimness
+        colour = random.uniform(20, 235) + 45 * random.randn(3)
+        fill = colour.clip(0, 255)[:, None, None] + random.uniform(0, 2) * grain
+        if random.uniform() < 0.3:
+            fill += 40 * numpy.sin(along * random.uniform(0.3, 1.5))
+        picture += (edge + 0.5).clip(0, 1) * (fill - picture)
+    return picture.clip(0, 255).astype(numpy.float32)
+
+
+def activations(arrays, picture):
+    """Yield ``(layer, features)`` of a picture, features (N, H, W) after the ReLU.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray
+        As `build` returns them.
+    picture : ndarray, shape (3, H, W)
+        RGB, 0 to 255; each side a multiple of 16.
+    """
+    features = picture - _CENTRE
+    for layer in CONVOLUTIONS:
+        features = _pooled_before(layer, features)
+        bias = arrays[f"{layer}_bias"][:, None, None]
+        features = numpy.maximum(_convolve(features, arrays[f"{layer}_weight"]) + bias, 0)
+        yield layer, features
+
+
+@functools.lru_cache(maxsize=1)
+def _bank():
+    random = numpy.random.RandomState(_SEED)
+    features = calibration_picture(random) - _CENTRE
+    arrays = {}
+    for layer, (outputs, inputs, _, _) in CONVOLUTIONS.items():
+        features = _pooled_before(layer, features)
+        if layer == "conv1_1":
+            weight = _first_filters(random, outputs)
+            response = _convolve(features, weight)
+            power = 1.0
+        else:
+            weight = _edge_filters(random, outputs, inputs)
+            response = _let_pass(weight, _convolve(features, weight), features, layer)
+            power = _EQUALISATION
+        features = numpy.maximum(response, 0)
+        means = features.mean(axis=(1, 2))
+        scale = means**-power
+        scale *= MEANS[layer] / (scale * means).mean()
+        features *= scale[:, None, None]
+        weight *= scale[:, None, None, None]
+        arrays[f"{layer}_weight"] = weight
+        arrays[f"{layer}_bias"] = numpy.zeros(outputs, numpy.float32)
+    for array in arrays.values():
+        array.setflags(write=False)
+    return arrays
+
+
+def _first_filters(random, outputs):
+    """Return pairs of opposite sign: half of them colours, the others edges and lines."""
+    filters = []
+    for pair in range(outputs // 2):
+        if pair % 2 == 0:
+            colour, kernel = random.randn(3), _BLUR
+        else:
+            colour = _AXES[(0, 1, 0, 2)[pair // 4 % 4]]
+            kernel = _derivative(random, 1 + pair // 2 % 2)
+        kernel = colour[:, None, None] * kernel
+        filters += [kernel, -kernel]
+    return numpy.array(filters, numpy.float32)
+
+
+def _edge_filters(random, outputs, inputs):
+    """Return filters that each take one derivative of a few channels; every kernel sums to 0."""
+    weight = numpy.zeros((outputs, inputs, 3, 3), numpy.float32)
+    for output in range(outputs):
+        kernel = _derivative(random, 1 + output % 2)
+        sources = random.permutation(inputs)[:_SOURCES]
+        weight[output, sources] = random.randn(_SOURCES)[:, None, None] * kernel
+    return weight
+
+
+def _let_pass(weight, response, features, layer):
+    """Add to the edges the channels that pass on, in place; return the response."""
+    outputs, inputs = weight.shape[:2]
+    passing = outputs // 2 if layer.endswith("_1") else outputs
+    strength = features.std(axis=(1, 2)).mean() / response.std(axis=(1, 2))
+    strength[:passing] *= _MIXED_IN
+    weight *= strength[:, None, None, None]
+    response *= strength[:, None, None]
+    channels = numpy.arange(passing)
+    weight[channels, channels % inputs, 1, 1] += 1
+    response[:passing] += features[channels % inputs]
+    return response
+
+
+def _derivative(random, order):
+    """Return the first or second derivative of a small Gaussian in a random direction, 3 × 3."""
+    angle = random.uniform(0, 2 * numpy.pi)
+    cos, sin = numpy.cos(angle), numpy.sin(angle)
+    if order == 1:
+        return cos * numpy.outer(_SMOOTH, _SLOPE) + sin * numpy.outer(_SLOPE, _SMOOTH)
+    straight = cos**2 * numpy.outer(_SMOOTH, _BEND) + sin**2 * numpy.outer(_BEND, _SMOOTH)
+    return straight + 2 * cos * sin * numpy.outer(_SLOPE, _SLOPE)
+
+
+def _pink_noise(random, size):
+    """Return noise whose amplitude falls as 1 / frequency, standard deviation 1."""
+    rows, columns = numpy.fft.fftfreq(size)[:, None], numpy.fft.rfftfreq(size)
+    frequency = numpy.hypot(rows, columns)
+    frequency[0, 0] = numpy.inf
+    spectrum = numpy.fft.rfft2(random.randn(size, size)) / frequency
+    noise = numpy.fft.irfft2(spectrum, (size, size))
+    return (noise / noise.std()).astype(numpy.float32)
+
+
+def _pooled_before(layer, features):
+    if not layer.endswith("_1") or layer == "conv1_1":
+        return features
+    channels, height, width = features.shape
+    return features.reshape(channels, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+
+
+def _convolve(features, weight):
+    """Convolve (N, H, W) with (M, N, 3, 3), zeros around, by sums over each filter's few inputs.
+
+    A matrix product would do, but its last digits change with the number of threads, and with
+    them the bank and every picture made with it.
+    """
+    _, height, width = features.shape
+    padded = numpy.pad(features, ((0, 0), (1, 1), (1, 1)))
+    used = weight.any(axis=(2, 3))
+    sources = numpy.argsort(~used, axis=1, kind="stable")[:, : used.sum(axis=1).max()]
+    response = numpy.zeros((len(weight), height, width), numpy.float32)
+    for source in sources.T:
+        taken = padded[source]
+        taps = weight[numpy.arange(len(weight)), source, :, :, None, None]
+        for row in range(3):
+            for column in range(3):
+                shifted = taken[:, row : row + height, column : column + width]
+                response += taps[:, row, column] * shifted
+    return response

@@ -1,0 +1,220 @@
+"""Reads MXNet's `.params` files without MXNet, whose own loader may hang on a corrupt header.
+
+A file is: the number 0x112 and eight reserved bytes; a count and that many arrays; a count and
+that many names. Everything is little-endian and unaligned. Nothing is allocated on the word of
+a header: each length is first held against the bytes that are left.
+"""
+
+import math
+import os
+import struct
+
+import numpy
+
+from ..config import BLOCKS
+from ..errors import WeightsError
+
+FILE_MAGIC = 0x112
+DENSE = 0
+DTYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "u1", 4: "<i4", 5: "i1", 6: "<i8"}
+
+# Written by MXNet before 0.9, from 0.9, from 1.0, and under NumPy shapes. Files older still have
+# no magic: the number of dimensions stands in its place.
+_MAGIC_V1, _MAGIC_V2, _MAGIC_V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
+
+# A crafted file could keep the parser busy for minutes; real networks stay far below.
+_MOST_ARRAYS = 1 << 16
+_MOST_DIMENSIONS = 32
+
+_CHANNELS = (64, 128, 256, 512, 512)
+
+
+def _convolutions():
+    layers, inputs = {}, 3
+    for block, (depth, channels) in enumerate(zip(BLOCKS, _CHANNELS), start=1):
+        for index in range(1, depth + 1):
+            layers[f"conv{block}_{index}"] = (channels, inputs, 3, 3)
+            inputs = channels
+    return layers
+
+
+#: VGG-19's convolutions in order: name to the shape of the kernel (outputs, inputs, 3, 3).
+CONVOLUTIONS = _convolutions()
+
+#: The layers a file must have; style transfer reads nothing deeper than conv5_1.
+REQUIRED = tuple(CONVOLUTIONS)[: tuple(CONVOLUTIONS).index("conv5_1") + 1]
+
+
+def read(path):
+    """Read every array of an MXNet `.params` file.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    dict of str to ndarray
+        Read-only views of the file, in its own types; their names as in the file
+        (``arg:conv1_1_weight``).
+
+    Raises
+    ------
+    WeightsError
+        The file cannot be read, or is truncated, corrupt or something else.
+    """
+    reader = _Reader(path)
+    magic, _ = reader.unpack("QQ", "the header")
+    if magic != FILE_MAGIC:
+        start = bytes(reader.content[:16])
+        raise WeightsError(
+            f"{path} is not an MXNet parameter file: it begins with {start!r}. Was a web page "
+            "or an archive saved under its name?"
+        )
+    (count,) = reader.unpack("Q", "the number of arrays")
+    if not 0 < count <= _MOST_ARRAYS:
+        raise reader.error(f"its header speaks of {count} arrays")
+    arrays = [_array(reader, f"array {index} of {count}") for index in range(count)]
+    named = dict(zip(_names(reader, count), arrays))
+    if len(named) < count:
+        raise reader.error(f"only {len(named)} of its {count} names differ")
+    if reader.left:
+        raise reader.error(f"{reader.left} bytes follow its end")
+    return named
+
+
+def load(path):
+    """Read VGG-19's convolutions from a `.params` file.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``conv1_1_weight``, shape (64, 3, 3, 3), ``conv1_1_bias``, shape (64,), and so on: the
+        layers of `REQUIRED` and those of the rest that the file has whole. Float32, finite;
+        views of the file where it is float32 itself.
+
+    Raises
+    ------
+    WeightsError
+        As `read`; or an array is missing, has another shape or holds NaN or infinity.
+    """
+    found = {name.removeprefix("arg:"): array for name, array in read(path).items()}
+    parameters = {}
+    for layer, shape in CONVOLUTIONS.items():
+        wanted = {f"{layer}_weight": shape, f"{layer}_bias": shape[:1]}
+        missing = [name for name in wanted if name not in found]
+        if missing and layer not in REQUIRED:
+            continue
+        if missing:
+            raise WeightsError(
+                f"{path} has no array '{missing[0]}': VGG-19 needs a weight and a bias for each "
+                f"of {REQUIRED[0]} to {REQUIRED[-1]}."
+            )
+        for name, expected in wanted.items():
+            parameters[name] = _checked(path, name, found[name], expected)
+    return parameters
+
+
+class _Reader:
+    """A file's bytes and a place in them; says which part of which file is broken."""
+
+    def __init__(self, path):
+        self.path, self.place = path, 0
+        try:
+            # A named pipe or a device would be read for ever; neither has a size.
+            if os.path.isdir(path):
+                raise WeightsError(f"{path} is a folder, not an MXNet parameter file.")
+            if not os.path.getsize(path):
+                raise WeightsError(f"{path} is empty: get it again (nst weights fetch).")
+            self.content = numpy.memmap(path, numpy.uint8, mode="r")
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"Cannot read the weights {path}: {_reason(error)}.") from error
+
+    @property
+    def left(self):
+        return len(self.content) - self.place
+
+    def error(self, found):
+        return WeightsError(
+            f"{self.path} is broken: {found}. Get the file again (nst weights fetch)."
+        )
+
+    def skip(self, size, what):
+        """Step over `size` bytes and return where they start."""
+        if size > self.left:
+            raise self.error(f"the file ends in {what} ({size} bytes needed, {self.left} left)")
+        start = self.place
+        self.place += size
+        return start
+
+    def unpack(self, form, what):
+        form = "<" + form
+        start = self.skip(struct.calcsize(form), what)
+        return struct.unpack(form, self.content[start : self.place].tobytes())
+
+
+def _array(reader, what):
+    shape = _shape(reader, what)
+    _, _, flag = reader.unpack("iii", what)
+    if flag not in DTYPES:
+        raise reader.error(f"{what} has the unknown type {flag}")
+    dtype, size = numpy.dtype(DTYPES[flag]), math.prod(shape)
+    start = reader.skip(size * dtype.itemsize, f"{what}, shape {shape}")
+    return numpy.frombuffer(reader.content, dtype, size, start).reshape(shape)
+
+
+def _shape(reader, what):
+    (magic,) = reader.unpack("I", what)
+    if magic in (_MAGIC_V2, _MAGIC_V3):
+        storage, dimensions = reader.unpack("ii", what)
+        if storage != DENSE:
+            raise reader.error(f"{what} is sparse (storage type {storage})")
+        kind = "q"
+    elif magic == _MAGIC_V1:
+        (dimensions,) = reader.unpack("I", what)
+        kind = "q"
+    else:
+        dimensions, kind = magic, "I"
+    if not 0 < dimensions <= _MOST_DIMENSIONS:
+        raise reader.error(f"{what} has {dimensions} dimensions")
+    shape = reader.unpack(f"{dimensions}{kind}", what)
+    if min(shape) < 1:
+        raise reader.error(f"{what} has the shape {shape}")
+    return shape
+
+
+def _names(reader, count):
+    (named,) = reader.unpack("Q", "the number of names")
+    if named != count:
+        raise reader.error(f"it has {named} names for {count} arrays")
+    names = []
+    for index in range(count):
+        what = f"name {index} of {count}"
+        (length,) = reader.unpack("Q", what)
+        start = reader.skip(length, what)
+        try:
+            names.append(reader.content[start : reader.place].tobytes().decode())
+        except UnicodeDecodeError:
+            raise reader.error(f"{what} is not UTF-8") from None
+    return names
+
+
+def _checked(path, name, array, shape):
+    if array.shape != shape:
+        raise WeightsError(
+            f"{path} is not VGG-19: array '{name}' has the shape {array.shape}, not {shape}."
+        )
+    # Halves and doubles are converted; a double beyond float32 shows as infinity below.
+    with numpy.errstate(over="ignore"):
+        array = array.astype(numpy.float32, copy=False)
+    if not numpy.isfinite(array).all():
+        raise WeightsError(f"{path} is broken: array '{name}' holds NaN or infinity.")
+    return array
+
+
+def _reason(error):
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,240 @@
+"""Downloading: whole, broken and resumed, wrong, refused; against a server on this machine."""
+
+import errno
+import hashlib
+import http.server
+import socket
+import threading
+
+import pytest
+
+from nst_cli import weights
+from nst_cli.errors import WeightsError
+from nst_cli.weights import download
+
+CONTENT = bytes(range(256)) * 4096
+BLOB_ID = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves the content of its server, which also says how it misbehaves."""
+
+    def do_GET(self):
+        server = self.server
+        asked = self.headers.get("Range")
+        server.ranges.append(asked)
+        if server.status != 200:
+            self.send_error(server.status)
+            return
+        first = 0
+        if asked and server.takes_ranges:
+            first = int(asked[len("bytes=") : -1])
+            if first >= len(server.content):
+                self.send_error(416)
+                return
+            self.send_response(206)
+            last = len(server.content) - 1
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(server.content)}")
+        else:
+            self.send_response(200)
+        body = server.content[first:]
+        if server.tells_length:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body if server.cut is None else body[: server.cut])
+
+    def log_message(self, *_):
+        pass
+
+
+class Server(http.server.ThreadingHTTPServer):
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content, self.status, self.cut = CONTENT, 200, None
+        self.takes_ranges = self.tells_length = True
+        self.ranges = []
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/file"
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "new" / "file.bin"
+
+
+@pytest.fixture
+def part(target):
+    return target.with_name("file.bin.part")
+
+
+def fetch(server, target, **options):
+    return weights.fetch(target, server.url, BLOB_ID, timeout=5, **options)
+
+
+def cut_off(server, target, at=100_000):
+    """Break a download off after `at` bytes, and mend the server."""
+    server.cut = at
+    with pytest.raises(WeightsError, match="again"):
+        fetch(server, target)
+    server.cut = None
+    assert not target.exists()
+
+
+def test_a_whole_download_ends_under_its_name_and_leaves_nothing_else(server, target):
+    seen = []
+    assert fetch(server, target, progress=lambda *state: seen.append(state)) == target
+    assert target.read_bytes() == CONTENT
+    assert [path.name for path in target.parent.iterdir()] == ["file.bin"]
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_a_broken_download_is_kept_and_resumed_where_it_stopped(server, target, part):
+    cut_off(server, target, at=100_000)
+    assert part.read_bytes() == CONTENT[:100_000]
+    seen = []
+    fetch(server, target, progress=lambda *state: seen.append(state))
+    assert server.ranges == [None, "bytes=100000-"]
+    assert target.read_bytes() == CONTENT
+    assert not part.exists()
+    assert min(seen)[0] > 100_000
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+
+
+def test_a_download_may_break_off_many_times(server, target):
+    for _ in range(3):
+        cut_off(server, target)
+    assert server.ranges == [None, "bytes=100000-", "bytes=200000-"]
+    fetch(server, target)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_server_that_ignores_the_range_starts_over(server, target):
+    cut_off(server, target)
+    server.takes_ranges = False
+    fetch(server, target)
+    assert server.ranges[-1] == "bytes=100000-"
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_part_that_is_complete_is_checked_and_renamed(server, target, part):
+    part.parent.mkdir()
+    part.write_bytes(CONTENT)
+    fetch(server, target)
+    assert target.read_bytes() == CONTENT
+    assert not part.exists()
+
+
+def test_a_server_that_tells_no_length_is_checked_by_the_checksum(server, target, part):
+    server.tells_length = False
+    seen = []
+    fetch(server, target, progress=lambda *state: seen.append(state))
+    assert target.read_bytes() == CONTENT
+    assert seen[-1] == (len(CONTENT), None)
+    target.unlink()
+    server.cut = 1000
+    with pytest.raises(WeightsError, match="not the right file"):
+        fetch(server, target)
+    assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"<html>Please log in</html>", CONTENT[:-1] + b"!"])
+def test_wrong_content_is_removed_and_both_ids_are_named(server, target, content):
+    server.content = content
+    found = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    with pytest.raises(WeightsError, match=f"{found}, not {BLOB_ID}"):
+        fetch(server, target)
+    assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("status", [403, 404, 416, 500, 503])
+def test_a_server_that_refuses_is_named_with_its_answer(server, target, status):
+    server.status = status
+    with pytest.raises(WeightsError, match=f"{server.url}: the server answers {status} "):
+        fetch(server, target)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_refusal_does_not_cost_what_has_come(server, target, part):
+    cut_off(server, target)
+    server.status = 503
+    with pytest.raises(WeightsError, match="503"):
+        fetch(server, target)
+    server.status = 200
+    fetch(server, target)
+    assert server.ranges[-1] == "bytes=100000-"
+
+
+def test_no_server_and_no_address_are_errors_of_one_line(target, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        # Bound, but nobody listens: the connection is refused.
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/file"
+        with pytest.raises(WeightsError, match="refused.* again") as caught:
+            weights.fetch(target, url, BLOB_ID)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(WeightsError, match="Cannot download no-address"):
+        weights.fetch(target, "no-address", BLOB_ID)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_silent_server_is_given_up(target, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/file"
+        with pytest.raises(WeightsError, match="timed out"):
+            weights.fetch(target, url, BLOB_ID, timeout=0.1)
+
+
+def test_a_file_that_is_there_is_not_asked_for_again(server, target):
+    fetch(server, target)
+    assert fetch(server, target) == target
+    assert len(server.ranges) == 1
+
+
+def test_another_file_of_that_name_is_left_alone(server, target):
+    target.parent.mkdir()
+    target.write_bytes(b"mine")
+    with pytest.raises(WeightsError, match="move it away"):
+        fetch(server, target)
+    assert target.read_bytes() == b"mine"
+    assert server.ranges == []
+
+
+def test_a_full_disk_says_what_to_do(server, target, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(download.os, "replace", full)
+    with pytest.raises(WeightsError, match="No space left on device. Make room"):
+        fetch(server, target)
+    assert not target.exists()
+
+
+def test_a_place_that_cannot_be_a_folder_is_an_error(server, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(WeightsError, match="Cannot write"):
+        fetch(server, tmp_path / "file" / "below")
+
+
+def test_by_default_the_weights_go_to_the_cache(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = weights.fetch(url=server.url, blob_id=BLOB_ID)
+    assert path == tmp_path / "nst" / "vgg19.params"
+    assert weights.fetch(tmp_path, server.url, BLOB_ID) == tmp_path / "vgg19.params"
