@@ -1,0 +1,20 @@
+"""The sample pictures: a landscape as the content, two painted textures as styles.
+
+Nobody photographed or painted them: `paint.py` beside them computed all three from noise and
+arithmetic, so they are free of anybody's rights.
+
+Attributes
+----------
+CONTENT : pathlib.Path
+    A mountain lake in evening light, as a photograph would show it.
+STYLES : tuple of pathlib.Path
+    Two pictures made of brush strokes: whirls of curved strokes in blues and yellows, and a
+    patchwork of broad knife strokes in reds, ochres and teals, with dark contours.
+"""
+
+from pathlib import Path
+
+_FOLDER = Path(__file__).resolve().parent
+
+CONTENT = _FOLDER / "landscape.jpg"
+STYLES = (_FOLDER / "whirls.jpg", _FOLDER / "patchwork.jpg")
