@@ -1,0 +1,94 @@
+# GNU make and bash. A target with a ## comment is listed by `make help`.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv demo test test-slow lint bench weights images clean
+
+PYTHON := .venv/bin/python
+NST := $(PYTHON) -m nst_cli
+STAMP := .venv/.installed
+
+VERSIONS := 3.12 3.11 3.10 3.9
+FITS := import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+venv: $(STAMP) ## Make the environment .venv with everything that is needed
+
+# Names are tried by running them: a pyenv shim, or Debian's Python without its venv package, is
+# on the PATH and does not work.
+$(STAMP): setup.cfg setup.py pyproject.toml nst_cli/__init__.py
+	@if ! $(PYTHON) -c 'import pip; $(FITS)' 2>/dev/null; then \
+	  python= lacking=; \
+	  while IFS= read -r candidate; do \
+	    "$$candidate" -c '$(FITS)' 2>/dev/null || continue; \
+	    if "$$candidate" -c 'import ensurepip, venv' 2>/dev/null; then \
+	      python=$$candidate; \
+	      break; \
+	    fi; \
+	    lacking=$${lacking:-$$candidate}; \
+	  done < <(type -aP $(VERSIONS:%=python%) python3 python); \
+	  if [ -n "$$python" ]; then \
+	    echo "Making .venv with $$python."; \
+	    "$$python" -m venv --clear .venv; \
+	  elif type -P uv >/dev/null; then \
+	    echo "Making .venv with uv."; \
+	    rm -rf .venv; \
+	    uv venv --quiet --seed --python 3.12 .venv; \
+	  elif [ -n "$$lacking" ]; then \
+	    echo "$$lacking cannot make environments: install its venv package" \
+	      "(Debian, Ubuntu: apt install python3-venv), or uv (https://docs.astral.sh/uv)." >&2; \
+	    exit 1; \
+	  else \
+	    echo "No Python from 3.9 to 3.12 found, which is what MXNet runs on: install one, or" \
+	      "uv (https://docs.astral.sh/uv), which gets its own." >&2; \
+	    exit 1; \
+	  fi; \
+	fi
+	@echo "Installing nst and what it needs, about 100 MB, into .venv."
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	@touch $@
+
+demo: $(STAMP) ## Stylise the sample pair: a picture in a few minutes
+	@weights=; \
+	if [ -z "$${NST_WEIGHTS:-}" ] && ! $(NST) weights path >/dev/null 2>&1; then \
+	  echo "Fetching the weights of VGG-19, 80 MB."; \
+	  $(NST) weights fetch >/dev/null || { \
+	    status=$$?; \
+	    [ $$status -ne 130 ] || exit 130; \
+	    echo "Without the trained network, the demo goes on with the built-in filter bank:" \
+	      "colours and brush strokes come through, objects' textures do not."; \
+	    weights='--weights builtin'; \
+	  }; \
+	fi; \
+	mkdir -p out; \
+	content=$$($(PYTHON) -c 'from nst_cli import samples; print(samples.CONTENT)'); \
+	style=$$($(PYTHON) -c 'from nst_cli import samples; print(samples.STYLES[0])'); \
+	$(NST) stylize "$$content" "$$style" -o out/demo.png --size 320 --iterations 200 $$weights \
+	  >/dev/null; \
+	echo "The picture is $$PWD/out/demo.png: $$content in the style of $$style."
+
+test: $(STAMP) ## Run the tests; quick and offline
+	@$(PYTHON) -m pytest -m 'not slow'
+
+test-slow: $(STAMP) ## Run the tests that need the real weights: set NST_WEIGHTS
+	@$(PYTHON) -m pytest -m slow
+
+lint: $(STAMP) ## Check the code with ruff
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+
+bench: $(STAMP) ## Measure what losses and optimiser cost over the bare network
+	@$(PYTHON) benchmarks/step_cost.py
+
+weights: $(STAMP) ## Download the weights of VGG-19 to the user's cache
+	@$(NST) weights fetch
+
+images: $(STAMP) ## Download the pictures of the paper's figures to images
+	@$(PYTHON) -m nst_cli.pictures images
+
+clean: ## Remove the environment and what is built or cached; pictures and weights stay
+	rm -rf .venv build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
