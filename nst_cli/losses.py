@@ -81,12 +81,12 @@ class LinearMMD:
 
     def target(self, style_features):
         """Return the channel means of `style_features`, shape (N, 1)."""
-        return _means(_flat(style_features))
+        return _means(_plain(style_features))
 
     def __call__(self, features, target, weight=1.0):
         """Compare features (1, N, H, W) with a target; `LossGrad` in the unit of β′ = 2e3."""
-        flat = _flat(features)
-        _check_channels(flat, target)
+        flat = _plain(features)
+        _check_channels(features.shape[1], target)
         channels, positions = flat.shape
         difference = _means(flat) - target
         value = weight * positions / (2 * channels) * _squares(difference)
@@ -118,29 +118,31 @@ class PolynomialMMD:
 
     def target(self, style_features):
         """Return the Gram matrix per position, (N, N), and the channel means, (N, 1)."""
-        flat = _flat(style_features)
+        flat = _plain(style_features)
         return _gram(flat), _means(flat) if self.c else None
 
     def __call__(self, features, target, weight=1.0):
         """Compare features (1, N, H, W) with a target; `LossGrad` in the unit of β′ = 0.1."""
         nd = engine.nd
         gram, means = target
-        flat = _flat(features)
-        _check_channels(flat, gram)
+        flat = _plain(features)
+        _check_channels(features.shape[1], gram)
         channels, positions = flat.shape
         difference = _gram(flat) - gram
         squares, scale = _squares(difference), weight / channels**2
         # The gradient is (G_F − G_S) x + c (μ_F − μ_S) at each position: a convolution with a
-        # kernel of one pixel, whose output is laid out as the network's backward pass wants it.
-        kernel = (difference * scale).reshape((channels, channels, 1, 1))
+        # kernel of one pixel. The matrix is symmetric, so a transposed convolution does as well,
+        # and oneDNN runs that one in the layout that the map is in. It changes the kernel's
+        # layout in place, which a view does not allow.
+        kernel = nd.reshape(difference * scale, shape=(channels, channels, 1, 1))
         shape = {"kernel": (1, 1), "num_filter": channels}
         if self.c:
             shift = _means(flat) - means
             squares = squares + 2 * self.c * _squares(shift)
             bias = (shift * (self.c * scale)).reshape((channels,))
-            grad = nd.Convolution(features, kernel, bias, **shape)
+            grad = nd.Deconvolution(features, kernel, bias, no_bias=False, **shape)
         else:
-            grad = nd.Convolution(features, kernel, no_bias=True, **shape)
+            grad = nd.Deconvolution(features, kernel, no_bias=True, **shape)
         return LossGrad(positions / 4 * scale * squares, grad)
 
 
@@ -237,7 +239,7 @@ class GaussianMMD:
         """
         nd = engine.nd
         style, d_style = target
-        _check_channels(_flat(features), style, axis=1)
+        _check_channels(features.shape[1], style, axis=1)
         if pairs is None:
             return LossGrad(
                 nd.zeros((1,), ctx=features.context, dtype=features.dtype), nd.zeros_like(features)
@@ -245,35 +247,33 @@ class GaussianMMD:
         _, channels, height, width = features.shape
         rows = nd.take(_rows(features), pairs.order, mode="clip")
         half = rows.shape[0] // 2
-        to_partner = rows[:half] - rows[half:]
-        across = rows - nd.take(style, pairs.style, mode="clip")
-        d_partner, d_across = _row_squares(to_partner), _row_squares(across)
+        # The partners' differences, then those across to the style, of both halves.
+        apart = nd.empty((3 * half, channels), ctx=features.context, dtype=features.dtype)
+        nd.elemwise_sub(rows[:half], rows[half:], out=apart[:half])
+        nd.elemwise_sub(rows, nd.take(style, pairs.style, mode="clip"), out=apart[half:])
+        distances = _row_squares(apart)
         # As many pairs within the style as within the features, whatever its size.
         share = half / d_style.shape[0]
-        inverse = self._inverse_bandwidth(d_partner, d_across, d_style, share)
-        k_partner, k_across, k_style = (
-            nd.exp(-nd.broadcast_mul(d, inverse)) for d in (d_partner, d_across, d_style)
-        )
+        inverse = self._inverse_bandwidth(distances, d_style, share)
+        kernel, k_style = (nd.exp(-nd.dot(d, inverse)) for d in (distances, d_style))
         scale = weight / (channels * height * width)
-        total = _total(k_partner) + share * _total(k_style) - _total(k_across)
-        slope = inverse * scale
-        nd.broadcast_mul(across, nd.broadcast_mul(k_across, slope), out=across)
-        nd.broadcast_mul(to_partner, nd.broadcast_mul(k_partner, slope), out=to_partner)
-        first, second = across[:half], across[half:]
+        total = _total(kernel[:half]) + share * _total(k_style) - _total(kernel[half:])
+        nd.broadcast_mul(apart, nd.dot(kernel, inverse * scale), out=apart)
+        to_partner, first, second = (apart[n * half : (n + 1) * half] for n in range(3))
         first -= to_partner
         second += to_partner
-        grad = nd.take(across, pairs.place, mode="clip")
+        grad = nd.take(apart[half:], pairs.place, mode="clip")
         if pairs.odd is not None:
             grad[pairs.odd] = 0
         grad = nd.transpose(grad.reshape((1, height, width, channels)), axes=(0, 3, 1, 2))
         return LossGrad(total.reshape((1,)) * (scale / 2), grad)
 
-    def _inverse_bandwidth(self, d_partner, d_across, d_style, share):
+    def _inverse_bandwidth(self, distances, d_style, share):
         if self.bandwidth is not None:
             return engine.nd.full((1, 1), 1 / self.bandwidth, d_style.context, d_style.dtype)
-        distances = _total(d_partner) + _total(d_across) + share * _total(d_style)
+        total = _total(distances) + share * _total(d_style)
         # Flat colour on both sides has no distances at all; any bandwidth is then the same.
-        return 4 * d_partner.shape[0] / engine.nd.maximum(distances, 1e-30)
+        return 4 / 3 * distances.shape[0] / engine.nd.maximum(total, 1e-30)
 
 
 class Pairs(NamedTuple):
@@ -315,15 +315,14 @@ class BNStatistics:
 
     def target(self, style_features):
         """Return the channels' means and standard deviations, each (N, 1)."""
-        flat = _flat(style_features)
-        return _moments(flat)
+        return _moments(_plain(style_features))
 
     def __call__(self, features, target, weight=1.0):
         """Compare features (1, N, H, W) with a target; `LossGrad` in the unit of β′ = 1e3."""
         nd = engine.nd
         style_means, style_deviations = target
-        flat = _flat(features)
-        _check_channels(flat, style_means)
+        flat = _plain(features)
+        _check_channels(features.shape[1], style_means)
         channels, positions = flat.shape
         means, deviations = _moments(flat)
         mean_difference = means - style_means
@@ -385,9 +384,13 @@ def style_loss(method, c=0.0):
     return losses[method]
 
 
-def _flat(features):
-    """Return a map (1, N, H, W) as (N, M) without a copy."""
-    return features.reshape((features.shape[1], -1))
+def _plain(features):
+    """Return a copy of a map (1, N, H, W) as (N, M), row after row.
+
+    The network leaves its maps in oneDNN's blocked layout. This converts one once; each use of a
+    view (`features.reshape`) would do so again.
+    """
+    return engine.nd.reshape(features, shape=(features.shape[1], -1))
 
 
 def _gram(flat):
@@ -402,10 +405,10 @@ def _means(flat):
 
 
 def _moments(flat):
-    """Return means and standard deviations of the rows, each (N, 1)."""
+    """Return means and standard deviations of the rows, each (N, 1); overwrites `flat`."""
     means = _means(flat)
     # Centred first: E[x²] − μ² loses all digits of a small deviation in float32.
-    centred = engine.nd.broadcast_sub(flat, means)
+    centred = engine.nd.broadcast_sub(flat, means, out=flat)
     return means, engine.nd.sqrt(_means(engine.nd.square(centred, out=centred)))
 
 
@@ -450,9 +453,9 @@ def _shuffled(random, count, wanted):
     return numpy.concatenate(rounds)[:wanted]
 
 
-def _check_channels(flat, target, axis=0):
-    if flat.shape[0] != target.shape[axis]:
+def _check_channels(channels, target, axis=0):
+    if channels != target.shape[axis]:
         raise ShapeError(
-            f"A style loss needs equal channel counts: features have {flat.shape[0]}, "
+            f"A style loss needs equal channel counts: features have {channels}, "
             f"the style target has {target.shape[axis]}."
         )
