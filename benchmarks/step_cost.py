@@ -15,6 +15,7 @@ import time
 
 from nst_cli import Config, engine, images, samples, transfer, vgg, weights
 from nst_cli.config import METHODS
+from nst_cli.errors import NstError
 
 STEPS = 6
 FUSIONS = ("bn=0.5,poly=0.5", "linear=0.5,gaussian=0.5")
@@ -47,7 +48,7 @@ def describe():
         model = next(line.partition(":")[2].strip() for line in stream if "model name" in line)
     return (
         f"{model}, {engine.threads()} threads, Python {platform.python_version()}, "
-        f"MXNet {engine.version()}, weights {weights.find()!s}"
+        f"MXNet {engine.version()}"
     )
 
 
@@ -105,4 +106,7 @@ def steps(content, style, method):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except NstError as error:
+        sys.exit(f"Error: {error}")

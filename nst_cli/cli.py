@@ -250,7 +250,8 @@ def fetch(destination, url):
     """
     from . import weights as room
 
-    with tqdm(unit="B", unit_scale=True, unit_divisor=1024) as bar:
+    # A download that fails at once shows no bar.
+    with tqdm(unit="B", unit_scale=True, unit_divisor=1024, delay=0.2) as bar:
 
         def progress(done, total):
             bar.total = total
@@ -290,7 +291,7 @@ def path():
     click.echo(room.find())
 
 
-@main.command()
+@main.command(short_help="Say what this machine has, and test it.")
 def doctor():
     """Say what this machine has: versions, processor, devices, weights, and a test run.
 
