@@ -48,14 +48,22 @@ def main():
 
 def _option(name, metavar, text, choices=None):
     """Return the Click option of the `Config` field of that name."""
-    default = config.PRESETS["paper"][name]
-    default = ",".join(default) if isinstance(default, tuple) else default
-    shown = default if default != "" else None
     kind = click.Choice(choices) if choices else str
     return click.option(
         f"--{name.replace('_', '-')}", name, type=kind, metavar=None if choices else metavar,
-        help=text + (f"  [default: {shown}]" if shown is not None else ""),
+        help=text + _defaults(name),
     )  # fmt: skip
+
+
+def _defaults(name):
+    """Return a field's default in words, and those of the presets that have another."""
+    values = {preset: fields[name] for preset, fields in config.PRESETS.items()}
+    values = {p: ",".join(v) if isinstance(v, tuple) else v for p, v in values.items()}
+    usual = values.pop("paper")
+    if usual == "":
+        return ""
+    others = "".join(f"; {preset}: {v}" for preset, v in values.items() if v != usual)
+    return f"  [default: {usual}{others}]"
 
 
 _CONFIG_OPTIONS = (
@@ -77,10 +85,14 @@ _CONFIG_OPTIONS = (
     _option("size", "PIXELS", "Long edge of the picture made."),
     _option("style_fit", "", "Bring the style image to the content's size, or keep its aspect "
             "and make its long edge --size.", config.STYLE_FITS),
-    _option("iterations", "N", "Steps at most."),
+    _option("iterations", "N", "Steps at most, at each scale."),
     _option("stop_eps", "X", "Stop where the image changes by a smaller part; 0: never."),
     _option("optimizer", "NAME", "Optimiser: " + ", ".join(config.OPTIMIZERS) + "."),
-    _option("lr", "X", "Learning rate."),
+    _option("lr", "auto|X", "Learning rate of sgd; levels of grey that adam moves a value in a "
+            "step, or lbfgs at its first trial."),
+    _option("scales", "N|auto", "Sizes to optimise at, each twice the one before."),
+    _option("precision", "", "Of the convolutions; auto: bfloat16 where the processor has it.",
+            config.PRECISIONS),
     _option("tv_weight", "X", "Weight of the smoothing during the optimisation."),
     _option("denoise", "X", "Weight of the final total variation denoising; 0: off."),
     _option("init", "random|content|FILE", "Start image."),
@@ -169,6 +181,7 @@ class _Log:
     def write(self, record):
         line = {
             "step": record.step,
+            "scale": record.scale,
             "relative_change": record.relative_change,
             "gradient_norm": record.gradient_norm,
             "losses": record.losses,
@@ -197,16 +210,22 @@ def _progress(settings):
     """Yield an observer of steps that draws a bar on stderr."""
     # A file or a pipe gets a line now and then, a terminal a bar that moves.
     interval = 0.2 if sys.stderr.isatty() else 10
-    seen = []
+    moments, scale = [], None
     with tqdm(total=settings.iterations, unit="step", mininterval=interval) as bar:
 
         def observe(record):
-            seen.append(time.monotonic())
-            if record.step == 3:
+            nonlocal moments, scale
+            if record.scale != scale:
+                scale, moments = record.scale, []
+                left = settings.iterations * (record.scales - record.scale + 1)
+                bar.total = record.step - 1 + left
+            moments.append(time.monotonic())
+            if len(moments) == 3:
                 # The first step pays for what is allocated once.
-                _forecast(bar, settings, (seen[2] - seen[0]) / 2)
+                _forecast(bar, settings, record, (moments[2] - moments[0]) / 2)
+            which = f"scale {scale}/{record.scales}, " if record.scales > 1 else ""
             bar.set_postfix_str(
-                f"loss {record.losses['total']:.3e}, change {record.relative_change:.2%}",
+                f"{which}loss {record.losses['total']:.3e}, change {record.relative_change:.2%}",
                 refresh=False,
             )
             bar.update()
@@ -214,14 +233,19 @@ def _progress(settings):
         yield observe
 
 
-def _forecast(bar, settings, step_seconds):
-    seconds = step_seconds * settings.iterations
-    if seconds < _LONG_RUN:
+def _forecast(bar, settings, record, step_seconds):
+    """Say once, before it takes long, how long a run will take; steps cost as their pixels."""
+    # Each scale has four times the pixels of the one before.
+    steps = sum(4**n for n in range(record.scales - record.scale + 1))
+    seconds = step_seconds * settings.iterations * steps
+    if record.scale > 1 or seconds < _LONG_RUN:
         return
     rule = "; the stop rule may end it sooner" if settings.stop_eps else ""
+    each = " at each of the scales" if record.scales > 1 else ""
+    last = step_seconds * 4 ** (record.scales - 1)
     bar.write(
-        f"At most {_duration(seconds)}: {settings.iterations} steps of {step_seconds:.2g} s"
-        f"{rule}. Ctrl-C saves the image so far.",
+        f"At most {_duration(seconds)}: {settings.iterations} steps{each}, {last:.2g} s for one "
+        f"at full size{rule}. Ctrl-C saves the image so far.",
         file=sys.stderr,
     )
 

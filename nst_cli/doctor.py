@@ -49,16 +49,11 @@ def examine():
 
 
 def _processor():
-    flags, model = set(), platform.processor() or platform.machine()
+    model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as stream:
-        for line in stream:
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                model = value.strip()
-            elif key.strip() == "flags":
-                flags = set(value.split())
-                break
-    have = [flag for flag in _CPU_FLAGS if flag in flags]
+        names = [line.partition(":")[2].strip() for line in stream if "model name" in line]
+        model = names[0] if names else model
+    have = [flag for flag in _CPU_FLAGS if flag in engine.cpu_flags()]
     return f"{model}, {', '.join(have) or 'no AVX2'}, {engine.threads()} threads"
 
 

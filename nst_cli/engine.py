@@ -149,6 +149,47 @@ def threads():
         return int(os.environ["OMP_NUM_THREADS"])
 
 
+def cpu_flags():
+    """Return the features that the processor names, as a set of str; empty where unknown."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as stream:
+        for line in stream:
+            key, _, value = line.partition(":")
+            if key.strip() == "flags":
+                return set(value.split())
+    return set()
+
+
+def resolved_precision(precision, device):
+    """Return the precision that a `Config.precision` means on a device.
+
+    Parameters
+    ----------
+    precision : str
+        ``float32``, ``bfloat16``, or ``auto``: bfloat16 where it is native, else float32.
+    device : Context
+
+    Raises
+    ------
+    EngineError
+        bfloat16 on a processor or GPU that has it not: there it is slower than float32.
+    """
+    native = device.device_type == "cpu" and "avx512_bf16" in cpu_flags()
+    if precision == "auto":
+        return "bfloat16" if native else "float32"
+    if precision == "bfloat16" and not native:
+        raise EngineError(
+            f"Precision bfloat16 needs a processor with AVX-512 BF16, and {device} has none: "
+            "use auto or float32."
+        )
+    return precision
+
+
+def data_type(precision):
+    """Return what MXNet takes as the dtype of a precision."""
+    # NumPy has no bfloat16; this is the type that mxnet.contrib.amp itself uses.
+    return numpy.dtype([("bfloat16", numpy.uint16)]) if precision == "bfloat16" else precision
+
+
 def version():
     """Return MXNet's version."""
     return load().__version__

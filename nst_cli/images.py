@@ -149,11 +149,24 @@ def resize(array, size):
     if array.ndim == 3:
         channels = [resize(array[..., c], size) for c in range(array.shape[2])]
         return np.stack(channels, axis=-1)
-    height, width = size
-    plane = Image.fromarray(np.ascontiguousarray(array, dtype=np.float32))
-    resized = plane.resize((width, height), Image.Resampling.LANCZOS)
     # Lanczos overshoots at edges.
-    return np.clip(np.asarray(resized), 0, 255)
+    return np.clip(_resampled(array, size), 0, 255)
+
+
+def resize_input(image, size):
+    """Resize a network input as `resize` does pixels, but clip nothing.
+
+    Parameters
+    ----------
+    image : ndarray, shape (1, 3, H, W)
+    size : (int, int)
+        Height and width of the result.
+
+    Returns
+    -------
+    ndarray, shape (1, 3, *size), float32
+    """
+    return np.stack([_resampled(plane, size) for plane in image[0]])[None]
 
 
 def fit(shape, long_edge, name="the picture"):
@@ -320,6 +333,12 @@ def check_ending(path):
     ImageError
     """
     _format(os.fspath(path))
+
+
+def _resampled(plane, size):
+    height, width = size
+    image = Image.fromarray(np.ascontiguousarray(plane, dtype=np.float32))
+    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
 
 
 def _checksum(path):

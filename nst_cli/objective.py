@@ -57,6 +57,16 @@ class Evaluation:
     gradient_norm: Any
     smoothing_gradient: Any
 
+    def value(self):
+        """Return the objective, NDArray of shape (1,)."""
+        return engine.nd.dot(self.parts, engine.nd.ones_like(self.parts)).reshape((1,))
+
+    def total_gradient(self):
+        """Return the gradient of all parts, in an array of its own."""
+        if self.smoothing_gradient is None:
+            return self.gradient.copy()
+        return self.gradient + self.smoothing_gradient
+
 
 class Objective:
     """α L_content + γ β′ Σ w_l L_style + smoothing, as a function of the image.
@@ -76,6 +86,21 @@ class Objective:
         self._network = network
         self._tv_weight = tv_weight
         self._random = random
+        self._held = {}
+
+    @property
+    def draws(self):
+        """Whether a loss draws at random, so that two evaluations of an image differ."""
+        return any(isinstance(term.loss, losses.GaussianMMD) for term in self.terms)
+
+    def hold(self):
+        """Draw anew, and evaluate on this draw alone until the next call."""
+        shapes = self._network.shapes
+        self._held = {
+            term.name: self._drawn(term, shapes[term.layer])
+            for term in self.terms
+            if isinstance(term.loss, losses.GaussianMMD)
+        }
 
     def __call__(self, image):
         """Evaluate value and gradient at an image, NDArray (1, 3, H, W)."""
@@ -116,8 +141,13 @@ class Objective:
         drawn = {}
         if isinstance(term.loss, losses.GaussianMMD):
             shape = features[term.layer].shape
-            drawn["pairs"] = term.loss.draw(self._random, shape, term.target)
+            held = self._held
+            pairs = held[term.name] if held else self._drawn(term, shape)
+            drawn["pairs"] = pairs
         return term.loss(features[term.layer], term.target, term.weight, **drawn)
+
+    def _drawn(self, term, shape):
+        return term.loss.draw(self._random, shape, term.target)
 
 
 def content_terms(config, features):

@@ -121,6 +121,7 @@ def prepare(content, style, output, config, *, save_every=0, log=None):
         "init": _identity(start[0]) if start else None,
         "weights": weights.identity(which),
         "device": str(device),
+        "precision": engine.resolved_precision(config.precision, device),
         "threads": engine.threads(),
         "width": width,
         "height": height,
@@ -171,7 +172,7 @@ def run(job, *, on_step=None, save_every=0):
         if on_step:
             on_step(record)
         if save_every and record.step % save_every == 0:
-            made = Result(record.image, record.step, "save-every", record.losses, record.beta)
+            made = _so_far(record, "save-every")
             _write_picture(job, step_name(job.output, record.step), made)
 
     try:
@@ -180,7 +181,7 @@ def run(job, *, on_step=None, save_every=0):
         if last is None:
             raise
         # The losses at this very image would take another step's time to know.
-        result = Result(last.image, last.step, "interrupted", last.losses, last.beta)
+        result = _so_far(last, "interrupted")
     except NonFiniteError as error:
         if error.result.steps:
             write(job, error.result)
@@ -190,6 +191,10 @@ def run(job, *, on_step=None, save_every=0):
     except KeyboardInterrupt:
         # The work is done, so the picture is finished for whoever can wait no longer.
         return write(job, replace(result, stop_reason="interrupted"))
+
+
+def _so_far(record, reason):
+    return Result(record.image, record.step, reason, record.losses, record.beta)
 
 
 def write(job, result):

@@ -13,6 +13,9 @@ from .errors import WeightsError
 # Each pooling halves the map, so below this a map of the deepest block has no position left.
 SMALLEST_SIDE = 16
 
+#: The convolution that is always float32.
+FULL_PRECISION = "conv1_1"
+
 
 def convolutions(layers):
     """Return the names of the convolutions needed for `layers`, ``conv1_1`` onwards."""
@@ -20,7 +23,7 @@ def convolutions(layers):
     return [layer.replace("relu", "conv") for layer in LAYERS[: deepest + 1]]
 
 
-def symbol(layers, pooling="avg"):
+def symbol(layers, pooling="avg", precision="float32"):
     """Build VGG-19 from ``data`` no deeper than the deepest of `layers`.
 
     Parameters
@@ -29,12 +32,16 @@ def symbol(layers, pooling="avg"):
         ``relu1_1`` to ``relu5_4``; they become the outputs, in this order.
     pooling : str
         ``avg``, as in the paper, or ``max``, as VGG-19 was trained.
+    precision : str
+        ``float32``, or ``bfloat16``, in which all runs but the first convolution: the image's
+        own rounding would double the error of the gradient. The outputs are float32.
 
     Returns
     -------
     Symbol
     """
     sym = engine.sym
+    low = precision != "float32"
     wanted = convolutions(layers)
     taps, node = {}, sym.var("data")
     for block, depth in enumerate(BLOCKS, 1):
@@ -51,10 +58,14 @@ def symbol(layers, pooling="avg"):
             )
             layer = f"relu{block}_{index}"
             node = taps[layer] = sym.Activation(node, act_type="relu", name=layer)
+            if low and name == FULL_PRECISION:
+                node = sym.amp_cast(node, dtype=engine.data_type(precision))
+            elif low and layer in layers:
+                taps[layer] = sym.amp_cast(node, dtype="float32")
     return sym.Group([taps[layer] for layer in layers])
 
 
-def parameters(arrays, layers, device, dtype="float32"):
+def parameters(arrays, layers, device, dtype="float32", precision="float32"):
     """Copy to the device the parameters that `layers` need.
 
     Parameters
@@ -63,6 +74,9 @@ def parameters(arrays, layers, device, dtype="float32"):
         ``conv1_1_weight``, ``conv1_1_bias`` and so on.
     layers : sequence of str
     device : Context
+    dtype : str
+    precision : str
+        As `symbol` gets it; with float32 the type is `dtype`.
 
     Returns
     -------
@@ -82,7 +96,10 @@ def parameters(arrays, layers, device, dtype="float32"):
                 raise WeightsError(
                     f"The weights have no {convolution}, so layers from {layer} on cannot be used."
                 )
-            shared[name] = engine.array(arrays[name], device, dtype)
+            array = engine.array(arrays[name], device, dtype)
+            if precision != "float32" and convolution != FULL_PRECISION:
+                array = engine.nd.amp_cast(array, dtype=engine.data_type(precision))
+            shared[name] = array
     return shared
 
 
@@ -99,12 +116,14 @@ class Network:
     pooling : str
     gradient : bool
         False binds for `forward` alone, which takes less than half of the memory.
+    precision : str
+        The one `shared` was made for.
     """
 
-    def __init__(self, shared, layers, shape, pooling="avg", gradient=True):
-        first = shared["conv1_1_weight"]
+    def __init__(self, shared, layers, shape, pooling="avg", gradient=True, precision="float32"):
+        first = shared[f"{FULL_PRECISION}_weight"]
         device, dtype = first.context, first.dtype
-        graph = symbol(layers, pooling)
+        graph = symbol(layers, pooling, precision)
         self.layers = tuple(layers)
         self._image = engine.nd.zeros(shape, ctx=device, dtype=dtype)
         self._gradient = engine.nd.zeros(shape, ctx=device, dtype=dtype) if gradient else None
@@ -115,6 +134,11 @@ class Network:
             {"data": self._gradient} if gradient else {},
             device,
         )
+
+    @property
+    def shapes(self):
+        """The shape of each layer's features, ``{layer: (1, N, h, w)}``."""
+        return {layer: output.shape for layer, output in zip(self.layers, self._executor.outputs)}
 
     def forward(self, image):
         """Return ``{layer: features}`` of an image, (1, N, H, W) each; the next call overwrites.

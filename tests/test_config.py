@@ -160,7 +160,8 @@ def test_the_paper_preset_has_the_constants_of_the_authors_code():
     assert config.style_layers == ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     assert config.content_layers == ("relu4_2",)
     assert (config.size, config.iterations, config.stop_eps) == (600, 1000, 0.005)
-    assert (config.lr, config.tv_weight, config.denoise) == (1e-3, 1e-2, 0.02)
+    assert (config.learning_rate, config.tv_weight, config.denoise) == (1e-3, 1e-2, 0.02)
+    assert (config.optimizer, config.scales, config.precision) == ("sgd", 1, "float32")
     assert (config.pooling, config.style_fit, config.init) == ("avg", "squeeze", "random")
     assert config.faithful
 

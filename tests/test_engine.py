@@ -277,3 +277,17 @@ def test_want_of_memory_is_told_with_what_needs_less():
 def test_errors_of_others_pass():
     with pytest.raises(ZeroDivisionError), engine.failures():
         1 / 0  # noqa: B018
+
+
+@pytest.mark.parametrize("flags, expected", [({"avx512_bf16"}, "bfloat16"), (set(), "float32")])
+def test_auto_precision_is_bfloat16_where_the_processor_has_it(monkeypatch, flags, expected):
+    monkeypatch.setattr(engine, "cpu_flags", lambda: flags)
+    device = engine.context("cpu")
+    assert engine.resolved_precision("auto", device) == expected
+    assert engine.resolved_precision("float32", device) == "float32"
+
+
+def test_bfloat16_without_the_processor_for_it_is_an_error_with_a_way_out(monkeypatch):
+    monkeypatch.setattr(engine, "cpu_flags", set)
+    with pytest.raises(EngineError, match="AVX-512 BF16.*use auto or float32"):
+        engine.resolved_precision("bfloat16", engine.context("cpu"))

@@ -198,6 +198,28 @@ def test_gaussian_pairs_are_drawn_anew_at_each_evaluation_and_from_the_seed_alon
     assert (two_gradients(seed=1)[0] != first).any()
 
 
+def test_held_pairs_stay_until_they_are_drawn_anew():
+    scene = Scene()
+    image = device_array(random_image())
+    goal = Objective(
+        scene.network, scene.style(choices("gaussian")), 0.0, numpy.random.RandomState(0)
+    )
+    found = []
+    for _ in range(2):
+        goal.hold()
+        found += [goal(image).gradient.asnumpy() for _ in range(2)]
+    numpy.testing.assert_array_equal(found[0], found[1])
+    numpy.testing.assert_array_equal(found[2], found[3])
+    assert (found[0] != found[2]).any()
+
+
+@pytest.mark.parametrize(("method", "draws"), [("poly", False), ("bn=1,gaussian=1", True)])
+def test_it_tells_whether_it_draws(method, draws):
+    scene = Scene()
+    goal = Objective(scene.network, scene.style(choices(method)), 0.0, numpy.random.RandomState(0))
+    assert goal.draws == draws
+
+
 @pytest.mark.parametrize(
     ("method", "beta", "expected"),
     [

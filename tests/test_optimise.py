@@ -1,15 +1,18 @@
 """Transfers between small arrays on a small random network: steps, stopping rule and bad input."""
 
+import itertools
 import math
 
 import numpy
 import pytest
 
-from nst_cli import Config, engine, transfer, vgg, weights
+from nst_cli import Config, engine, images, transfer, vgg, weights
 from nst_cli.config import PAPER_BETA
 from nst_cli.errors import ConfigError, EngineError, NonFiniteError, NstError, ShapeError
 from nst_cli.objective import Evaluation
-from nst_cli.optimise import sgd
+from nst_cli.optimise import lbfgs, transfers
+from nst_cli.optimise.steps import adam, sgd
+from nst_cli.optimise.transfers import scale_sizes
 from nst_cli.weights.params import CONVOLUTIONS
 
 SHAPE = (1, 3, 20, 24)
@@ -423,3 +426,145 @@ class TestBadInput:
         expected = transfer(CONTENT, STYLE, choices()).image
         found = transfer(CONTENT.tolist(), STYLE.astype("float64"), choices()).image
         numpy.testing.assert_array_equal(found, expected)
+
+
+class TestAdam:
+    def test_its_steps_are_those_of_the_paper(self):
+        start = numpy.random.RandomState(3).uniform(-1, 1, (1, 3, 4, 5))
+        device = engine.context("cpu")
+
+        def goal(image):
+            return evaluated(image**3, image / 10)
+
+        iterates = adam(goal, engine.array(start, device, "float64"), lr=0.02)
+        image, mean, square = start, 0, 0
+        for step in range(1, 30):
+            gradient = image**3 + image / 10
+            mean = 0.9 * mean + 0.1 * gradient
+            square = 0.999 * square + 0.001 * gradient**2
+            rate = 0.02 * numpy.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+            image = image - rate * mean / (numpy.sqrt(square) + 1e-8)
+            # MXNet keeps the rates in float32.
+            found = next(iterates).image.asnumpy()
+            numpy.testing.assert_allclose(found, image, rtol=1e-4, atol=1e-5)
+
+
+FEW = {"optimizer": "lbfgs", "init": "content", "stop_eps": 0}
+
+
+class TestLBFGS:
+    def test_it_gets_further_than_the_others_in_as_many_steps(self):
+        reached = {
+            name: run(**{**FEW, "optimizer": name}, iterations=20)[0].losses["total"]
+            for name in ("sgd", "adam", "lbfgs")
+        }
+        assert reached["lbfgs"] < 0.9 * min(reached["sgd"], reached["adam"])
+
+    def test_on_pixels_it_gets_as_far_as_scipys(self):
+        scipy = pytest.importorskip("scipy.optimize")
+        config, device = choices(beta=1e-3, optimizer="lbfgs"), engine.context("cpu")
+        setting = transfers._Transfer(config, weights.load(None), device, CONTENT, STYLE, None)
+        goal = setting._objective(CONTENT, STYLE, CONTENT)
+
+        def on_device(image):
+            evaluation = goal(image)
+            return evaluation.value(), evaluation.total_gradient(), None
+
+        def on_host(vector):
+            value, gradient, _ = on_device(engine.array(vector.reshape(SHAPE), device))
+            return float(value.asscalar()), gradient.asnumpy().ravel().astype(float)
+
+        ours = lbfgs.minimise(on_device, engine.array(CONTENT, device), 1.0)
+        *_, last = itertools.islice(ours, 61)
+        theirs = scipy.minimize(
+            on_host, CONTENT.ravel().astype(float), jac=True, method="L-BFGS-B",
+            options={"maxiter": 60, "maxcor": lbfgs.HISTORY},
+        )  # fmt: skip
+        # Not the same: the first step's length and the line search differ.
+        assert last.value == pytest.approx(theirs.fun, rel=0.1)
+
+    def test_its_losses_at_the_end_are_those_of_the_image(self):
+        result, _ = run(**FEW, iterations=5, beta=1e-3)
+        again, _ = run(start=result.image, iterations=0, beta=1e-3)
+        assert result.losses == pytest.approx(again.losses, rel=1e-5)
+
+    def test_it_stops_where_there_is_no_way_down(self):
+        # From the content with hardly any style there is next to nothing to gain.
+        result, _ = run(**FEW, iterations=200, gamma=1e-12, beta=1, tv_weight=0)
+        assert result.stop_reason == "stalled" and result.steps < 200
+
+
+class TestScales:
+    @pytest.mark.parametrize(
+        ("scales", "size", "expected"),
+        [
+            (1, (300, 400), [(300, 400)]),
+            (3, (300, 401), [(75, 100), (150, 200), (300, 401)]),
+            (4, (70, 100), [(18, 25), (35, 50), (70, 100)]),
+            ("auto", (150, 500), [(150, 500)]),
+            ("auto", (150, 512), [(75, 256), (150, 512)]),
+            ("auto", (1024, 768), [(256, 192), (512, 384), (1024, 768)]),
+        ],
+    )
+    def test_each_is_twice_the_one_before_and_none_too_small(self, scales, size, expected):
+        assert scale_sizes(scales, size) == expected
+
+    LARGE = (1, 3, 40, 48)
+
+    def run(self, **others):
+        content = random_image(1, self.LARGE)
+        return run(content, random_image(2, (1, 3, 36, 64)), scales=2, **others)
+
+    def test_records_tell_the_scale_and_images_have_the_size_of_the_result(self):
+        result, records = self.run(iterations=3)
+        assert [record.step for record in records] == [1, 2, 3, 4, 5, 6]
+        assert [(r.scale, r.scales) for r in records] == [(1, 2)] * 3 + [(2, 2)] * 3
+        assert [r.shape for r in records] == [(1, 3, 20, 24)] * 3 + [self.LARGE] * 3
+        assert {record.image.shape for record in records} == {self.LARGE}
+        assert result.steps == 6 and result.image.shape == self.LARGE
+
+    def test_the_stop_rule_counts_at_each_scale(self):
+        result, records = self.run(iterations=30, stop_eps=1e9)
+        assert [record.scale for record in records] == [1] * 10 + [2] * 10
+        assert result.stop_reason == "converged"
+
+    def test_beta_is_measured_once(self):
+        result, records = self.run(iterations=1)
+        assert records[0].beta == records[1].beta == result.beta
+
+    def test_from_the_content_without_a_step_it_is_the_content_again(self):
+        # What the small scale cannot hold of the content comes back on top of its result.
+        result, _ = self.run(iterations=0, init="content", beta="paper")
+        numpy.testing.assert_allclose(result.image, random_image(1, self.LARGE), atol=1e-3)
+
+    def test_a_start_image_is_brought_to_the_first_scale(self):
+        start = random_image(5, self.LARGE)
+        content = random_image(1, self.LARGE)
+        kept = []
+        transfer(
+            content, STYLE, choices(scales=2, iterations=1, lr=1e-30), init=start,
+            on_step=kept.append,
+        )  # fmt: skip
+        small = images.resize_input(start, (20, 24))
+        numpy.testing.assert_allclose(
+            kept[0].image, images.resize_input(small, self.LARGE[2:]), atol=1e-4
+        )
+
+    def test_an_overflow_at_a_small_scale_keeps_an_image_of_the_right_size(self):
+        with pytest.raises(NonFiniteError) as caught:
+            self.run(iterations=30, lr=1e30)
+        assert caught.value.result.image.shape == self.LARGE
+
+
+class TestPrecision:
+    @pytest.mark.skipif("avx512_bf16" not in engine.cpu_flags(), reason="no AVX-512 BF16 here")
+    def test_bfloat16_reaches_the_loss_of_float32(self):
+        reached = {}
+        for precision in ("float32", "bfloat16"):
+            result, _ = run(
+                optimizer="lbfgs", init="content", stop_eps=0, iterations=40, beta=1e-3,
+                precision=precision,
+            )  # fmt: skip
+            judged, _ = run(start=result.image, iterations=0, beta=1e-3)
+            reached[precision] = judged.losses["total"]
+        assert reached["bfloat16"] == pytest.approx(reached["float32"], rel=0.02)

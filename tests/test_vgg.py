@@ -196,3 +196,46 @@ def test_the_image_given_to_forward_is_copied_and_not_kept():
     image[:] = 0
     found = network.backward({layer: device_array(head) for layer, head in heads.items()})
     numpy.testing.assert_array_equal(found.asnumpy(), expected)
+
+
+needs_bfloat16 = pytest.mark.skipif(
+    "avx512_bf16" not in engine.cpu_flags(), reason="this processor has no AVX-512 BF16"
+)
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("pooling", ["avg", "max"])
+def test_bfloat16_comes_close_to_float32_and_gives_float32(pooling):
+    layers, shape = ("relu1_1", "relu2_1", "relu3_1"), (1, 3, 40, 48)
+    arrays, device = random_arrays(layers), engine.context("cpu")
+    image = engine.array(40 * random_image(shape), device)
+    features, gradients = {}, {}
+    for precision in ("float32", "bfloat16"):
+        shared = vgg.parameters(arrays, layers, device, precision=precision)
+        network = vgg.Network(shared, layers, shape, pooling, precision=precision)
+        maps = network.forward(image)
+        features[precision] = {layer: array.asnumpy() for layer, array in maps.items()}
+        gradients[precision] = network.backward({n: 1e-3 * a for n, a in maps.items()}).asnumpy()
+    for layer in layers:
+        exact, found = features["float32"][layer], features["bfloat16"][layer]
+        assert found.dtype == numpy.float32
+        # Eight bits of mantissa round by at most 2⁻⁹; some layers of that add up.
+        assert numpy.linalg.norm(found - exact) < 0.01 * numpy.linalg.norm(exact)
+        assert layer == "relu1_1" or (found != exact).any()
+    exact, found = gradients["float32"], gradients["bfloat16"]
+    assert found.dtype == numpy.float32
+    assert numpy.linalg.norm(found - exact) < 0.1 * numpy.linalg.norm(exact)
+
+
+@needs_bfloat16
+def test_in_bfloat16_the_first_layer_is_exact():
+    layers, device = ("relu1_1", "relu1_2"), engine.context("cpu")
+    arrays, image = random_arrays(layers), engine.array(40 * random_image(), device)
+    found = [
+        vgg.Network(
+            vgg.parameters(arrays, layers, device, precision=precision),
+            layers, SHAPE, precision=precision,
+        ).forward(image)["relu1_1"].asnumpy()
+        for precision in ("float32", "bfloat16")
+    ]  # fmt: skip
+    numpy.testing.assert_array_equal(*found)

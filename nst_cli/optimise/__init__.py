@@ -1,0 +1,8 @@
+"""One transfer between arrays: scales, the optimisers' steps and the stopping rule.
+
+It knows no files but the weights, and prints nothing.
+"""
+
+from .transfers import Record, Result, transfer
+
+__all__ = ["Record", "Result", "transfer"]

@@ -1,0 +1,352 @@
+"""From two images and a Config to a third: scales, the stop rule, records and results."""
+
+import itertools
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+
+from .. import engine, images, objective, vgg, weights
+from ..config import LAYERS
+from ..errors import ConfigError, NonFiniteError, ShapeError
+from .steps import OPTIMIZERS
+
+# The rule compares two images, and momentum takes about ten steps to build up: before that a
+# small change says nothing. The authors' code may stop at its first step.
+_FEWEST_STEPS = 10
+
+START_AMPLITUDE = 0.1
+
+# With `auto`, the smallest scale's long edge is the shortest from here on.
+_SMALLEST_EDGE = 256
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one step did.
+
+    Attributes
+    ----------
+    step : int
+        From 1, over all scales.
+    scale, scales : int
+        Which scale the step was made at, from 1, the smallest, and how many there are.
+    losses : dict of str to float
+        ``total`` and its parts, ``smoothing`` and one for each method and layer
+        (``poly/relu1_1``), all with their weights, at the image the step started from.
+    relative_change : float
+        ‖new − old‖ / ‖new‖ of the image.
+    gradient_norm : float
+        L2 norm of the gradient of all but the smoothing, before it is clipped.
+    beta : dict of str to float
+        β′ of each method, as given or measured.
+    shape : tuple
+        Of the image at this scale, (1, 3, h, w).
+    """
+
+    step: int
+    scale: int
+    scales: int
+    losses: dict
+    relative_change: float
+    gradient_norm: float
+    beta: dict
+    shape: tuple
+    _image: Any = field(repr=False)
+    _size: tuple = field(repr=False)
+
+    @property
+    def image(self):
+        """The image after the step, float32 (1, 3, H, W), copied from the device when read.
+
+        At the smaller scales it is enlarged to the size of the result.
+        """
+        return _enlarged(self._image, self._size)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a transfer made.
+
+    Attributes
+    ----------
+    image : numpy.ndarray
+        float32, (1, 3, H, W): RGB, means subtracted.
+    steps : int
+    stop_reason : str
+        At the last scale: ``converged`` (the stop rule), ``iterations`` (the most allowed) or
+        ``stalled`` (L-BFGS finds no way down, for want of digits); what `NonFiniteError`
+        carries says ``non-finite``.
+    losses : dict of str to float
+        ``total`` and its parts at `image`, as in `Record`; empty where it is not finite.
+    beta : dict of str to float
+        β′ of each method, as given or measured.
+    """
+
+    image: numpy.ndarray = field(repr=False)
+    steps: int
+    stop_reason: str
+    losses: dict
+    beta: dict
+
+
+def transfer(content, style, config, *, init=None, on_step=None):
+    """Make an image with the content of one and the style of another.
+
+    Parameters
+    ----------
+    content, style : array_like, shape (1, 3, H, W)
+        Network input: RGB, 0 to 255, less the channel means (`images.to_input`). The two may
+        differ in size; the result has the content's.
+    config : Config
+        `size`, `style_fit` and `denoise` concern files, and do nothing here.
+    init : array_like, optional
+        Start image, shaped like `content`; by default what ``config.init`` says.
+    on_step : callable, optional
+        Called with a `Record` after each step.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    ShapeError
+        An array is not of that form, or too small for the network.
+    ConfigError
+        ``config.init`` names a picture and `init` is not given.
+    WeightsError, EngineError
+        No parameters, no such device, too little memory.
+    NonFiniteError
+        The loss or the gradient is not finite; its `result` holds the last good image.
+    """
+    content = _checked("content", content)
+    style = _checked("style", style)
+    if init is not None:
+        init = _checked("init", init)
+        if init.shape != content.shape:
+            raise ShapeError(f"init has shape {init.shape}, the content {content.shape}.")
+    device = engine.context(config.device)
+    found = weights.find(config.weights or None)
+    with engine.failures():
+        # Not held by a name: the file's pages are given back once they are on the device.
+        setting = _Transfer(config, weights.load(found), device, content, style, on_step)
+        return setting.run(init)
+
+
+class _Transfer:
+    """The scales of a transfer one after another, and what they share."""
+
+    def __init__(self, config, arrays, device, content, style, on_step):
+        self._config, self._device, self._on_step = config, device, on_step
+        self._content, self._style = content, style
+        self._sizes = scale_sizes(config.scales, content.shape[2:])
+        self._precision = engine.resolved_precision(config.precision, device)
+        # A stream of its own, so that the pairs do not depend on whether the start was drawn.
+        self._random = numpy.random.RandomState(config.seed)
+        self._beta = objective.given_beta(config)
+        self._with_content = config.alpha > 0 or self._beta is None
+        self._with_style = config.gamma > 0
+        self._layers = _ordered(
+            config.style_layers if self._with_style else (),
+            config.content_layers if self._with_content else (),
+        )
+        self._shared = vgg.parameters(arrays, self._layers, device, precision=self._precision)
+        self._steps = 0
+
+    def run(self, init):
+        """Return the `Result` from a start image (or what the config says)."""
+        image = None
+        for scale, size in enumerate(self._sizes, 1):
+            content, style = self._resized(size)
+            if image is None:
+                image = self._start(content, init if init is None else _fitted(init, size))
+            else:
+                # The content's detail that the smaller scale could not hold comes on top.
+                coarse = images.resize_input(content, image.shape[2:])
+                detail = content - images.resize_input(coarse, size)
+                image = images.resize_input(image, size) + detail
+            goal = self._objective(content, style, image)
+            start = engine.array(image, self._device)
+            image, reason, losses = self._optimised(goal, scale, start)
+        return Result(image, self._steps, reason, losses, self._beta or {})
+
+    def _resized(self, size):
+        """Return content and style for a scale, the style smaller by the same factor."""
+        if size == self._content.shape[2:]:
+            return self._content, self._style
+        factor = size[0] / self._content.shape[2]
+        style = [max(vgg.SMALLEST_SIDE, round(side * factor)) for side in self._style.shape[2:]]
+        return images.resize_input(self._content, size), images.resize_input(self._style, style)
+
+    def _start(self, content, init):
+        if init is not None:
+            return init
+        if self._config.init == "random":
+            return _noise(self._config, content.shape)
+        if self._config.init == "content":
+            return content
+        raise ConfigError(
+            f"init {self._config.init!r} names a picture: pass it to transfer.", "init"
+        )
+
+    def _network(self, shape, gradient=True):
+        return vgg.Network(
+            self._shared, self._layers, shape, self._config.pooling, gradient, self._precision
+        )
+
+    def _objective(self, content, style, start):
+        """Bind the network for a scale and take every target; the first scale measures β′."""
+        config, device = self._config, self._device
+        network = self._network(content.shape)
+        content_terms, style_terms = [], []
+        if self._with_content:
+            features = network.forward(engine.array(content, device))
+            content_terms = objective.content_terms(config, features)
+        if self._with_style:
+            reader = network
+            if style.shape != content.shape:
+                reader = self._network(style.shape, gradient=False)
+            features = reader.forward(engine.array(style, device))
+            style_terms = objective.style_terms(config, features, self._random)
+            if self._beta is None:
+                starts = start, _noise(config, content.shape)
+                self._beta = self._measured(network, content_terms, style_terms, starts)
+        terms = objective.scaled(content_terms, {"content": config.alpha}) if config.alpha else []
+        if self._with_style:
+            factors = {method: config.gamma * value for method, value in self._beta.items()}
+            terms += objective.scaled(style_terms, factors)
+        return objective.Objective(network, terms, config.tv_weight, self._random)
+
+    def _measured(self, network, content, style, starts):
+        for start in starts:
+            image = engine.array(start, self._device)
+            beta = objective.measured_beta(
+                self._config, network, content, style, image, self._random
+            )
+            if beta:
+                return beta
+        raise ConfigError(
+            "beta auto: the content loss has no gradient to be balanced with; give beta a number.",
+            "beta",
+        )
+
+    def _optimised(self, goal, scale, image):
+        """Take steps until the rule or their count ends them; image, stop reason, losses."""
+        config = self._config
+        # The last image whose loss and gradient are known to be finite, or the start.
+        good, good_steps = image, self._steps
+
+        def failure(step, what):
+            kept = _enlarged(good, self._content.shape[2:])
+            return NonFiniteError(
+                f"Step {step}: {what} is not finite; a smaller gamma or lr may help.",
+                Result(kept, good_steps, "non-finite", {}, self._beta or {}),
+            )
+
+        reason, last = "stalled", None
+        iterates = OPTIMIZERS[config.optimizer](goal, image, config.learning_rate)
+        for count in itertools.count(1):
+            if count > config.iterations:
+                reason = "iterations"
+                break
+            made = next(iterates, None)
+            if made is None:
+                break
+            step = self._steps + 1
+            parts, gradient_norm, change, size = _read(made.before, image, made.image)
+            if not all(map(math.isfinite, (*parts, gradient_norm))):
+                raise failure(step, goal.non_finite(image))
+            good, good_steps = image, self._steps
+            if not math.isfinite(size):
+                raise failure(step, "the image after it")
+            self._steps, image, last = step, made.image, made.after
+            relative = change / size if size else math.inf
+            if self._on_step:
+                self._on_step(
+                    Record(
+                        step, scale, len(self._sizes), _named(goal, parts), relative,
+                        gradient_norm, self._beta or {}, image.shape, image,
+                        self._content.shape[2:],
+                    )
+                )  # fmt: skip
+            if relative < config.stop_eps and count >= _FEWEST_STEPS:
+                reason = "converged"
+                break
+        parts = (last or goal(image)).parts.asnumpy().tolist()
+        if not all(map(math.isfinite, parts)):
+            raise failure(self._steps, goal.non_finite(image))
+        return image.asnumpy(), reason, _named(goal, parts)
+
+
+def scale_sizes(scales, size):
+    """Return the sizes to optimise at, the smallest first.
+
+    Parameters
+    ----------
+    scales : str or int
+        As in `Config`. Fewer where a side would be too small for the network.
+    size : (int, int)
+        Height and width of the result.
+
+    Returns
+    -------
+    list of (int, int)
+    """
+    sizes = [tuple(size)]
+    while scales == "auto" or len(sizes) < scales:
+        smaller = tuple(round(side / 2 ** len(sizes)) for side in size)
+        least = _SMALLEST_EDGE if scales == "auto" else 0
+        if min(smaller) < vgg.SMALLEST_SIDE or max(smaller) < least:
+            break
+        sizes.insert(0, smaller)
+    return sizes
+
+
+def _fitted(image, size):
+    return image if image.shape[2:] == size else images.resize_input(image, size)
+
+
+def _enlarged(image, size):
+    return _fitted(image.asnumpy(), tuple(size))
+
+
+def _read(evaluation, old, new):
+    """Copy a step's scalars to the host at once: parts, gradient, change and image norm."""
+    norms = (evaluation.gradient_norm, _norm(new - old), _norm(new))
+    scalars = engine.nd.concat(evaluation.parts, *norms, dim=0).asnumpy().tolist()
+    return scalars[:-3], *scalars[-3:]
+
+
+def _norm(array):
+    vector = array.reshape((-1,))
+    return engine.nd.sqrt(engine.nd.dot(vector, vector))
+
+
+def _named(goal, parts):
+    return {"total": math.fsum(parts), **dict(zip(goal.names, parts))}
+
+
+def _noise(config, shape):
+    random = numpy.random.RandomState(config.seed)
+    return random.uniform(-START_AMPLITUDE, START_AMPLITUDE, shape).astype(numpy.float32)
+
+
+def _ordered(*groups):
+    """Return the layers of all groups, each once, shallow ones first."""
+    return tuple(sorted({layer for group in groups for layer in group}, key=LAYERS.index))
+
+
+def _checked(name, values):
+    # What is beyond float32 shows as infinity below.
+    with numpy.errstate(over="ignore"):
+        array = numpy.ascontiguousarray(values, dtype=numpy.float32)
+    if array.ndim != 4 or array.shape[:2] != (1, 3) or min(array.shape[2:]) < vgg.SMALLEST_SIDE:
+        raise ShapeError(
+            f"{name} has shape {array.shape}; it must be (1, 3, H, W) with sides of at least "
+            f"{vgg.SMALLEST_SIDE}."
+        )
+    if not numpy.isfinite(array).all():
+        raise ShapeError(f"{name} holds values that are not finite.")
+    return array

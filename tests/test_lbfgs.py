@@ -1,0 +1,234 @@
+"""L-BFGS on functions whose minimum is known, its line search, and the cosine basis."""
+
+import math
+
+import numpy
+import pytest
+
+from nst_cli import engine
+from nst_cli.optimise import lbfgs
+
+
+def vector(values):
+    return engine.array(values, engine.context("cpu"), "float64")
+
+
+def on_numpy(function):
+    """Return what `minimise` asks for, from a function of NumPy arrays to value and gradient."""
+
+    def evaluated(x):
+        value, gradient = function(x.asnumpy())
+        return vector([value]), vector(gradient), None
+
+    return evaluated
+
+
+def quadratic(size, condition, seed=0):
+    """Return a quadratic of that condition number, and its minimum."""
+    random = numpy.random.RandomState(seed)
+    turned, _ = numpy.linalg.qr(random.normal(size=(size, size)))
+    hessian = turned @ numpy.diag(numpy.geomspace(1, condition, size)) @ turned.T
+    lowest = random.normal(size=size)
+
+    def function(x):
+        away = x - lowest
+        return 0.5 * away @ hessian @ away, hessian @ away
+
+    return function, lowest
+
+
+def rosenbrock(x):
+    a, b = x[:-1], x[1:]
+    gradient = numpy.zeros_like(x)
+    gradient[:-1] = -400 * a * (b - a**2) - 2 * (1 - a)
+    gradient[1:] += 200 * (b - a**2)
+    return (100 * (b - a**2) ** 2 + (1 - a) ** 2).sum(), gradient
+
+
+def points(function, start, first_step=0.1, most=300, history=lbfgs.HISTORY):
+    found = []
+    for point in lbfgs.minimise(on_numpy(function), vector(start), first_step, history):
+        found.append(point)
+        if len(found) > most or not numpy.abs(point.gradient.asnumpy()).max() > 1e-9:
+            break
+    return found
+
+
+class TestMinimise:
+    def test_it_solves_an_ill_conditioned_quadratic(self):
+        function, lowest = quadratic(12, condition=1000)
+        found = points(function, numpy.zeros(12))
+        assert len(found) < 80
+        numpy.testing.assert_allclose(found[-1].vector.asnumpy(), lowest, atol=1e-9)
+
+    @pytest.mark.parametrize("size", [2, 7])
+    def test_it_solves_rosenbrock(self, size):
+        start = numpy.tile([-1.2, 1.0], size)[:size]
+        found = points(rosenbrock, start)
+        assert len(found) < 100
+        numpy.testing.assert_allclose(found[-1].vector.asnumpy(), 1, atol=1e-7)
+
+    def test_every_step_meets_the_strong_wolfe_conditions(self):
+        found = points(rosenbrock, numpy.array([-1.2, 1.0]))
+        for old, new in zip(found, found[1:]):
+            step = (new.vector - old.vector).asnumpy()
+            before, after = old.gradient.asnumpy() @ step, new.gradient.asnumpy() @ step
+            assert new.value <= old.value + 1e-4 * before
+            assert abs(after) <= 0.9 * abs(before)
+
+    def test_the_first_point_is_the_start_and_the_start_is_not_changed(self):
+        start = vector([3.0, 4.0])
+        first = next(lbfgs.minimise(on_numpy(quadratic(2, 10)[0]), start, 0.1))
+        assert first.vector.asnumpy().tolist() == start.asnumpy().tolist() == [3, 4]
+
+    def test_the_first_trial_has_the_length_asked_for(self):
+        tried = []
+
+        def function(x):
+            tried.append(x.copy())
+            return 0.5 * x @ x, x
+
+        steps = lbfgs.minimise(on_numpy(function), vector(numpy.full(9, 50.0)), 2.0)
+        next(steps), next(steps)
+        assert numpy.sqrt(((tried[1] - tried[0]) ** 2).mean()) == pytest.approx(2.0)
+
+    def test_it_takes_the_steps_of_the_textbooks_recursion(self):
+        # Two-loop recursion, algorithm 7.4 of Nocedal and Wright, on vectors.
+        function, _ = quadratic(20, condition=300)
+        found = points(function, numpy.zeros(20), most=9, history=3)
+        arrays = [(p.vector.asnumpy(), p.gradient.asnumpy()) for p in found]
+        pairs = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(arrays, arrays[1:])]
+        for index in range(4, 9):
+            s_y = pairs[max(0, index - 3) : index]
+            q, alphas = arrays[index][1].copy(), []
+            for s, y in reversed(s_y):
+                alphas.append(s @ q / (s @ y))
+                q -= alphas[-1] * y
+            s, y = s_y[-1]
+            q *= (s @ y) / (y @ y)
+            for (s, y), alpha in zip(s_y, reversed(alphas)):
+                q += s * (alpha - y @ q / (s @ y))
+            taken = arrays[index + 1][0] - arrays[index][0]
+            cosine = -(taken @ q) / numpy.linalg.norm(taken) / numpy.linalg.norm(q)
+            assert cosine == pytest.approx(1, abs=1e-9)
+
+    def test_it_ends_at_a_minimum(self):
+        found = list(lbfgs.minimise(on_numpy(lambda x: (x @ x, 2 * x)), vector([0.0, 0.0]), 1.0))
+        assert len(found) == 1
+
+    def test_it_ends_where_no_step_leads_down(self):
+        # A gradient that lies: the function rises wherever it points down.
+        steps = lbfgs.minimise(on_numpy(lambda x: (x @ x, -2 * x)), vector([1.0, 2.0]), 1.0)
+        assert len(list(steps)) == 1
+
+    def test_it_steps_back_from_where_the_function_is_not_finite(self):
+        def wall(x):
+            if x[0] > 1:
+                return math.nan, numpy.full_like(x, math.nan)
+            return -x[0] - math.log(1.0001 - x[0]) * 1e-3, numpy.array(
+                [-1 + 1e-3 / (1.0001 - x[0])]
+            )
+
+        found = points(wall, numpy.array([0.0]), first_step=50.0, most=40)
+        assert all(math.isfinite(point.value) for point in found)
+        assert found[-1].vector.asnumpy()[0] == pytest.approx(0.9991, abs=1e-6)
+
+    def test_a_renewed_function_is_evaluated_anew_before_its_step(self):
+        # Two quadratics in turn; a step from one's gradient to the other's would be nonsense.
+        lowest = [vector([1.0, 2.0]), vector([1.1, 2.1])]
+        turn = []
+
+        def function(x):
+            away = x - lowest[len(turn) % 2]
+            return 0.5 * (away * away).sum(), away, None
+
+        steps = lbfgs.minimise(
+            function, vector([50.0, -30.0]), 0.1, renew=lambda: turn.append(1) or True
+        )
+        for _, found in zip(range(12), steps):
+            last = found
+        assert numpy.abs(last.vector.asnumpy() - [1.05, 2.05]).max() < 0.06
+
+    def test_the_host_reads_only_a_few_numbers_at_a_time(self, monkeypatch):
+        sizes = []
+        read = lbfgs._read
+        monkeypatch.setattr(lbfgs, "_read", lambda n: sizes.append(n.size) or read(n))
+        monkeypatch.setattr(
+            engine.nd.NDArray, "asnumpy", watched(engine.nd.NDArray.asnumpy, sizes)
+        )
+        hessian = vector(numpy.linspace(1, 50, 500))
+        steps = lbfgs.minimise(
+            lambda x: (0.5 * (hessian * x * x).sum(), hessian * x, None),
+            vector(numpy.ones(500)), 0.1,
+        )  # fmt: skip
+        for _ in range(30):
+            next(steps)
+        assert sizes and max(sizes) <= 4 * lbfgs.HISTORY
+
+
+def watched(function, sizes):
+    def asnumpy(self):
+        sizes.append(self.size)
+        return function(self)
+
+    return asnumpy
+
+
+class TestLineSearch:
+    def searched(self, function, slope, distance):
+        tried = []
+
+        def trial(t):
+            tried.append(t)
+            return lbfgs.Point(t, function(t), slope(t), None, None, None)
+
+        start = lbfgs.Point(0.0, function(0.0), slope(0.0), None, None, None)
+        return lbfgs.line_search(trial, start, distance), tried
+
+    @pytest.mark.parametrize("distance", [1e-3, 0.1, 1.0, 30.0])
+    def test_it_finds_its_point_from_near_and_far(self, distance):
+        # Figure 3.3's kind of function: a slow descent, a minimum at 2, a steep rise.
+        found, _ = self.searched(
+            lambda t: -t / (t**2 + 2), lambda t: (t**2 - 2) / (t**2 + 2) ** 2, distance
+        )
+        assert found.value <= found.distance * -0.5e-4
+        assert abs(found.slope) <= 0.45
+
+    def test_a_good_first_trial_is_taken_at_once(self):
+        _, tried = self.searched(lambda t: (t - 1) ** 2, lambda t: 2 * (t - 1), 1.0)
+        assert tried == [1.0]
+
+    def test_a_cubic_is_solved_at_the_second_trial(self):
+        found, tried = self.searched(
+            lambda t: t**3 - 3 * t, lambda t: 3 * t**2 - 3, 1.9
+        )  # fmt: skip
+        assert len(tried) == 2 and found.distance == pytest.approx(1)
+
+
+class TestCosines:
+    SHAPE = (1, 3, 10, 14)
+
+    @pytest.fixture
+    def basis(self):
+        return lbfgs.Cosines(
+            engine.nd.zeros(self.SHAPE, ctx=engine.context("cpu"), dtype="float64")
+        )
+
+    def random(self, seed):
+        return vector(numpy.random.RandomState(seed).normal(size=self.SHAPE))
+
+    def test_the_gradient_is_the_adjoint_of_the_image(self, basis):
+        one, other = self.random(1), self.random(2)
+        left = (basis.image(one) * other).sum().asscalar()
+        right = (one * basis.gradient(other)).sum().asscalar()
+        assert left == pytest.approx(right, rel=1e-12)
+
+    def test_it_is_a_scaled_orthonormal_transform(self, basis):
+        unscaled = basis.image(self.random(3) / basis._scale)
+        assert unscaled.norm().asscalar() == pytest.approx(self.random(3).norm().asscalar())
+
+    def test_a_flat_image_is_one_coefficient_and_it_moves_most(self, basis):
+        flat = basis.gradient(engine.nd.ones(self.SHAPE, dtype="float64")).asnumpy()
+        assert numpy.count_nonzero(numpy.abs(flat[0, 0]) > 1e-9) == 1
+        scale = basis._scale.asnumpy()[0, 0]
+        assert scale[0, 0] == scale.max() and scale[-1, -1] == scale.min()
