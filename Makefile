@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-slow lint bench weights images clean
+.PHONY: help venv demo test test-slow lint bench bench-pytorch weights images clean
 
 PYTHON := .venv/bin/python
 NST := $(PYTHON) -m nst_cli
@@ -13,7 +13,7 @@ VERSIONS := 3.12 3.11 3.10 3.9
 FITS := import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 venv: $(STAMP) ## Make the environment .venv with everything that is needed
 
@@ -66,7 +66,7 @@ demo: $(STAMP) ## Stylise the sample pair: a picture in a few minutes
 	mkdir -p out; \
 	content=$$($(PYTHON) -c 'from nst_cli import samples; print(samples.CONTENT)'); \
 	style=$$($(PYTHON) -c 'from nst_cli import samples; print(samples.STYLES[0])'); \
-	$(NST) stylize "$$content" "$$style" -o out/demo.png --size 320 --iterations 200 $$weights \
+	$(NST) stylize "$$content" "$$style" -o out/demo.png --preset fast --size 400 --iterations 80 $$weights \
 	  >/dev/null; \
 	echo "The picture is $$PWD/out/demo.png: $$content in the style of $$style."
 
@@ -80,8 +80,13 @@ lint: $(STAMP) ## Check the code with ruff
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 
-bench: $(STAMP) ## Measure what losses and optimiser cost over the bare network
+bench: $(STAMP) ## Measure step costs, and the time of preset fast against preset paper
 	@$(PYTHON) benchmarks/step_cost.py
+	@$(PYTHON) benchmarks/time_to_loss.py --sizes 224
+
+bench-pytorch: $(STAMP) ## Measure beside PyTorch, which it installs into .venv
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@$(PYTHON) benchmarks/pytorch.py
 
 weights: $(STAMP) ## Download the weights of VGG-19 to the user's cache
 	@$(NST) weights fetch

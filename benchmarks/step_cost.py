@@ -4,87 +4,64 @@ Each round times the bare network and then every method, a few steps each, so th
 whose speed drifts does so for all; a ratio is the median over the rounds. Run it with nothing
 else running:
 
-    python benchmarks/step_cost.py [--sizes 224,512] [--rounds 5] [--out FILE.md]
+    python benchmarks/step_cost.py [--sizes 224,512] [--rounds 5] [--preset paper]
 """
 
 import argparse
-import platform
 import statistics
 import sys
 import time
 
-from nst_cli import Config, engine, images, samples, transfer, vgg, weights
+from common import add_pictures, describe, pictures
+
+from nst_cli import Config, engine, transfer, vgg, weights
 from nst_cli.config import METHODS
 from nst_cli.errors import NstError
 
 STEPS = 6
 FUSIONS = ("bn=0.5,poly=0.5", "linear=0.5,gaussian=0.5")
+HEAD = "| size | what | s per step | over the bare network |\n|---|---|---|---|"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", default="224,512", help="long edges in pixels")
+    add_pictures(parser)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", help="also write the table to this file")
+    parser.add_argument("--preset", default="paper")
+    parser.add_argument("--precision", default="float32")
     arguments = parser.parse_args()
-    lines = [
-        describe(),
-        "",
-        "| size | what | s per step | over the bare network |",
-        "|---|---|---|---|",
-    ]
+    print(f"{describe()}, {arguments.precision}\n\n{HEAD}")
     for size in map(int, arguments.sizes.split(",")):
-        lines += measure(size, arguments.rounds)
-    table = "\n".join(lines)
-    print(table)
-    if arguments.out:
-        with open(arguments.out, "w") as stream:
-            stream.write(table + "\n")
+        pair = pictures(size, arguments.content, arguments.style)
+        choices = {"preset": arguments.preset, "precision": arguments.precision, "scales": 1}
+        for row in measure(pair, arguments.rounds, choices):
+            print(row, flush=True)
 
 
-def describe():
-    """Return the machine and the versions in a line."""
-    with open("/proc/cpuinfo") as stream:
-        model = next(line.partition(":")[2].strip() for line in stream if "model name" in line)
-    return (
-        f"{model}, {engine.threads()} threads, Python {platform.python_version()}, "
-        f"MXNet {engine.version()}"
-    )
-
-
-def measure(size, rounds):
+def measure(pair, rounds, choices):
     """Return the rows of one size."""
-    content, style = pictures(size)
-    runs = {"bare network": lambda: bare(content)}
+    runs = {"bare network": lambda: bare(pair[0], choices["precision"])}
     for method in (*METHODS, *FUSIONS):
-        runs[method] = lambda method=method: steps(content, style, method)
+        runs[method] = lambda method=method: steps(*pair, dict(choices, method=method))
     times = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             times[name].append(statistics.median(run()))
-            print(f"{size} {name}: {times[name][-1]:.4f} s", file=sys.stderr)
     rows = []
     for name, own in times.items():
         ratio = statistics.median(a / b for a, b in zip(own, times["bare network"]))
-        shape = f"{content.shape[3]} x {content.shape[2]}"
+        shape = f"{pair[0].shape[3]} × {pair[0].shape[2]}"
         rows.append(f"| {shape} | {name} | {statistics.median(own):.4f} | {ratio:.3f} |")
     return rows
 
 
-def pictures(size):
-    """Return the sample pair as network input, the style squeezed to the content's size."""
-    content, style = images.read(samples.CONTENT), images.read(samples.STYLES[0])
-    shape = images.fit(content.pixels.shape, size)
-    return [images.to_input(images.resize(picture.pixels, shape)) for picture in (content, style)]
-
-
-def bare(content):
+def bare(content, precision="float32"):
     """Return the times of forward and backward alone, with all the layers of the paper tapped."""
     config = Config()
     device = engine.context("cpu")
     layers = (*config.style_layers, *config.content_layers)
-    shared = vgg.parameters(weights.load(weights.find()), layers, device)
-    network = vgg.Network(shared, layers, content.shape)
+    shared = vgg.parameters(weights.load(weights.find()), layers, device, precision=precision)
+    network = vgg.Network(shared, layers, content.shape, precision=precision)
     image = engine.array(content, device)
     heads = {layer: 1e-3 * features for layer, features in network.forward(image).items()}
     times = []
@@ -97,10 +74,10 @@ def bare(content):
     return times[1:]
 
 
-def steps(content, style, method):
+def steps(content, style, choices):
     """Return the times of whole steps: from one call of `on_step` to the next."""
     moments = []
-    config = Config(method=method, iterations=STEPS + 1, stop_eps=0, device="cpu")
+    config = Config(iterations=STEPS + 1, stop_eps=0, device="cpu", **choices)
     transfer(content, style, config, on_step=lambda record: moments.append(time.perf_counter()))
     return [later - earlier for earlier, later in zip(moments, moments[1:])]
 

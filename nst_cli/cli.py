@@ -85,7 +85,7 @@ _CONFIG_OPTIONS = (
     _option("size", "PIXELS", "Long edge of the picture made."),
     _option("style_fit", "", "Bring the style image to the content's size, or keep its aspect "
             "and make its long edge --size.", config.STYLE_FITS),
-    _option("iterations", "N", "Steps at most, at each scale."),
+    _option("iterations", "N", "Steps at most; a third of it at each smaller scale."),
     _option("stop_eps", "X", "Stop where the image changes by a smaller part; 0: never."),
     _option("optimizer", "NAME", "Optimiser: " + ", ".join(config.OPTIMIZERS) + "."),
     _option("lr", "auto|X", "Learning rate of sgd; levels of grey that adam moves a value in a "
@@ -217,8 +217,7 @@ def _progress(settings):
             nonlocal moments, scale
             if record.scale != scale:
                 scale, moments = record.scale, []
-                left = settings.iterations * (record.scales - record.scale + 1)
-                bar.total = record.step - 1 + left
+                bar.total = record.step - 1 + sum(_steps_left(settings, record))
             moments.append(time.monotonic())
             if len(moments) == 3:
                 # The first step pays for what is allocated once.
@@ -233,19 +232,27 @@ def _progress(settings):
         yield observe
 
 
+def _steps_left(settings, record):
+    """Return the steps at most at a record's scale and at those to come."""
+    from .optimise import steps_at
+
+    scales = range(record.scale, record.scales + 1)
+    return [steps_at(settings.iterations, scale, record.scales) for scale in scales]
+
+
 def _forecast(bar, settings, record, step_seconds):
     """Say once, before it takes long, how long a run will take; steps cost as their pixels."""
     # Each scale has four times the pixels of the one before.
-    steps = sum(4**n for n in range(record.scales - record.scale + 1))
-    seconds = step_seconds * settings.iterations * steps
+    steps = sum(4**n * steps for n, steps in enumerate(_steps_left(settings, record)))
+    seconds = step_seconds * steps
     if record.scale > 1 or seconds < _LONG_RUN:
         return
+    size = " at the full size" if record.scales > 1 else ""
     rule = "; the stop rule may end it sooner" if settings.stop_eps else ""
-    each = " at each of the scales" if record.scales > 1 else ""
     last = step_seconds * 4 ** (record.scales - 1)
     bar.write(
-        f"At most {_duration(seconds)}: {settings.iterations} steps{each}, {last:.2g} s for one "
-        f"at full size{rule}. Ctrl-C saves the image so far.",
+        f"At most {_duration(seconds)}: {settings.iterations} steps of {last:.2g} s{size}{rule}. "
+        "Ctrl-C saves the image so far.",
         file=sys.stderr,
     )
 

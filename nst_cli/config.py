@@ -68,7 +68,7 @@ PRESETS["fast"] = {
     "precision": "auto",
     "init": "content",
     "style_fit": "keep",
-    "iterations": 100,
+    "iterations": 150,
     "stop_eps": 0.002,
 }
 
@@ -107,7 +107,8 @@ class Config:
         ``squeeze`` brings the style image to the content's exact size, as the authors do;
         ``keep`` keeps its aspect and makes its long edge `size`.
     iterations : int
-        Steps at most, at each scale; 0 only evaluates the objective.
+        Steps at most, at the full size; a third of it at each smaller scale. 0 only evaluates
+        the objective.
     stop_eps : float
         Stop where ‖new − old‖ / ‖new‖ of the image falls below this; 0 means never.
     optimizer : str

@@ -23,7 +23,7 @@ from PIL import Image
 from test_weights import vgg_shapes, write_file
 
 import nst_cli
-from nst_cli import Config, files, images, weights
+from nst_cli import Config, engine, files, images, weights
 from nst_cli.runner import sidecar_of, step_name
 
 # Two shallow layers and a small picture: most of such a run is the import of MXNet.
@@ -206,6 +206,28 @@ def test_the_sidecar_says_all_that_made_the_picture(made):
     assert (document["device"], document["threads"]) == ("cpu(0)", 1)
     assert (document["steps"], document["stop_reason"]) == (4, "iterations")
     assert document["beta"] == {"poly": 0.1}
+
+
+def test_preset_fast_goes_through_its_scales_and_tells_them(tmp_path):
+    noise(1, 48, 64).save(tmp_path / "content.png")
+    noise(2, 40, 30).save(tmp_path / "style.png")
+    command = (
+        "stylize content.png style.png -o out.png --preset fast --scales 2 --size 64 "
+        "--iterations 4 --weights builtin --save-every 2 --log log.jsonl"
+    )
+    done = nst(tmp_path, *shlex.split(command))
+    assert done.returncode == 0, done.stderr
+    assert "scale 2/2" in done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["scale"] for line in lines] == [1, 1, 2, 2, 2, 2]
+    document = sidecar_in(tmp_path)
+    assert document["config"]["optimizer"] == "lbfgs" and document["steps"] == 6
+    expected = "bfloat16" if "avx512_bf16" in engine.cpu_flags() else "float32"
+    assert document["precision"] == expected
+    # Pictures on the way have the final size, those of the small scale too.
+    for name in ("out.png", step_name("out.png", 2), step_name("out.png", 4)):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.size == (64, 48)
 
 
 def test_the_sidecar_names_weights_and_start_image_from_files_with_their_checksums(

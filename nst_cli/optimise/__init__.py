@@ -3,6 +3,6 @@
 It knows no files but the weights, and prints nothing.
 """
 
-from .transfers import Record, Result, transfer
+from .transfers import Record, Result, steps_at, transfer
 
-__all__ = ["Record", "Result", "transfer"]
+__all__ = ["Record", "Result", "steps_at", "transfer"]

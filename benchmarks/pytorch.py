@@ -1,0 +1,150 @@
+"""nst beside plain PyTorch: the same network, weights, pictures, objective and start.
+
+Step time, and the time of preset `fast` and of PyTorch's L-BFGS, as the well-known implementations
+use it (lr 1, history 100, no line search), from the content image to the loss at which preset
+`paper` ends. PyTorch is needed for this alone: pip install torch==2.13.0
+
+    python benchmarks/pytorch.py [--sizes 224,512]
+"""
+
+import argparse
+import statistics
+import sys
+import time
+
+import torch
+from common import add_pictures, describe, pictures
+from time_to_loss import first_below, judged, timed
+from torch.nn import functional
+
+from nst_cli import Config, engine, vgg, weights
+from nst_cli.config import PAPER_BETA
+
+STEPS = 8
+MOST_EVALUATIONS = 400
+CONFIG = Config()
+LAYERS = (*CONFIG.style_layers, *CONFIG.content_layers)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_pictures(parser)
+    arguments = parser.parse_args()
+    torch.set_num_threads(engine.threads())
+    print(f"{describe()}, PyTorch {torch.__version__}, method poly\n")
+    for size in map(int, arguments.sizes.split(",")):
+        content, style = pictures(size, arguments.content, arguments.style)
+        print(f"{content.shape[3]} × {content.shape[2]}")
+        compare_steps(content, style)
+        compare_times(content, style)
+
+
+def compare_steps(content, style):
+    """Print the seconds of a step, and the ratios to PyTorch's."""
+    theirs, times = Theirs(content, style), {"PyTorch": []}
+    image = torch.tensor(content, requires_grad=True)
+    for _ in range(STEPS):
+        began = time.perf_counter()
+        theirs(image).backward()
+        times["PyTorch"].append(time.perf_counter() - began)
+        image.grad = None
+    precisions = ["float32"] + ["bfloat16"] * ("avx512_bf16" in engine.cpu_flags())
+    for precision in precisions:
+        config = Config(preset="fast", precision=precision, scales=1, iterations=STEPS, stop_eps=0)
+        _, moments, _ = timed(content, style, config)
+        times[precision] = [b - a for a, b in zip(moments, moments[1:])]
+    base = statistics.median(times["PyTorch"][1:])
+    for name, own in times.items():
+        seconds = statistics.median(own[1:])
+        print(f"  step, {name}: {seconds:.3f} s, {seconds / base:.2f} of PyTorch's", flush=True)
+
+
+def compare_times(content, style):
+    """Print the seconds to the loss at which preset `paper` ends."""
+    paper, moments, _ = timed(content, style, Config())
+    target = judged(paper.image, content, style, "poly")
+    print(f"  paper: {paper.steps} steps, {moments[-1]:.1f} s, loss {target:.4g}", flush=True)
+    seconds, evaluations = their_lbfgs(content, style, target)
+    print(f"  PyTorch L-BFGS: {seconds:.1f} s, {evaluations} evaluations", flush=True)
+    for precision in ("float32", "auto"):
+        _, moments, kept = timed(content, style, Config(preset="fast", precision=precision))
+        reached = first_below(target, kept, lambda x: judged(x, content, style, "poly"))
+        own = moments[reached]
+        print(f"  fast, {precision}: {own:.1f} s, {own / seconds:.2f} of PyTorch's", flush=True)
+
+
+class Theirs:
+    """The objective of preset `paper` with poly, in PyTorch's autograd."""
+
+    def __init__(self, content, style):
+        arrays = weights.load(weights.find())
+        self.layers = [
+            (name, torch.tensor(arrays[f"{name}_weight"]), torch.tensor(arrays[f"{name}_bias"]))
+            for name in vgg.convolutions(LAYERS)
+        ]
+        with torch.no_grad():
+            self.target = self.features(torch.tensor(content))[CONFIG.content_layers[0]]
+            maps = self.features(torch.tensor(style))
+            self.grams = {layer: gram(maps[layer]) for layer in CONFIG.style_layers}
+        laplacian = torch.tensor([[0.0, -1, 0], [-1, 4, -1], [0, -1, 0]]) / 8
+        self.laplacian = laplacian.expand(3, 1, 3, 3).contiguous()
+
+    def features(self, values):
+        found = {}
+        for name, weight, bias in self.layers:
+            if name.endswith("_1") and name != "conv1_1":
+                values = functional.avg_pool2d(values, 2)
+            values = functional.relu(functional.conv2d(values, weight, bias, padding=1))
+            found[name.replace("conv", "relu")] = values
+        return found
+
+    def __call__(self, image):
+        maps = self.features(image)
+        loss = ((maps[CONFIG.content_layers[0]] - self.target) ** 2).sum()
+        for layer, wanted in self.grams.items():
+            channels, positions = maps[layer].shape[1], maps[layer][0, 0].numel()
+            scale = CONFIG.gamma * PAPER_BETA["poly"] * positions / (4 * channels**2)
+            loss = loss + scale * ((gram(maps[layer]) - wanted) ** 2).sum()
+        smooth = functional.conv2d(image, self.laplacian, padding=1, groups=3)
+        return loss + CONFIG.tv_weight / 2 * (image * smooth).sum()
+
+
+def check_objectives(content, style):
+    with torch.no_grad():
+        theirs = float(Theirs(content, style)(torch.tensor(content)))
+    ours = judged(content, content, style, "poly")
+    if abs(theirs / ours - 1) > 1e-4:
+        sys.exit(f"The objectives differ: {theirs} in PyTorch, {ours} here.")
+
+
+def gram(values):
+    flat = values[0].flatten(1)
+    return flat @ flat.T / flat.shape[1]
+
+
+def their_lbfgs(content, style, target):
+    """Return seconds, set-up included, and evaluations to the target; it must be reached."""
+    check_objectives(content, style)
+    began = time.perf_counter()
+    theirs = Theirs(content, style)
+    image = torch.tensor(content, requires_grad=True)
+    options = {"max_iter": 1, "history_size": 100, "tolerance_grad": -1, "tolerance_change": -1}
+    optimizer = torch.optim.LBFGS([image], lr=1, **options)
+    count = 0
+
+    def closure():
+        nonlocal count
+        count += 1
+        optimizer.zero_grad()
+        loss = theirs(image)
+        loss.backward()
+        return loss
+
+    while count < MOST_EVALUATIONS:
+        if float(optimizer.step(closure).detach()) <= target:
+            return time.perf_counter() - began, count
+    sys.exit(f"PyTorch's L-BFGS is still above the target after {count} evaluations.")
+
+
+if __name__ == "__main__":
+    main()

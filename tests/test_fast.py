@@ -1,0 +1,56 @@
+"""Preset `fast` against preset `paper`, on the real network and real pictures."""
+
+import functools
+
+import pytest
+
+from nst_cli import Config, engine, images, transfer
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def pair(pictures, real_weights):
+    content = images.read(pictures / "golden_gate.jpg")
+    style = images.read(pictures / "starry_night.jpg")
+    shape = images.fit(content.pixels.shape, 128)
+    return [images.to_input(images.resize(picture.pixels, shape)) for picture in (content, style)]
+
+
+@pytest.fixture(scope="module")
+def judged(pair, real_weights):
+    """Return a function: the objective in float32 at an image."""
+
+    def judge(image, method):
+        config = Config(method=method, iterations=0, weights=str(real_weights))
+        return transfer(*pair, config, init=image).losses["total"]
+
+    return judge
+
+
+@pytest.fixture(scope="module")
+def made(pair, real_weights):
+    """Return a function: the image that a preset makes in so many steps."""
+
+    @functools.cache
+    def make(**choices):
+        config = Config(stop_eps=0, weights=str(real_weights), **choices)
+        return transfer(*pair, config).image
+
+    return make
+
+
+@pytest.mark.parametrize(("method", "steps"), [("poly", 40), ("bn", 60), ("linear", 60)])
+def test_in_a_third_of_the_steps_it_is_below_the_authors_loss(made, judged, method, steps):
+    paper = judged(made(preset="paper", method=method, iterations=3 * steps), method)
+    fast = judged(made(preset="fast", method=method, iterations=steps, scales=1), method)
+    assert fast < paper
+
+
+@pytest.mark.skipif("avx512_bf16" not in engine.cpu_flags(), reason="no AVX-512 BF16 here")
+def test_bfloat16_reaches_the_loss_of_float32(made, judged):
+    exact, rounded = (
+        judged(made(preset="fast", iterations=40, scales=1, precision=precision), "poly")
+        for precision in ("float32", "auto")
+    )
+    assert rounded == pytest.approx(exact, rel=0.02)
