@@ -159,7 +159,7 @@ class TestFormulas:
 
     @pytest.mark.parametrize("method", ["linear", "poly", "poly-c", "bn"])
     def test_the_authors_factor_times_the_value_is_what_their_code_minimises(self, method):
-        # shared spec REFERENCE.md, column "minimised", for one layer, γ = 1 and equal sizes.
+        # What the authors' code minimises, for one layer, γ = 1 and equal sizes.
         features, style = random_map(0), random_map(1)
         f, s = rows(features), rows(style)
         sums = ((f.sum(0) - s.sum(0)) ** 2).sum()

@@ -67,7 +67,7 @@ def evaluated(gradient, smoothing_gradient=None):
 
 class TestSteps:
     def authors_steps(self, gradient, smoothing, image, lr, steps):
-        """The update of the authors' code, as the shared spec REFERENCE.md states it."""
+        """The update of the authors' code, written out in NumPy."""
         images, momentum = [], numpy.zeros_like(image)
         for step in range(1, steps + 1):
             found = gradient(image)
