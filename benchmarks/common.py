@@ -1,18 +1,26 @@
 """What the benchmarks share: the pictures, and the machine in a line."""
 
 import platform
+import sys
 
 from nst_cli import engine, images, samples
+from nst_cli.errors import NstError
+
+
+def run(main):
+    """Run a benchmark; what its user can mend is one line."""
+    try:
+        main()
+    except NstError as error:
+        sys.exit(f"Error: {error}")
 
 
 def describe():
     """Return the machine and the versions in a line."""
-    with open("/proc/cpuinfo") as stream:
-        model = next(line.partition(":")[2].strip() for line in stream if "model name" in line)
     half = ", AVX-512 BF16" if "avx512_bf16" in engine.cpu_flags() else ""
     return (
-        f"{model}{half}, {engine.threads()} threads, Python {platform.python_version()}, "
-        f"MXNet {engine.version()}"
+        f"{engine.cpu_model()}{half}, {engine.threads()} threads, "
+        f"Python {platform.python_version()}, MXNet {engine.version()}"
     )
 
 

@@ -13,7 +13,7 @@ import sys
 import time
 
 import torch
-from common import add_pictures, describe, pictures
+from common import add_pictures, describe, pictures, run
 from time_to_loss import first_below, judged, timed
 from torch.nn import functional
 
@@ -147,4 +147,4 @@ def their_lbfgs(content, style, target):
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -9,14 +9,12 @@ else running:
 
 import argparse
 import statistics
-import sys
 import time
 
-from common import add_pictures, describe, pictures
+from common import add_pictures, describe, pictures, run
 
 from nst_cli import Config, engine, transfer, vgg, weights
 from nst_cli.config import METHODS
-from nst_cli.errors import NstError
 
 STEPS = 6
 FUSIONS = ("bn=0.5,poly=0.5", "linear=0.5,gaussian=0.5")
@@ -45,8 +43,8 @@ def measure(pair, rounds, choices):
         runs[method] = lambda method=method: steps(*pair, dict(choices, method=method))
     times = {name: [] for name in runs}
     for _ in range(rounds):
-        for name, run in runs.items():
-            times[name].append(statistics.median(run()))
+        for name, measured in runs.items():
+            times[name].append(statistics.median(measured()))
     rows = []
     for name, own in times.items():
         ratio = statistics.median(a / b for a, b in zip(own, times["bare network"]))
@@ -83,7 +81,4 @@ def steps(content, style, choices):
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except NstError as error:
-        sys.exit(f"Error: {error}")
+    run(main)

@@ -9,14 +9,12 @@ draws. Run it with nothing else running:
 
 import argparse
 import statistics
-import sys
 import time
 
-from common import add_pictures, describe, pictures
+from common import add_pictures, describe, pictures, run
 
 from nst_cli import Config, transfer
 from nst_cli.config import METHODS
-from nst_cli.errors import NstError
 
 DRAWS = 20
 HEAD = (
@@ -97,7 +95,4 @@ def first_below(target, kept, judge):
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except NstError as error:
-        sys.exit(f"Error: {error}")
+    run(main)

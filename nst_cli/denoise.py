@@ -51,7 +51,7 @@ def _channel(noisy, weight):
         clean = noisy + correction
         slope_down, slope_right = _gradient(clean)
         length = nd.sqrt(slope_down * slope_down + slope_right * slope_right)
-        energy = float((_dot(correction, correction) + weight * _total(length)).asscalar())
+        energy = float((engine.dot(correction, correction) + weight * _total(length)).asscalar())
         if first is None:
             first = energy
         elif abs(last - energy) <= _TOLERANCE * first:  # both 0 on a flat picture
@@ -79,9 +79,5 @@ def _divergence(down, right):
     return result
 
 
-def _dot(one, other):
-    return engine.nd.dot(one.reshape((-1,)), other.reshape((-1,)))
-
-
 def _total(array):
-    return _dot(array, engine.nd.ones_like(array))
+    return engine.dot(array, engine.nd.ones_like(array))

@@ -1,6 +1,5 @@
 """What this machine has to offer, and whether the executor works on it."""
 
-import contextlib
 import platform
 import time
 
@@ -49,11 +48,9 @@ def examine():
 
 
 def _processor():
-    model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError), open("/proc/cpuinfo") as stream:
-        names = [line.partition(":")[2].strip() for line in stream if "model name" in line]
-        model = names[0] if names else model
-    have = [flag for flag in _CPU_FLAGS if flag in engine.cpu_flags()]
+    model = engine.cpu_model() or platform.processor() or platform.machine()
+    flags = engine.cpu_flags()
+    have = [flag for flag in _CPU_FLAGS if flag in flags]
     return f"{model}, {', '.join(have) or 'no AVX2'}, {engine.threads()} threads"
 
 

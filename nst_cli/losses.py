@@ -362,7 +362,7 @@ def smoothing(image):
         image, kernel, kernel=(3, 3), pad=(1, 1), no_bias=True,
         num_filter=channels, num_group=channels,
     )  # fmt: skip
-    return LossGrad(0.5 * nd.dot(image.reshape((-1,)), grad.reshape((-1,))), grad)
+    return LossGrad(0.5 * engine.dot(image, grad), grad)
 
 
 def style_loss(method, c=0.0):
@@ -413,9 +413,8 @@ def _moments(flat):
 
 
 def _squares(array):
-    """Return the sum of squares, shape (1,); MXNet's sum and norm are many times slower."""
-    vector = array.reshape((-1,))
-    return engine.nd.dot(vector, vector)
+    """Return the sum of squares, shape (1,)."""
+    return engine.dot(array, array)
 
 
 def _rows(features):

@@ -140,10 +140,8 @@ class Objective:
     def _evaluate(self, term, features):
         drawn = {}
         if isinstance(term.loss, losses.GaussianMMD):
-            shape = features[term.layer].shape
-            held = self._held
-            pairs = held[term.name] if held else self._drawn(term, shape)
-            drawn["pairs"] = pairs
+            held, shape = self._held, features[term.layer].shape
+            drawn["pairs"] = held[term.name] if held else self._drawn(term, shape)
         return term.loss(features[term.layer], term.target, term.weight, **drawn)
 
     def _drawn(self, term, shape):

@@ -90,7 +90,7 @@ def minimise(function, start, first_step, history=HISTORY, renew=None):
         found = _descended(function, here, memory.direction(here.gradient), 1.0)
         if found is None:
             memory.clear()
-            norm = _read(_dot(here.gradient, here.gradient))[0] ** 0.5
+            norm = _read(engine.dot(here.gradient, here.gradient))[0] ** 0.5
             if not 0 < norm < math.inf:
                 return
             scale = first_step * math.sqrt(start.size) / norm
@@ -167,7 +167,7 @@ def _evaluated(function, vector, distance, direction):
     value, gradient, found = function(vector)
     if direction is None:
         return Point(distance, _read(value)[0], 0.0, vector, gradient, found)
-    numbers = engine.nd.concat(value, _dot(gradient, direction), dim=0)
+    numbers = engine.nd.concat(value, engine.dot(gradient, direction), dim=0)
     value, slope = _read(numbers)
     return Point(distance, value, slope, vector, gradient, found)
 
@@ -176,7 +176,7 @@ def _descended(function, here, direction, distance):
     """Search along a direction; None where it does not lead down."""
     if direction is None:
         return None
-    slope = _read(_dot(here.gradient, direction))[0]
+    slope = _read(engine.dot(here.gradient, direction))[0]
     if not slope < 0:
         return None
 
@@ -273,7 +273,7 @@ class Cosines:
     def _transformed(self, array, back):
         nd = engine.nd
         channels, height, width = array.shape[1:]
-        columns = self._columns if not back else self._columns_back
+        columns = self._columns_back if back else self._columns
         lines = array.reshape((-1, width))
         wide = nd.FullyConnected(lines, columns, num_hidden=width, no_bias=True)
         wide = wide.reshape((channels, height, width))
@@ -287,10 +287,6 @@ def _cosine_matrix(size):
     matrix = numpy.cos(numpy.pi * frequencies * (2 * positions + 1) / (2 * size))
     matrix[0] *= 0.5**0.5
     return matrix * (2 / size) ** 0.5
-
-
-def _dot(one, other):
-    return engine.nd.dot(one.reshape((-1,)), other.reshape((-1,)))
 
 
 def _read(numbers):

@@ -41,8 +41,6 @@ class Record:
         L2 norm of the gradient of all but the smoothing, before it is clipped.
     beta : dict of str to float
         β′ of each method, as given or measured.
-    shape : tuple
-        Of the image at this scale, (1, 3, h, w).
     """
 
     step: int
@@ -52,9 +50,13 @@ class Record:
     relative_change: float
     gradient_norm: float
     beta: dict
-    shape: tuple
     _image: Any = field(repr=False)
     _size: tuple = field(repr=False)
+
+    @property
+    def shape(self):
+        """Shape of the image at this scale, (1, 3, h, w)."""
+        return self._image.shape
 
     @property
     def image(self):
@@ -268,7 +270,7 @@ class _Transfer:
                 self._on_step(
                     Record(
                         step, scale, len(self._sizes), _named(goal, parts), relative,
-                        gradient_norm, self._beta or {}, image.shape, image,
+                        gradient_norm, self._beta or {}, image,
                         self._content.shape[2:],
                     )
                 )  # fmt: skip
@@ -329,8 +331,7 @@ def _read(evaluation, old, new):
 
 
 def _norm(array):
-    vector = array.reshape((-1,))
-    return engine.nd.sqrt(engine.nd.dot(vector, vector))
+    return engine.nd.sqrt(engine.dot(array, array))
 
 
 def _named(goal, parts):
