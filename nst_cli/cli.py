@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
 
@@ -138,7 +139,7 @@ def stylize(content, style, output, save_every, log, quiet, **choices):
     for note in job.notes:
         click.echo(f"Note: {note}", err=True)
     with contextlib.ExitStack() as stack:
-        observers = []
+        observers = [stack.enter_context(_interrupts())]
         logged = stack.enter_context(_Log(log)) if log else None
         if logged:
             observers.append(logged.write)
@@ -166,6 +167,32 @@ def stylize(content, style, output, save_every, log, quiet, **choices):
         sys.exit(130)
     if logged and logged.error:
         raise OutputError(f"The log {log} is not complete: {logged.error.strerror}.")
+
+
+@contextlib.contextmanager
+def _interrupts():
+    """Yield an observer of steps that raises an interruption which got lost.
+
+    Python drops an exception that is raised while an array is being freed, and arrays are freed
+    all the time.
+    """
+    usual, pressed = signal.getsignal(signal.SIGINT), []
+
+    def interrupt(*_):
+        pressed.append(True)
+        raise KeyboardInterrupt
+
+    def observe(record):
+        if pressed:
+            raise KeyboardInterrupt
+
+    # Whoever has SIGINT ignored, as a shell does for what runs in the background, keeps it so.
+    if usual is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield observe
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 class _Log:
