@@ -1,0 +1,25 @@
+"""The command line: options to a `Config`, one call, its result echoed."""
+
+import click
+
+from .. import __version__
+from .doctor import doctor
+from .group import Group
+from .stylize import stylize
+from .weights import weights
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="nst")
+def main():
+    """Style transfer by matching feature distributions.
+
+    \b
+    Example:
+      nst weights fetch
+      nst stylize photo.jpg painting.jpg -o picture.png
+    """
+
+
+for command in (stylize, weights, doctor):
+    main.add_command(command)
