@@ -81,9 +81,10 @@ lint: $(STAMP) ## Check the code with ruff
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 
-bench: $(STAMP) ## Measure step costs, and the time of preset fast against preset paper
+bench: $(STAMP) ## Measure preset fast against preset paper, step costs and memory
+	@$(NST) bench
 	@$(PYTHON) benchmarks/step_cost.py
-	@$(PYTHON) benchmarks/time_to_loss.py --sizes 224
+	@$(PYTHON) benchmarks/memory.py
 
 bench-pytorch: $(STAMP) ## Measure beside PyTorch, which it installs into .venv
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check torch==2.13.0

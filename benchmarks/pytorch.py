@@ -13,11 +13,11 @@ import sys
 import time
 
 import torch
-from common import add_pictures, describe, pictures, run
-from time_to_loss import first_below, judged, timed
+from common import add_pictures, describe, run
 from torch.nn import functional
 
-from nst_cli import Config, engine, vgg, weights
+from nst_cli import Config, engine, machine, vgg, weights
+from nst_cli.bench import first_below, judged, pictures, timed
 from nst_cli.config import PAPER_BETA
 
 STEPS = 8
@@ -48,10 +48,10 @@ def compare_steps(content, style):
         theirs(image).backward()
         times["PyTorch"].append(time.perf_counter() - began)
         image.grad = None
-    precisions = ["float32"] + ["bfloat16"] * ("avx512_bf16" in engine.cpu_flags())
+    precisions = ["float32"] + ["bfloat16"] * ("avx512_bf16" in machine.cpu_flags())
     for precision in precisions:
         config = Config(preset="fast", precision=precision, scales=1, iterations=STEPS, stop_eps=0)
-        _, moments, _ = timed(content, style, config)
+        moments = timed(content, style, config).moments
         times[precision] = [b - a for a, b in zip(moments, moments[1:])]
     base = statistics.median(times["PyTorch"][1:])
     for name, own in times.items():
@@ -61,15 +61,18 @@ def compare_steps(content, style):
 
 def compare_times(content, style):
     """Print the seconds to the loss at which preset `paper` ends."""
-    paper, moments, _ = timed(content, style, Config())
-    target = judged(paper.image, content, style, "poly")
-    print(f"  paper: {paper.steps} steps, {moments[-1]:.1f} s, loss {target:.4g}", flush=True)
+    paper = timed(content, style, CONFIG)
+    target = judged(paper.result.image, content, style, CONFIG)
+    print(
+        f"  paper: {paper.result.steps} steps, {paper.moments[-1]:.1f} s, loss {target:.4g}",
+        flush=True,
+    )
     seconds, evaluations = their_lbfgs(content, style, target)
     print(f"  PyTorch L-BFGS: {seconds:.1f} s, {evaluations} evaluations", flush=True)
     for precision in ("float32", "auto"):
-        _, moments, kept = timed(content, style, Config(preset="fast", precision=precision))
-        reached = first_below(target, kept, lambda x: judged(x, content, style, "poly"))
-        own = moments[reached]
+        fast = timed(content, style, Config(preset="fast", precision=precision))
+        reached = first_below(target, fast, lambda image: judged(image, content, style, CONFIG))
+        own = fast.moments[reached]
         print(f"  fast, {precision}: {own:.1f} s, {own / seconds:.2f} of PyTorch's", flush=True)
 
 
@@ -112,7 +115,7 @@ class Theirs:
 def check_objectives(content, style):
     with torch.no_grad():
         theirs = float(Theirs(content, style)(torch.tensor(content)))
-    ours = judged(content, content, style, "poly")
+    ours = judged(content, content, style, CONFIG)
     if abs(theirs / ours - 1) > 1e-4:
         sys.exit(f"The objectives differ: {theirs} in PyTorch, {ours} here.")
 

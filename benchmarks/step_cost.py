@@ -11,9 +11,10 @@ import argparse
 import statistics
 import time
 
-from common import add_pictures, describe, pictures, run
+from common import add_pictures, describe, run
 
 from nst_cli import Config, engine, transfer, vgg, weights
+from nst_cli.bench import pictures
 from nst_cli.config import METHODS
 
 STEPS = 6

@@ -6,10 +6,9 @@ import time
 import numpy
 import PIL
 
-from . import __version__, config, engine, vgg, weights
+from . import __version__, config, engine, machine, vgg, weights
 from .errors import EngineError, WeightsError
 
-_CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16")
 _TEST_SIDE = 128
 _TEST_SECONDS = 1.0
 
@@ -31,7 +30,7 @@ def examine():
         return
     libraries = f"NumPy {numpy.__version__}, Pillow {PIL.__version__}"
     yield "mxnet", f"{engine.version()}, {libraries}", True
-    yield "processor", _processor(), True
+    yield "processor", f"{machine.describe()}, {engine.threads()} threads", True
     count = engine.gpu_count()
     built = "built for CUDA" if engine.has_cuda() else "built for the CPU alone"
     yield "devices", f"CPU and {count} GPU{'s' * (count != 1)}; this MXNet is {built}", True
@@ -45,13 +44,6 @@ def examine():
         yield "executor", _test_run(), True
     except EngineError as error:
         yield "executor", str(error), False
-
-
-def _processor():
-    model = engine.cpu_model() or platform.processor() or platform.machine()
-    flags = engine.cpu_flags()
-    have = [flag for flag in _CPU_FLAGS if flag in flags]
-    return f"{model}, {', '.join(have) or 'no AVX2'}, {engine.threads()} threads"
 
 
 def _test_run():

@@ -7,7 +7,6 @@ No other module imports MXNet. Loading it takes seconds, so it happens at the fi
 import contextlib
 import ctypes
 import importlib
-import math
 import os
 import re
 import sys
@@ -15,6 +14,7 @@ import types
 
 import numpy
 
+from . import machine
 from .errors import EngineError
 
 PYTHONS = ((3, 9), (3, 12))
@@ -26,7 +26,7 @@ _QUIET = {
     "MXNET_CUDNN_LIB_CHECKING": "0",
 }
 # From glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 
 _MARK = "MXNetError:"
 
@@ -38,19 +38,6 @@ def __getattr__(name):
     if name in ("nd", "sym"):
         return getattr(load(), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def usable_cores():
-    """Return how many cores this process may use: its affinity, cut to the cgroup's quota."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        with open("/sys/fs/cgroup/cpu.max") as stream:
-            quota, period = stream.read().split()
-        cores = min(cores, max(1, math.ceil(int(quota) / int(period))))
-    return cores
 
 
 def load():
@@ -72,7 +59,7 @@ def load():
     # Left alone MXNet uses half of the logical CPUs. A list, as OpenMP allows for nested loops,
     # makes it abort; it has no nested loops.
     users = re.match(r"\s*([1-9]\d*)", os.environ.get("OMP_NUM_THREADS", ""))
-    os.environ["OMP_NUM_THREADS"] = users[1] if users else str(usable_cores())
+    os.environ["OMP_NUM_THREADS"] = users[1] if users else str(machine.usable_cores())
     for key, value in _QUIET.items():
         os.environ.setdefault(key, value)
     try:
@@ -149,16 +136,6 @@ def threads():
         return int(os.environ["OMP_NUM_THREADS"])
 
 
-def cpu_flags():
-    """Return the features that the processor names, as a set of str; empty where unknown."""
-    return set(_cpu_info("flags").split())
-
-
-def cpu_model():
-    """Return the processor's name for itself; empty where unknown."""
-    return _cpu_info("model name")
-
-
 def resolved_precision(precision, device):
     """Return the precision that a `Config.precision` means on a device.
 
@@ -173,7 +150,7 @@ def resolved_precision(precision, device):
     EngineError
         bfloat16 on a processor or GPU that has it not: there it is slower than float32.
     """
-    native = device.device_type == "cpu" and "avx512_bf16" in cpu_flags()
+    native = device.device_type == "cpu" and "avx512_bf16" in machine.cpu_flags()
     if precision == "auto":
         return "bfloat16" if native else "float32"
     if precision == "bfloat16" and not native:
@@ -230,6 +207,13 @@ def dot(one, other):
     return load().nd.dot(one.reshape((-1,)), other.reshape((-1,)))
 
 
+def free_memory(device):
+    """Return the bytes that a run on the context `device` can still get; None where unknown."""
+    if device.device_type == "gpu":
+        return load().context.gpu_memory_info(device.device_id)[0]
+    return machine.free_memory()
+
+
 def wait():
     """Wait until everything queued on every device has run."""
     load().nd.waitall()
@@ -281,10 +265,11 @@ def _keep_freed_memory():
 
     On the CPU MXNet frees every temporary at once, and glibc gives large blocks back to the
     system. Mapping fresh pages for the next one costs several times what is computed in them.
+    The largest, over 32 MiB, are given back even so: kept, they leave gaps that nothing fits.
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library: only slower
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(_M_TOP_PAD, 64 << 20)
         # Threads' own arenas cannot hold large blocks.
@@ -296,15 +281,6 @@ class _Version(tuple):
 
     def __new__(cls, text):
         return super().__new__(cls, (int(part) for part in text.split(".")[:2]))
-
-
-def _cpu_info(wanted):
-    with contextlib.suppress(OSError), open("/proc/cpuinfo") as stream:
-        for line in stream:
-            key, _, value = line.partition(":")
-            if key.strip() == wanted:
-                return value.strip()
-    return ""
 
 
 def _library_advice(error):

@@ -52,6 +52,7 @@ class NonFiniteError(NstError):
         The `Result` of the steps before it, with the last good image.
     """
 
-    def __init__(self, message, result):
+    # Pickled on its way from another process, it is made by the message alone, and then filled.
+    def __init__(self, message, result=None):
         super().__init__(message)
         self.result = result

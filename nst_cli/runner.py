@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 import PIL
 
-from . import __version__, denoise, engine, files, images, weights
+from . import __version__, denoise, engine, files, forecast, images, weights
 from .config import INITS, Config
 from .errors import ImageError, NonFiniteError
 from .optimise import Result, transfer
@@ -82,7 +82,7 @@ def prepare(content, style, output, config, *, save_every=0, log=None):
     Raises
     ------
     ImageError, WeightsError, EngineError
-        An input cannot be used.
+        An input cannot be used, or memory will not do.
     OutputError
         An output cannot be written, or would overwrite an input or another output.
     """
@@ -105,6 +105,7 @@ def prepare(content, style, output, config, *, save_every=0, log=None):
         style_size = images.fit(style.pixels.shape, config.size, style.path)
     weights.load(which)
     device = engine.context(config.device)
+    forecast.check_memory(config, (height, width), style_size)
     alpha = None if content.alpha is None else images.resize(content.alpha, (height, width))
     provenance = {
         "program": "nst",

@@ -23,7 +23,7 @@ from PIL import Image
 from test_weights import vgg_shapes, write_file
 
 import nst_cli
-from nst_cli import Config, engine, files, images, weights
+from nst_cli import Config, files, images, machine, weights
 from nst_cli.runner import sidecar_of, step_name
 
 # Two shallow layers and a small picture: most of such a run is the import of MXNet.
@@ -117,6 +117,39 @@ def small_weights(tmp_path_factory):
         scale = (2 / numpy.prod(shape[1:])) ** 0.5
         values[f"arg:{layer}_weight"] = random.normal(0, scale, shape).astype("<f4")
     return write_file(tmp_path_factory.mktemp("weights") / "vgg19.params", shapes, values)
+
+
+# What is foretold
+
+
+def test_a_dry_run_prints_size_memory_and_time_and_makes_nothing(tmp_path):
+    save_pair(tmp_path)
+    before = content_of(tmp_path)
+    command = "stylize content.png style.png -o out.png --weights builtin --dry-run"
+    done = nst(tmp_path, *shlex.split(command), *SMALL_OPTIONS, "--iterations", "40")
+    assert done.returncode == 0, done.stderr
+    size, memory, time = done.stdout.splitlines()
+    assert size == "size    32 x 24"
+    assert re.fullmatch(r"memory  0\.[0-9]+ GB at most; [0-9.]+ GB can be had", memory)
+    found = re.fullmatch(r"time    ([0-9.]+) s per step at the full size; .+ for 40 steps", time)
+    assert 0 < float(found[1]) < 10
+    assert content_of(tmp_path) == before
+
+
+def test_a_run_that_will_not_fit_is_one_line_before_the_work(tmp_path):
+    save_pair(tmp_path)
+    before = content_of(tmp_path)
+    command = "stylize content.png style.png -o out.png --weights builtin --size 15000 --quiet"
+    line = error_of(nst(tmp_path, *shlex.split(command), program=("-c", SMALL_MACHINE)), 1)
+    assert "Not enough memory for size 15000" in line and "2.0 GB can be had; --size " in line
+    assert content_of(tmp_path) == before
+
+
+SMALL_MACHINE = """
+from nst_cli import cli, machine
+machine.free_memory = lambda: 2 * 10**9 - machine.own_memory()
+cli.main(prog_name="nst")
+"""
 
 
 # Pictures that are made
@@ -222,7 +255,7 @@ def test_preset_fast_goes_through_its_scales_and_tells_them(tmp_path):
     assert [line["scale"] for line in lines] == [1, 1, 2, 2, 2, 2]
     document = sidecar_in(tmp_path)
     assert document["config"]["optimizer"] == "lbfgs" and document["steps"] == 6
-    expected = "bfloat16" if "avx512_bf16" in engine.cpu_flags() else "float32"
+    expected = "bfloat16" if "avx512_bf16" in machine.cpu_flags() else "float32"
     assert document["precision"] == expected
     # Pictures on the way have the final size, those of the small scale too.
     for name in ("out.png", step_name("out.png", 2), step_name("out.png", 4)):
@@ -807,3 +840,25 @@ def test_a_pair_of_pictures_is_stylised_with_the_real_weights_and_the_papers_lay
     assert (done.returncode, done.stdout, done.stderr) == (0, "out.png\n", "")
     losses = sidecar_in(pair)["losses"]
     assert {"content/relu4_2", "poly/relu1_1", "poly/relu5_1", "smoothing"} < set(losses)
+
+
+@pytest.mark.slow
+def test_a_benchmark_is_a_table_with_a_row_for_each_preset(tmp_path, real_weights):
+    command = ("bench", "--size", "32", "--method", "linear", "--device", "cpu")
+    assert "No VGG-19 weights found" in nst(tmp_path, *command).stderr
+    done = nst(tmp_path, *command, NST_WEIGHTS=real_weights)
+    assert (done.returncode, done.stderr) == (0, "")
+    head, paper, fast = (
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in done.stdout.splitlines()
+        if line.startswith("|") and "---" not in line
+    )
+    for row in (paper, fast):
+        assert len(row) == len(head) and row[:3] == ["cpu(0)", "32 x 21", "linear"]
+        assert float(row[5]) > 0 and float(row[9]) > 100
+    assert (paper[3], paper[4], paper[8]) == ("paper", "float32", "1.000")
+    assert fast[3] == "fast" and float(fast[8]) < 1.1
+
+
+def test_a_benchmark_of_a_picture_that_is_not_there_is_one_line(tmp_path):
+    assert "Cannot read none.jpg" in error_of(nst(tmp_path, "bench", "--content", "none.jpg"), 1)

@@ -1,7 +1,6 @@
 """What standing on MXNet costs: loading it, its devices, its threads and its errors."""
 
 import importlib
-import io
 import os
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import numpy
 import pytest
 
 import nst_cli
-from nst_cli import engine
+from nst_cli import engine, machine
 from nst_cli.errors import EngineError
 
 
@@ -42,39 +41,16 @@ def test_importing_the_package_does_not_import_mxnet():
 
 def test_a_fresh_process_uses_all_its_cores_and_says_nothing():
     code = """
-from nst_cli import engine
+from nst_cli import engine, machine
 device = engine.context("cpu")
 image = engine.nd.ones((1, 3, 8, 8), ctx=device)
 graph = engine.sym.Pooling(engine.sym.var("data"), kernel=(2, 2), pool_type="avg")
 executor = engine.bind(graph, {"data": image}, {"data": engine.nd.zeros_like(image)}, device)
 executor.forward(is_train=True)[0].wait_to_read()
-print(engine.threads() == engine.usable_cores())
+print(engine.threads() == machine.usable_cores())
 """
     result = run_python(code, OMP_NUM_THREADS=None, MXNET_SUBGRAPH_VERBOSE=None)
     assert (result.stdout, result.stderr) == ("True\n", "")
-
-
-def no_file(path):
-    raise FileNotFoundError(path)
-
-
-@pytest.mark.parametrize(
-    ("quota", "cores"),
-    [("max 100000\n", 6), ("200000 100000\n", 2), ("250000 100000\n", 3), ("1000 100000\n", 1),
-     ("900000 100000\n", 6), ("", 6), (None, 6)],
-)  # fmt: skip
-def test_usable_cores_are_those_of_the_affinity_within_the_quota(monkeypatch, quota, cores):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
-    opened = no_file if quota is None else lambda path: io.StringIO(quota)
-    monkeypatch.setattr(engine, "open", opened, raising=False)
-    assert engine.usable_cores() == cores
-
-
-def test_without_an_affinity_all_cores_are_usable(monkeypatch):
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 5)
-    monkeypatch.setattr(engine, "open", no_file, raising=False)
-    assert engine.usable_cores() == 5
 
 
 @pytest.fixture
@@ -141,7 +117,7 @@ def test_a_failure_to_load_is_one_line_that_says_what_to_install(loading, error,
 def test_the_users_number_of_threads_stands_in_a_form_that_mxnet_reads(variable, threads):
     code = "import os; from nst_cli import engine; engine.load(); "
     code += "os.environ['OMP_NUM_THREADS'] = '5'; print(engine.threads())"
-    expected = threads or engine.usable_cores()
+    expected = threads or machine.usable_cores()
     assert run_python(code, OMP_NUM_THREADS=variable).stdout == f"{expected}\n"
 
 
@@ -281,13 +257,13 @@ def test_errors_of_others_pass():
 
 @pytest.mark.parametrize("flags, expected", [({"avx512_bf16"}, "bfloat16"), (set(), "float32")])
 def test_auto_precision_is_bfloat16_where_the_processor_has_it(monkeypatch, flags, expected):
-    monkeypatch.setattr(engine, "cpu_flags", lambda: flags)
+    monkeypatch.setattr(machine, "cpu_flags", lambda: flags)
     device = engine.context("cpu")
     assert engine.resolved_precision("auto", device) == expected
     assert engine.resolved_precision("float32", device) == "float32"
 
 
 def test_bfloat16_without_the_processor_for_it_is_an_error_with_a_way_out(monkeypatch):
-    monkeypatch.setattr(engine, "cpu_flags", set)
+    monkeypatch.setattr(machine, "cpu_flags", set)
     with pytest.raises(EngineError, match="AVX-512 BF16.*use auto or float32"):
         engine.resolved_precision("bfloat16", engine.context("cpu"))

@@ -4,7 +4,7 @@ import functools
 
 import pytest
 
-from nst_cli import Config, engine, images, transfer
+from nst_cli import Config, images, machine, transfer
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +47,7 @@ def test_in_a_third_of_the_steps_it_is_below_the_authors_loss(made, judged, meth
     assert fast < paper
 
 
-@pytest.mark.skipif("avx512_bf16" not in engine.cpu_flags(), reason="no AVX-512 BF16 here")
+@pytest.mark.skipif("avx512_bf16" not in machine.cpu_flags(), reason="no AVX-512 BF16 here")
 def test_bfloat16_reaches_the_loss_of_float32(made, judged):
     exact, rounded = (
         judged(made(preset="fast", iterations=40, scales=1, precision=precision), "poly")

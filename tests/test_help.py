@@ -24,6 +24,7 @@ COMMANDS = (
     "nst weights check",
     "nst weights path",
     "nst doctor",
+    "nst bench",
 )
 
 

@@ -19,12 +19,12 @@ import numpy
 numpy_had_bool = "bool" in vars(numpy)
 # As on Python 3.12: importing it fails.
 sys.modules["distutils"] = None
-from nst_cli import engine
+from nst_cli import engine, machine
 engine.load()
 print(json.dumps({
     "variable": os.environ["OMP_NUM_THREADS"],
     "threads": ctypes.CDLL("libgomp.so.1").omp_get_max_threads(),
-    "usable": engine.usable_cores(),
+    "usable": machine.usable_cores(),
     "distutils": [name for name in sys.modules if name.startswith("distutils")],
     "bool is as before": ("bool" in vars(numpy)) == numpy_had_bool,
 }))

@@ -6,7 +6,7 @@ import math
 import numpy
 import pytest
 
-from nst_cli import Config, engine, images, transfer, vgg, weights
+from nst_cli import Config, engine, images, machine, transfer, vgg, weights
 from nst_cli.config import PAPER_BETA
 from nst_cli.errors import ConfigError, EngineError, NonFiniteError, NstError, ShapeError
 from nst_cli.objective import Evaluation
@@ -557,7 +557,7 @@ class TestScales:
 
 
 class TestPrecision:
-    @pytest.mark.skipif("avx512_bf16" not in engine.cpu_flags(), reason="no AVX-512 BF16 here")
+    @pytest.mark.skipif("avx512_bf16" not in machine.cpu_flags(), reason="no AVX-512 BF16 here")
     def test_bfloat16_reaches_the_loss_of_float32(self):
         reached = {}
         for precision in ("float32", "bfloat16"):

@@ -3,7 +3,7 @@
 import numpy
 import pytest
 
-from nst_cli import engine, vgg
+from nst_cli import engine, machine, vgg
 from nst_cli.config import LAYERS
 from nst_cli.weights.params import CONVOLUTIONS
 
@@ -199,7 +199,7 @@ def test_the_image_given_to_forward_is_copied_and_not_kept():
 
 
 needs_bfloat16 = pytest.mark.skipif(
-    "avx512_bf16" not in engine.cpu_flags(), reason="this processor has no AVX-512 BF16"
+    "avx512_bf16" not in machine.cpu_flags(), reason="this processor has no AVX-512 BF16"
 )
 
 

@@ -3,6 +3,7 @@
 import click
 
 from .. import __version__
+from .bench import bench
 from .doctor import doctor
 from .group import Group
 from .stylize import stylize
@@ -21,5 +22,5 @@ def main():
     """
 
 
-for command in (stylize, weights, doctor):
+for command in (stylize, weights, doctor, bench):
     main.add_command(command)

@@ -123,12 +123,18 @@ def _forecast(bar, settings, record, step_seconds):
     rule = "; the stop rule may end it sooner" if settings.stop_eps else ""
     last = step_seconds * 4 ** (record.scales - 1)
     bar.write(
-        f"At most {_duration(seconds)}: {settings.iterations} steps of {last:.2g} s{size}{rule}. "
+        f"At most {duration(seconds)}: {settings.iterations} steps of {last:.2g} s{size}{rule}. "
         "Ctrl-C saves the image so far.",
         file=sys.stderr,
     )
 
 
-def _duration(seconds):
+def duration(seconds):
+    """Return a duration in words, as exact as a forecast is."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 600:
+        minutes, rest = divmod(10 * round(seconds / 10), 60)
+        return f"{minutes} min {rest} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"

@@ -9,7 +9,7 @@ import click
 from .. import config
 from ..errors import NonFiniteError, NstError, OutputError
 from .options import config_options
-from .progress import Log, interrupts, progress
+from .progress import Log, duration, interrupts, progress
 
 
 @click.command()
@@ -22,7 +22,10 @@ from .progress import Log, interrupts, progress
               help="Also write OUT-00N.png and so on, after every N steps.")  # fmt: skip
 @click.option("--log", metavar="FILE.jsonl", help="Write the losses of each step, one per line.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
-def stylize(content, style, output, save_every, log, quiet, **choices):
+@click.option("--dry-run", is_flag=True,
+              help="Make no picture: try a few small steps and print what memory and time the run "
+              "would take.")  # fmt: skip
+def stylize(content, style, output, save_every, log, quiet, dry_run, **choices):
     """Give the picture CONTENT the style of the picture STYLE.
 
     Prints the path of the picture made. Beside it OUT.png.json holds everything that made it, and
@@ -40,6 +43,10 @@ def stylize(content, style, output, save_every, log, quiet, **choices):
     # Whoever gets the built-in filters or loses transparency is told so even when quiet.
     for note in job.notes:
         click.echo(f"Note: {note}", err=True)
+    if dry_run:
+        for line in _forecast(job):
+            click.echo(line)
+        return
     with contextlib.ExitStack() as stack:
         observers = [stack.enter_context(interrupts())]
         logged = stack.enter_context(Log(log)) if log else None
@@ -69,3 +76,20 @@ def stylize(content, style, output, save_every, log, quiet, **choices):
         sys.exit(130)
     if logged and logged.error:
         raise OutputError(f"The log {log} is not complete: {logged.error.strerror}.")
+
+
+def _forecast(job):
+    """Yield the lines of a dry run."""
+    from .. import forecast
+
+    found = forecast.forecast(job.content, job.style, job.config)
+    sizes = ", then ".join(f"{width} x {height}" for height, width in found.sizes)
+    yield f"size    {sizes}"
+    free = "" if found.free is None else f"; {found.free / 1e9:.1f} GB can be had"
+    yield f"memory  {found.memory / 1e9:.2f} GB at most{free}"
+    steps = " + ".join(map(str, found.steps))
+    rule = "; the stop rule may end it sooner" if job.config.stop_eps else ""
+    yield (
+        f"time    {found.step_seconds:.3g} s per step at the full size; "
+        f"{duration(found.seconds)} for {steps} steps{rule}"
+    )

@@ -3,6 +3,6 @@
 It knows no files but the weights, and prints nothing.
 """
 
-from .transfers import Record, Result, steps_at, transfer
+from .transfers import Record, Result, scale_sizes, steps_at, transfer
 
-__all__ = ["Record", "Result", "steps_at", "transfer"]
+__all__ = ["Record", "Result", "scale_sizes", "steps_at", "transfer"]

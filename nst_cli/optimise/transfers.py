@@ -169,9 +169,11 @@ class _Transfer:
                 coarse = images.resize_input(content, image.shape[2:])
                 detail = content - images.resize_input(coarse, size)
                 image = images.resize_input(image, size) + detail
-            goal = self._objective(content, style, image)
             start = engine.array(image, self._device)
-            image, reason, losses = self._optimised(goal, scale, start)
+            # Not held by a name: each scale's executor is gone before the next is bound.
+            image, reason, losses = self._optimised(
+                self._objective(content, style, image), scale, start
+            )
         return Result(image, self._steps, reason, losses, self._beta or {})
 
     def _resized(self, size):

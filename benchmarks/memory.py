@@ -1,0 +1,48 @@
+"""The peak memory of runs, each in a process of its own, beside what is foretold.
+
+python benchmarks/memory.py [--sizes 256,512,768]
+"""
+
+import argparse
+
+from common import add_pictures, describe, run
+
+from nst_cli import Config, bench, forecast
+from nst_cli.config import METHODS
+
+STEPS = 5
+HEAD = "| size | choices | peak, MB | of what is foretold |\n|---|---|---|---|"
+SHALLOW = {"style_layers": "relu1_1", "content_layers": "relu1_1"}
+MIDDLE = {"style_layers": "relu3_1", "content_layers": "relu3_1"}
+CHOICES = (
+    *(
+        {"preset": p, "method": m}
+        for p in ("paper", "fast")
+        for m in (*METHODS, "bn=0.5,poly=0.5")
+    ),
+    {"preset": "fast", "precision": "float32"},
+    {"preset": "fast", "optimizer": "adam", "scales": 1},
+    SHALLOW,
+    MIDDLE,
+)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_pictures(parser)
+    parser.set_defaults(sizes="256,512,768")
+    arguments = parser.parse_args()
+    print(f"{describe()}\n\n{HEAD}")
+    for size in map(int, arguments.sizes.split(",")):
+        content, style = bench.pictures(size, arguments.content, arguments.style)
+        for choices in CHOICES:
+            config = Config(iterations=STEPS, stop_eps=0, device="cpu", **choices)
+            peak = bench.apart(bench.timed, content, style, config).memory
+            foretold = forecast.memory(config, content.shape[2:], style.shape[2:])
+            words = " ".join(f"{name}={value}" for name, value in choices.items())
+            shape = f"{content.shape[3]} × {content.shape[2]}"
+            print(f"| {shape} | {words} | {peak / 1e6:.0f} | {peak / foretold:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    run(main)

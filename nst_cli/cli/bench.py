@@ -1,0 +1,60 @@
+"""`nst bench`: how fast this machine is."""
+
+import click
+
+from .. import config
+
+_HEAD = (
+    "| device | size | method | preset | precision | s per step | steps | s to paper's loss "
+    "| final loss, of paper's | peak memory, MB |"
+)
+
+
+@click.command(short_help="Measure how fast this machine is.")
+@click.option("--content", metavar="FILE", help="Content picture; by default the sample.")
+@click.option("--style", metavar="FILE", help="Style picture; by default the sample.")
+@click.option("--size", "sizes", multiple=True, default=("224",), metavar="PIXELS",
+              help="Long edge to measure at, once for each.  [default: 224]")  # fmt: skip
+@click.option("--method", "methods", multiple=True, default=config.METHODS, metavar="NAME",
+              help="Style loss to measure, once for each; by default all.")  # fmt: skip
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|gpu|gpu:N",
+              help="Where to compute.")  # fmt: skip
+def bench(content, style, sizes, methods, device):
+    """Measure this machine: both presets, to the loss at which preset paper ends.
+
+    Prints a table in Markdown, a row as soon as it is known; at 224 pixels all four methods take
+    some minutes. Run it with nothing else running.
+
+    \b
+    Example:
+      nst bench --size 224 --size 512 --method poly
+    """
+    sizes = [config.Config(size=size).size for size in sizes]
+    methods = [config.Config(method=method).method for method in methods]
+    device = config.Config(device=device).device
+
+    from .. import bench as room
+    from .. import engine, machine, samples
+
+    pairs = [
+        room.pictures(size, content or samples.CONTENT, style or samples.STYLES[0])
+        for size in sizes
+    ]
+    where = engine.context(device)
+    click.echo(f"{machine.describe()}, {engine.threads()} threads, MXNet {engine.version()}\n")
+    click.echo(f"{_HEAD}\n{'|---' * _HEAD.count(' |')}|")
+    for pair in pairs:
+        for method in methods:
+            for row in room.rows(*pair, method, device):
+                click.echo(_line(where, row))
+
+
+def _line(where, row):
+    height, width = row.size
+    seconds = "not reached" if row.seconds is None else f"{row.seconds:.1f}"
+    memory = "unknown" if row.memory is None else f"{row.memory / 1e6:.0f}"
+    cells = (
+        where, f"{width} x {height}", row.method, row.preset, row.precision,
+        f"{row.step_seconds:.3f}", row.steps, seconds, f"{row.loss_ratio:.3f}", memory,
+    )  # fmt: skip
+    return f"| {' | '.join(map(str, cells))} |"

@@ -1,0 +1,91 @@
+"""What is foretold of a run: memory, time, and the size that would fit."""
+
+import math
+
+import numpy
+import pytest
+
+from nst_cli import Config, bench, engine, forecast, machine
+from nst_cli.errors import EngineError
+
+SHALLOW = {"style_layers": "relu1_1,relu2_1", "content_layers": "relu2_1", "weights": "builtin"}
+
+
+def noise(seed, *size):
+    values = numpy.random.RandomState(seed).uniform(-100, 100, (1, 3, *size))
+    return values.astype(numpy.float32)
+
+
+def test_memory_grows_linearly_in_the_pixels():
+    config = Config(device="cpu")
+    one, two, four = (forecast.memory(config, (side, 100), (1, 1)) for side in (100, 200, 400))
+    assert four - two == pytest.approx(2 * (two - one), abs=4)
+
+
+@pytest.mark.parametrize(
+    ("more", "less"),
+    [
+        ({"method": "gaussian"}, {}),
+        ({"method": "bn=0.5,poly=0.5"}, {}),
+        ({"optimizer": "lbfgs"}, {}),
+        ({}, {"style_layers": "relu3_1", "content_layers": "relu3_1"}),
+        ({"style_layers": "relu5_1"}, {"style_layers": "relu5_1", "gamma": 0}),
+    ],
+)
+def test_what_needs_more_memory_is_foretold_more(more, less):
+    size = (400, 300), (400, 300)
+    more, less = (Config(device="cpu", **choices) for choices in (more, less))
+    assert forecast.memory(more, *size) > forecast.memory(less, *size)
+
+
+def test_a_large_style_picture_beside_a_small_content_counts():
+    config = Config(device="cpu")
+    small = forecast.memory(config, (100, 100), (100, 100))
+    assert forecast.memory(config, (100, 100), (120, 120)) == small
+    assert forecast.memory(config, (100, 100), (1000, 1000)) > 2 * small
+
+
+def test_a_run_that_does_not_fit_is_told_the_size_that_does(monkeypatch):
+    config, size = Config(device="cpu", size=1000), (1000, 750)
+    monkeypatch.setattr(engine, "free_memory", lambda device: 10**9)
+    monkeypatch.setattr(machine, "own_memory", lambda: 5 * 10**8)
+    with pytest.raises(EngineError, match="takes about .* 1.5 GB can be had; --size") as failure:
+        forecast.check_memory(config, size, size)
+    fitting = int(str(failure.value).split("--size ")[1].split()[0])
+    for edge, fits in ((fitting, True), (fitting + 2, False)):
+        smaller = [round(side * edge / 1000) for side in size]
+        assert (forecast.memory(config, smaller, smaller) <= 1.5e9 * (1 + 1e-3)) == fits
+    monkeypatch.setattr(engine, "free_memory", lambda device: 10**11)
+    forecast.check_memory(config, size, size)
+
+
+def test_where_no_size_fits_none_is_named(monkeypatch):
+    monkeypatch.setattr(engine, "free_memory", lambda device: 0)
+    monkeypatch.setattr(machine, "own_memory", lambda: 10**8)
+    with pytest.raises(EngineError, match="free some first"):
+        forecast.check_memory(Config(device="cpu"), (600, 600), (600, 600))
+
+
+def test_where_the_free_memory_is_not_known_nothing_is_refused(monkeypatch):
+    monkeypatch.setattr(engine, "free_memory", lambda device: None)
+    forecast.check_memory(Config(device="cpu"), (60000, 60000), (16, 16))
+
+
+def test_time_is_that_of_all_scales_and_steps():
+    config = Config(size=96, device="cpu", scales=2, iterations=30, **SHALLOW)
+    content, style = noise(0, 96, 64), noise(1, 64, 96)
+    found = forecast.forecast(content, style, config)
+    assert found.sizes == [(48, 32), (96, 64)] and found.steps == [10, 30]
+    assert 29 * found.step_seconds < found.seconds < math.inf
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "choices", [{}, {"preset": "fast", "method": "gaussian"}], ids=["paper", "fast"]
+)
+def test_memory_of_a_run_is_what_was_foretold_within_15_percent(real_weights, choices):
+    config = Config(iterations=4, stop_eps=0, device="cpu", weights=real_weights, **choices)
+    content, style = noise(0, 384, 320), noise(1, 384, 320)
+    found = bench.apart(bench.timed, content, style, config)
+    foretold = forecast.memory(config, (384, 320), (384, 320))
+    assert found.memory == pytest.approx(foretold, rel=0.15)
