@@ -112,6 +112,14 @@ def context(device="cpu"):
     raise EngineError(f"Device {device!r} was asked for, but this MXNet {reason}; or use cpu.")
 
 
+def is_host(device):
+    """Tell whether a context is the processor itself, from which reading costs nothing.
+
+    MXNet's other CPU contexts are devices apart, and so do for a GPU in tests.
+    """
+    return device == load().cpu(0)
+
+
 def has_cuda():
     """Tell whether this MXNet was built for CUDA."""
     return load().runtime.Features().is_enabled("CUDA")

@@ -102,6 +102,15 @@ class Objective:
             if isinstance(term.loss, losses.GaussianMMD)
         }
 
+    def state(self):
+        """Return what `resume` needs to draw as from here on."""
+        return self._random.get_state(), self._held
+
+    def resume(self, state):
+        """Draw on as if there had been no evaluation since `state` was taken."""
+        random, self._held = state
+        self._random.set_state(random)
+
     def __call__(self, image):
         """Evaluate value and gradient at an image, NDArray (1, 3, H, W)."""
         features = self._network.forward(image)

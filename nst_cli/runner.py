@@ -139,7 +139,7 @@ def prepare(content, style, output, config, *, save_every=0, log=None):
     )
 
 
-def run(job, *, on_step=None, save_every=0):
+def run(job, *, on_step=None, save_every=0, at_once=True):
     """Make the picture of a job, and write it with its sidecar.
 
     Parameters
@@ -150,6 +150,8 @@ def run(job, *, on_step=None, save_every=0):
     save_every : int
         Also write the picture after every so many steps, under the name `step_name` gives; 0
         means never.
+    at_once : bool
+        As `optimise.transfer` takes it; an interruption then saves the last image recorded.
 
     Returns
     -------
@@ -177,7 +179,9 @@ def run(job, *, on_step=None, save_every=0):
             _write_picture(job, step_name(job.output, record.step), made)
 
     try:
-        result = transfer(job.content, job.style, job.config, init=job.init, on_step=after_step)
+        result = transfer(
+            job.content, job.style, job.config, init=job.init, on_step=after_step, at_once=at_once
+        )
     except KeyboardInterrupt:
         if last is None:
             raise

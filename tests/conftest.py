@@ -1,9 +1,13 @@
-"""What tests need from outside the repository, each named by an environment variable."""
+"""What several test modules need; from outside the repository by an environment variable."""
 
 import os
 from pathlib import Path
 
+import numpy
 import pytest
+
+from nst_cli import vgg, weights
+from nst_cli.weights.params import CONVOLUTIONS
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +26,19 @@ def pictures():
 def real_weights():
     """The file of VGG-19's parameters."""
     return _named_by("NST_WEIGHTS")
+
+
+@pytest.fixture
+def small_network(monkeypatch):
+    """Stand in for the weights with a random network down to conv2_2."""
+    random, arrays = numpy.random.RandomState(0), {}
+    for name in vgg.convolutions(["relu2_2"]):
+        shape = CONVOLUTIONS[name]
+        scale = (2 / numpy.prod(shape[1:])) ** 0.5
+        arrays[f"{name}_weight"] = random.normal(scale=scale, size=shape)
+        arrays[f"{name}_bias"] = random.normal(scale=0.1, size=shape[0])
+    monkeypatch.setattr(weights, "find", lambda given: "a file")
+    monkeypatch.setattr(weights, "load", lambda which: arrays)
 
 
 def _named_by(variable):

@@ -6,14 +6,13 @@ import math
 import numpy
 import pytest
 
-from nst_cli import Config, engine, images, machine, transfer, vgg, weights
+from nst_cli import Config, engine, images, machine, transfer, weights
 from nst_cli.config import PAPER_BETA
 from nst_cli.errors import ConfigError, EngineError, NonFiniteError, NstError, ShapeError
 from nst_cli.objective import Evaluation
 from nst_cli.optimise import lbfgs, transfers
 from nst_cli.optimise.steps import adam, sgd
 from nst_cli.optimise.transfers import scale_sizes
-from nst_cli.weights.params import CONVOLUTIONS
 
 SHAPE = (1, 3, 20, 24)
 FUSION = "bn=0.3,poly=0.7"
@@ -28,16 +27,8 @@ CONTENT, STYLE = random_image(1), random_image(2, (1, 3, 18, 33))
 
 
 @pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    """Stand in for the weights with a random network down to conv2_2."""
-    random, arrays = numpy.random.RandomState(0), {}
-    for name in vgg.convolutions(["relu2_2"]):
-        shape = CONVOLUTIONS[name]
-        scale = (2 / numpy.prod(shape[1:])) ** 0.5
-        arrays[f"{name}_weight"] = random.normal(scale=scale, size=shape)
-        arrays[f"{name}_bias"] = random.normal(scale=0.1, size=shape[0])
-    monkeypatch.setattr(weights, "find", lambda given: "a file")
-    monkeypatch.setattr(weights, "load", lambda which: arrays)
+def small(small_network):
+    pass
 
 
 def choices(**others):

@@ -59,6 +59,7 @@ def stylize(content, style, output, save_every, log, quiet, dry_run, **choices):
                 job,
                 on_step=lambda record: [observe(record) for observe in observers],
                 save_every=save_every,
+                at_once=not quiet,
             )
         except NonFiniteError as error:
             made = error.result.steps

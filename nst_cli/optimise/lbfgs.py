@@ -1,6 +1,7 @@
 """L-BFGS with a strong Wolfe line search, and the basis in which images are easy for it.
 
-Vectors stay on the device; the host reads only inner products, a few at a time.
+Vectors stay on the device. The host reads only inner products, once for each evaluation: it has
+to know whether a trial is accepted before there is another one.
 
 References
 ----------
@@ -46,6 +47,8 @@ class Point(NamedTuple):
     vector, gradient : NDArray
     found : object
         What the function returned beside value and gradient.
+    products : numpy.ndarray
+        As `_Memory.products` gave them, its last row those of the gradient.
     """
 
     distance: float
@@ -54,6 +57,7 @@ class Point(NamedTuple):
     vector: Any
     gradient: Any
     found: Any
+    products: Any = None
 
 
 def minimise(function, start, first_step, history=HISTORY, renew=None):
@@ -82,23 +86,22 @@ def minimise(function, start, first_step, history=HISTORY, renew=None):
         that is not finite.
     """
     memory = _Memory(start, history)
-    here = _evaluated(function, start, 0.0, None)
+    here = _evaluated(function, memory, start)
     while True:
         yield here
         if renew and renew():
-            here = _evaluated(function, here.vector, 0.0, None)
-        found = _descended(function, here, memory.direction(here.gradient), 1.0)
+            here = _evaluated(function, memory, here.vector)
+        found = _descended(function, memory, here, memory.direction(here))
         if found is None:
             memory.clear()
-            norm = _read(engine.dot(here.gradient, here.gradient))[0] ** 0.5
+            norm = here.products[-1, -1] ** 0.5
             if not 0 < norm < math.inf:
                 return
             scale = first_step * math.sqrt(start.size) / norm
-            found = _descended(function, here, here.gradient * -scale, 1.0)
+            found = _descended(function, memory, here, here.gradient * -scale)
             if found is None:
                 return
-        memory.push(found.vector - here.vector, found.gradient - here.gradient)
-        here = found
+        here = memory.pushed(here, found)
 
 
 class _Memory:
@@ -119,33 +122,49 @@ class _Memory:
         self._slots = []  # the oldest first
         self._products = numpy.zeros((2 * self._history, 2 * self._history))
 
-    def push(self, step, change):
-        """Remember a step, unless its curvature is not positive."""
-        nd, m = engine.nd, self._history
-        pair = nd.stack(step.reshape((-1,)), change.reshape((-1,)))
-        products = nd.FullyConnected(pair, pair, num_hidden=2, no_bias=True)
-        (steps, curvature), (_, changes) = _read(products)
+    def products(self, gradient, *others):
+        """Return the inner products of some vectors, the gradient last, with what is remembered.
+
+        NDArray, (vectors, 2 · history + vectors): with each row of the basis, then with each
+        other.
+        """
+        nd = engine.nd
+        rows = nd.stack(*(vector.reshape((-1,)) for vector in (*others, gradient)))
+        # Fully connected layers: oneDNN's product is several times quicker than dot here.
+        along = nd.FullyConnected(rows, self._basis, **self._layer)
+        among = nd.FullyConnected(rows, rows, num_hidden=len(rows), no_bias=True)
+        return nd.concat(along, among, dim=1)
+
+    def pushed(self, old, new):
+        """Remember the step between two points, unless its curvature is not positive.
+
+        Returns
+        -------
+        Point
+            `new`, with the products of its gradient with the rows as they are now.
+        """
+        m = self._history
+        step, change, gradient = (row.copy() for row in new.products)
+        steps, curvature, changes = step[2 * m], step[2 * m + 1], change[2 * m + 1]
         if not curvature > _LEAST_CURVATURE * math.sqrt(steps * changes):
-            return
+            return new
         slot = self._slots.pop(0) if len(self._slots) == m else len(self._slots)
         self._slots.append(slot)
-        self._basis[slot : slot + 1] = pair[:1]
-        self._basis[m + slot : m + slot + 1] = pair[1:]
-        for row, products in zip((slot, m + slot), self._along(pair)):
-            self._products[row, :] = self._products[:, row] = products
+        pair = [slot, m + slot]
+        self._basis[slot] = (new.vector - old.vector).reshape((-1,))
+        self._basis[m + slot] = (new.gradient - old.gradient).reshape((-1,))
+        for row in (step, change, gradient):
+            row[pair] = row[2 * m : 2 * m + 2]
+        for place, row in zip(pair, (step, change)):
+            self._products[place, :] = self._products[:, place] = row[: 2 * m]
+        return new._replace(products=gradient[None])
 
-    def _along(self, rows):
-        """Return the inner products of some rows with each row of the basis, on the host."""
-        # A fully connected layer: oneDNN's product is several times quicker than dot here.
-        return _read(engine.nd.FullyConnected(rows, self._basis, **self._layer))
-
-    def direction(self, gradient):
+    def direction(self, point):
         """Return minus the estimated inverse Hessian times the gradient; None if empty."""
         if not self._slots:
             return None
-        nd, m, products = engine.nd, self._history, self._products
-        row = gradient.reshape((1, -1))
-        along = self._along(row)[0]
+        m, products, gradient = self._history, self._products, point.gradient
+        along = point.products[-1]
         # The vector that the recursion works on is coefficients · basis + own · gradient.
         coefficients, own, alpha = numpy.zeros(2 * m), 1.0, {}
         for slot in reversed(self._slots):
@@ -160,33 +179,38 @@ class _Memory:
             projected = coefficients @ products[m + slot] + own * along[m + slot]
             coefficients[slot] += alpha[slot] - projected / curvature
         mixed = engine.array(-coefficients[None], gradient.context, gradient.dtype)
-        return nd.dot(mixed, self._basis).reshape(gradient.shape) - own * gradient
+        return engine.nd.dot(mixed, self._basis).reshape(gradient.shape) - own * gradient
 
 
-def _evaluated(function, vector, distance, direction):
+def _evaluated(function, memory, vector):
     value, gradient, found = function(vector)
-    if direction is None:
-        return Point(distance, _read(value)[0], 0.0, vector, gradient, found)
-    numbers = engine.nd.concat(value, engine.dot(gradient, direction), dim=0)
-    value, slope = _read(numbers)
-    return Point(distance, value, slope, vector, gradient, found)
+    (value,), products = _read(value, memory.products(gradient))
+    return Point(0.0, value, 0.0, vector, gradient, found, products)
 
 
-def _descended(function, here, direction, distance):
+def _descended(function, memory, here, direction):
     """Search along a direction; None where it does not lead down."""
     if direction is None:
         return None
-    slope = _read(engine.dot(here.gradient, direction))[0]
+    falling = engine.dot(here.gradient, direction)
+
+    def tried(distance):
+        vector = here.vector + distance * direction
+        value, gradient, found = function(vector)
+        products = memory.products(gradient, vector - here.vector, gradient - here.gradient)
+        slope = engine.dot(gradient, direction)
+        (value,), (slope,), (start,), products = _read(value, slope, falling, products)
+        return Point(distance, value, slope, vector, gradient, found, products), start
+
+    # The first trial goes ahead of the slope it depends on, so that both are read at once.
+    first, slope = tried(1.0)
     if not slope < 0:
         return None
-
-    def trial(distance):
-        return _evaluated(function, here.vector + distance * direction, distance, direction)
-
-    return line_search(trial, here._replace(distance=0.0, slope=slope), distance)
+    start = here._replace(distance=0.0, slope=slope)
+    return line_search(lambda distance: tried(distance)[0], start, first)
 
 
-def line_search(trial, start, distance):
+def line_search(trial, start, first):
     """Find a point that meets the strong Wolfe conditions (algorithms 3.5 and 3.6 of [1]_).
 
     Parameters
@@ -195,17 +219,18 @@ def line_search(trial, start, distance):
         A distance to its `Point`.
     start : Point
         Where the line begins, its slope negative.
-    distance : float
-        Of the first trial.
+    first : Point
+        The first trial.
 
     Returns
     -------
     Point or None
         Where the trials run out first, the lowest that decreased enough, if any.
     """
-    low, high = start, None
-    for _ in range(_TRIALS):
-        point = trial(distance)
+    low, high, point = start, None, first
+    for number in range(_TRIALS):
+        if number:
+            point = trial(_FURTHER * point.distance if high is None else _between(low, high))
         enough = point.value <= start.value + _DECREASE * point.distance * start.slope
         if not (enough and point.value < low.value and math.isfinite(point.slope)):
             high = point
@@ -216,7 +241,6 @@ def line_search(trial, start, distance):
             if point.slope * (point.distance - low.distance) > 0:
                 high = low
             low = point
-        distance = _FURTHER * point.distance if high is None else _between(low, high)
     return low if low.distance > 0 else None
 
 
@@ -289,6 +313,10 @@ def _cosine_matrix(size):
     return matrix * (2 / size) ** 0.5
 
 
-def _read(numbers):
-    """Copy a few numbers to the host, in float64."""
-    return numbers.asnumpy().astype(numpy.float64)
+def _read(*arrays):
+    """Copy arrays of a few numbers to the host at once, in float64."""
+    flat = [array.reshape((-1,)) for array in arrays]
+    numbers = engine.nd.concat(*flat, dim=0).asnumpy().astype(numpy.float64)
+    ends = numpy.cumsum([array.size for array in arrays])
+    parts = numpy.split(numbers, ends[:-1])
+    return [part.reshape(array.shape) for part, array in zip(parts, arrays)]

@@ -10,11 +10,15 @@ import numpy
 from .. import engine, images, objective, vgg, weights
 from ..config import LAYERS
 from ..errors import ConfigError, NonFiniteError, ShapeError
+from .reading import taken
 from .steps import OPTIMIZERS
 
 # The rule compares two images, and momentum takes about ten steps to build up: before that a
 # small change says nothing. The authors' code may stop at its first step.
 _FEWEST_STEPS = 10
+
+# Where reading from the device costs time and nobody waits for the numbers.
+READ_EVERY = 10
 
 START_AMPLITUDE = 0.1
 
@@ -93,7 +97,7 @@ class Result:
     beta: dict
 
 
-def transfer(content, style, config, *, init=None, on_step=None):
+def transfer(content, style, config, *, init=None, on_step=None, at_once=True):
     """Make an image with the content of one and the style of another.
 
     Parameters
@@ -107,6 +111,9 @@ def transfer(content, style, config, *, init=None, on_step=None):
         Start image, shaped like `content`; by default what ``config.init`` says.
     on_step : callable, optional
         Called with a `Record` after each step.
+    at_once : bool
+        False lets the records come up to ten at a time, which spares a GPU from waiting for the
+        host at each step. The steps are the same, and so is what they make.
 
     Returns
     -------
@@ -133,15 +140,16 @@ def transfer(content, style, config, *, init=None, on_step=None):
     found = weights.find(config.weights or None)
     with engine.failures():
         # Not held by a name: the file's pages are given back once they are on the device.
-        setting = _Transfer(config, weights.load(found), device, content, style, on_step)
+        setting = _Transfer(config, weights.load(found), device, content, style, on_step, at_once)
         return setting.run(init)
 
 
 class _Transfer:
     """The scales of a transfer one after another, and what they share."""
 
-    def __init__(self, config, arrays, device, content, style, on_step):
-        self._config, self._device, self._on_step = config, device, on_step
+    def __init__(self, config, arrays, device, content, style, on_step, at_once=True):
+        self._config, self._device = config, device
+        self._on_step, self._at_once = on_step, at_once
         self._content, self._style = content, style
         self._sizes = scale_sizes(config.scales, content.shape[2:])
         self._precision = engine.resolved_precision(config.precision, device)
@@ -239,50 +247,62 @@ class _Transfer:
     def _optimised(self, goal, scale, image):
         """Take steps until the rule or their count ends them; image, stop reason, losses."""
         config = self._config
-        # The last image whose loss and gradient are known to be finite, or the start.
-        good, good_steps = image, self._steps
-
-        def failure(step, what):
-            kept = _enlarged(good, self._content.shape[2:])
-            return NonFiniteError(
-                f"Step {step}: {what} is not finite; a smaller gamma or lr may help.",
-                Result(kept, good_steps, "non-finite", {}, self._beta or {}),
-            )
-
-        reason, last = "stalled", None
         most = steps_at(config.iterations, scale, len(self._sizes))
         iterates = OPTIMIZERS[config.optimizer](goal, image, config.learning_rate)
-        for count in itertools.count(1):
-            if count > most:
-                reason = "iterations"
-                break
-            made = next(iterates, None)
-            if made is None:
-                break
-            step = self._steps + 1
-            parts, gradient_norm, change, size = _read(made.before, image, made.image)
-            if not all(map(math.isfinite, (*parts, gradient_norm))):
-                raise failure(step, goal.non_finite(image))
-            good, good_steps = image, self._steps
-            if not math.isfinite(size):
-                raise failure(step, "the image after it")
-            self._steps, image, last = step, made.image, made.after
-            relative = change / size if size else math.inf
+        steps = taken(itertools.islice(iterates, most), goal, image, self._read_every())
+        # The last image whose loss and gradient are known to be finite, or the start.
+        self._good = image, self._steps
+        count, last = 0, None
+        for count, last in enumerate(steps, 1):
+            self._check(goal, image, last)
+            self._steps, image = self._steps + 1, last.image
             if self._on_step:
-                self._on_step(
-                    Record(
-                        step, scale, len(self._sizes), _named(goal, parts), relative,
-                        gradient_norm, self._beta or {}, image,
-                        self._content.shape[2:],
-                    )
-                )  # fmt: skip
-            if relative < config.stop_eps and count >= _FEWEST_STEPS:
+                self._on_step(self._record(goal, scale, last))
+            if last.relative_change < config.stop_eps and count >= _FEWEST_STEPS:
                 reason = "converged"
                 break
-        parts = (last or goal(image)).parts.asnumpy().tolist()
-        if not all(map(math.isfinite, parts)):
-            raise failure(self._steps, goal.non_finite(image))
-        return image.asnumpy(), reason, _named(goal, parts)
+        else:
+            reason = "iterations" if count == most else "stalled"
+        return image.asnumpy(), reason, self._losses(goal, image, last)
+
+    def _check(self, goal, image, step):
+        """Raise for a step from `image` whose numbers are not finite."""
+        if not _finite(*step.parts, step.gradient_norm):
+            goal.resume(step.state)
+            raise self._failure(self._steps + 1, goal.non_finite(image))
+        self._good = image, self._steps
+        if not _finite(step.size):
+            raise self._failure(self._steps + 1, "the image after it")
+
+    def _losses(self, goal, image, last):
+        """Return the losses at the image after the last step."""
+        if last:
+            goal.resume(last.state)
+        known = last and last.parts_after is not None
+        parts = (last.parts_after if known else goal(image).parts).asnumpy().tolist()
+        if not _finite(*parts):
+            raise self._failure(self._steps, goal.non_finite(image))
+        return _named(goal, parts)
+
+    def _read_every(self):
+        """Return how many steps may pass between two reads from the device."""
+        free = engine.is_host(self._device)
+        watched = self._on_step is not None and self._at_once
+        return 1 if free or watched else READ_EVERY
+
+    def _record(self, goal, scale, step):
+        return Record(
+            self._steps, scale, len(self._sizes), _named(goal, step.parts), step.relative_change,
+            step.gradient_norm, self._beta or {}, step.image, self._content.shape[2:],
+        )  # fmt: skip
+
+    def _failure(self, step, what):
+        image, steps = self._good
+        kept = _enlarged(image, self._content.shape[2:])
+        return NonFiniteError(
+            f"Step {step}: {what} is not finite; a smaller gamma or lr may help.",
+            Result(kept, steps, "non-finite", {}, self._beta or {}),
+        )
 
 
 def steps_at(iterations, scale, scales):
@@ -325,15 +345,8 @@ def _enlarged(image, size):
     return _fitted(image.asnumpy(), tuple(size))
 
 
-def _read(evaluation, old, new):
-    """Copy a step's scalars to the host at once: parts, gradient, change and image norm."""
-    norms = (evaluation.gradient_norm, _norm(new - old), _norm(new))
-    scalars = engine.nd.concat(evaluation.parts, *norms, dim=0).asnumpy().tolist()
-    return scalars[:-3], *scalars[-3:]
-
-
-def _norm(array):
-    return engine.nd.sqrt(engine.dot(array, array))
+def _finite(*numbers):
+    return all(map(math.isfinite, numbers))
 
 
 def _named(goal, parts):

@@ -1,0 +1,204 @@
+"""Transfers on a device apart from the host, for which MXNet's cpu(1) stands in: what is read.
+
+An executor refuses arrays of another context than its own, cpu(0) among them, as it would on a
+GPU.
+"""
+
+import numpy
+import pytest
+from click.testing import CliRunner
+
+from nst_cli import Config, engine, images, transfer, weights
+from nst_cli.cli import main
+from nst_cli.config import METHODS
+from nst_cli.errors import NonFiniteError
+from nst_cli.objective import Objective
+
+OPTIMIZERS = ("sgd", "adam", "lbfgs")
+SHAPE = (1, 3, 40, 48)
+
+
+def random_image(seed, shape=SHAPE):
+    values = numpy.random.RandomState(seed).uniform(-100, 100, shape)
+    return values.astype(numpy.float32)
+
+
+CONTENT, STYLE = random_image(1), random_image(2, (1, 3, 36, 64))
+
+
+@pytest.fixture(autouse=True)
+def small(small_network):
+    pass
+
+
+@pytest.fixture
+def on(monkeypatch):
+    """Make transfers run on the device named, which need not be one that `Config` knows."""
+    context = engine.context
+    return lambda name: monkeypatch.setattr(engine, "context", lambda device: context(name))
+
+
+@pytest.fixture
+def apart(on):
+    on("cpu:1")
+
+
+def choices(**others):
+    defaults = {
+        "style_layers": "relu1_1,relu2_1",
+        "content_layers": "relu2_2",
+        "init": "content",
+        "gamma": 1,
+        "beta": "auto",
+        "iterations": 25,
+        "stop_eps": 0,
+    }
+    return Config(**{**defaults, **others})
+
+
+def run(on_step=None, at_once=True, **others):
+    return transfer(CONTENT, STYLE, choices(**others), on_step=on_step, at_once=at_once)
+
+
+def told(**others):
+    """Run, and return all that a transfer tells, as plain data."""
+    records = []
+    try:
+        result, error = run(records.append, at_once=False, **others), None
+    except NonFiniteError as caught:
+        result, error = caught.result, str(caught)
+    steps = [
+        (r.step, r.scale, r.losses, r.relative_change, r.gradient_norm, r.image.tobytes())
+        for r in records
+    ]
+    return {
+        "error": error,
+        "image": result.image.tobytes(),
+        "outcome": (result.steps, result.stop_reason, result.losses, result.beta),
+        "records": steps,
+    }
+
+
+# What is read from the device
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Make a run, or what is given in its place; return how often it waited for the device."""
+    array, count = engine.nd.NDArray, []
+
+    def counted(function):
+        def read(*arguments):
+            count.append(function.__name__)
+            return function(*arguments)
+
+        return read
+
+    for holder, name in ((array, "asnumpy"), (array, "wait_to_read"), (engine.nd, "waitall")):
+        monkeypatch.setattr(holder, name, counted(getattr(holder, name)))
+
+    def counting(*arguments, made=run, **others):
+        before = len(count)
+        made(*arguments, **others)
+        return len(count) - before
+
+    return counting
+
+
+@pytest.fixture
+def evaluations(monkeypatch):
+    """The evaluations of the objective, one entry each."""
+    made, evaluate = [], Objective.__call__
+    monkeypatch.setattr(
+        Objective, "__call__", lambda self, image: made.append(1) or evaluate(self, image)
+    )
+    return made
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_unwatched_a_device_is_read_once_in_ten_steps(apart, reads, optimizer, method):
+    few, many = (reads(optimizer=optimizer, method=method, iterations=n) for n in (10, 40))
+    assert many - few == 3
+
+
+@pytest.mark.parametrize("method", ["poly", "gaussian"])
+def test_lbfgs_reads_once_for_each_evaluation_and_once_in_ten_steps(
+    apart, reads, evaluations, method
+):
+    found = {}
+    for n in (10, 40):
+        evaluations.clear()
+        found[n] = reads(optimizer="lbfgs", method=method, iterations=n) - len(evaluations)
+    assert found[40] - found[10] == 3
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_records_wanted_at_once_take_a_read_each(apart, reads, optimizer):
+    few, many = (reads(lambda record: 0, optimizer=optimizer, iterations=n) for n in (10, 40))
+    assert many - few == 30
+
+
+@pytest.mark.parametrize(("more", "expected"), [("", 30), ("-q", 3)])
+def test_nst_reads_each_step_for_its_progress_bar_alone(
+    apart, reads, monkeypatch, tmp_path, more, expected
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "identity", lambda which: {})
+    for name, image in (("content.png", CONTENT), ("style.png", STYLE)):
+        images.write(name, images.to_pixels(image), None, {})
+    command = "stylize content.png style.png -o out.png --size 48 --style-layers relu1_1,relu2_1 "
+    command += f"--content-layers relu2_2 --denoise 0 --stop-eps 0 {more} --iterations "
+
+    def invoke(iterations):
+        result = CliRunner().invoke(main, [*command.split(), iterations])
+        assert result.exit_code == 0, result.output
+
+    few, many = (reads(iterations, made=invoke) for iterations in ("10", "40"))
+    assert many - few == expected
+
+
+def test_records_that_may_wait_come_ten_at_a_time(apart, evaluations):
+    made = []
+    run(lambda record: made.append(len(evaluations)), at_once=False, optimizer="sgd", beta=1e-3)
+    assert made == [10] * 10 + [20] * 10 + [25] * 5
+
+
+def test_on_the_processor_each_step_is_read_when_it_is_made(on, evaluations):
+    made = []
+    on("cpu")
+    run(lambda record: made.append(len(evaluations)), at_once=False, optimizer="sgd", beta=1e-3)
+    assert made == list(range(1, 26))
+
+
+MIXED = "bn=0.3,gaussian=0.7"
+STEADY = {"beta": "paper", "init": "random"}
+# Each ends in the middle of ten steps; those that the rule stops do so at their smaller scale.
+RUNS = [
+    ("sgd", "bn=0.3,poly=0.7", "iterations", {}),
+    ("sgd", "gaussian", "iterations", {}),
+    ("adam", "bn=0.3,poly=0.7", "iterations", {}),
+    ("lbfgs", MIXED, "iterations", {}),
+    ("sgd", "bn", "converged", {"stop_eps": 0.0018}),
+    ("sgd", "gaussian", "converged", {"stop_eps": 0.0036}),
+    ("adam", "gaussian", "converged", {"stop_eps": 0.04}),
+    ("lbfgs", "poly", "converged", {"stop_eps": 0.013}),
+    ("lbfgs", "gaussian", "converged", {"stop_eps": 0.093}),
+    ("sgd", "poly", "non-finite", {"lr": 1e3, **STEADY}),
+    ("sgd", MIXED, "non-finite", {"lr": 1e3, **STEADY}),
+    ("sgd", "gaussian", "non-finite", {"lr": 1e5, **STEADY}),
+    ("lbfgs", "poly", "non-finite", {"gamma": 1e38, "beta": "paper"}),
+    ("lbfgs", "poly", "stalled", {"gamma": 1e-7, "beta": 1, "lr": 3, "iterations": 100}),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "method", "reason", "others"), RUNS)
+def test_read_in_tens_a_run_is_what_it_is_read_step_by_step(on, optimizer, method, reason, others):
+    others = {"optimizer": optimizer, "method": method, **others}
+    if reason == "converged":
+        others.update(scales=2, iterations=90)
+    on("cpu")
+    expected = told(**others)
+    on("cpu:1")
+    assert told(**others) == expected
+    assert expected["outcome"][1] == reason
