@@ -29,6 +29,10 @@ class OutputError(NstError):
     """A file that cannot be written, or that would overwrite another."""
 
 
+class BatchError(NstError):
+    """A batch file that cannot be used, or workers that cannot be reached."""
+
+
 class WeightsError(NstError):
     """Network parameters that are missing, broken or of another network."""
 

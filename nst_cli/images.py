@@ -56,6 +56,8 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Those that exchange height and width.
+_TURNED = (5, 6, 7, 8)
 # The modes whose colours a profile may describe; any other becomes RGB.
 _COLOUR_MODES = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}
 
@@ -127,6 +129,25 @@ def read(path):
     if alpha is not None:
         pixels = 255 + (pixels - 255) * (alpha / 255)[..., None]
     return Picture(pixels, alpha, path, checksum)
+
+
+def size_of(path):
+    """Return height and width of an upright picture, from its header.
+
+    Raises
+    ------
+    ImageError
+        As `read`, for what the header tells.
+    """
+    path = os.fspath(path)
+    _checksum(path)
+    with _opened(path) as image:
+        width, height = image.size
+        try:
+            turned = image.getexif().get(_ORIENTATION) in _TURNED
+        except Exception:  # noqa: BLE001
+            turned = False
+    return (width, height) if turned else (height, width)
 
 
 def resize(array, size):

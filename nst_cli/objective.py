@@ -166,20 +166,38 @@ def content_terms(config, features):
     ]
 
 
-def style_terms(config, features, random):
-    """Return a term per method and style layer, their targets from `features` of the style.
+def style_targets(config, features, random):
+    """Return what each style loss keeps of the style image, ``{(method, layer): target}``.
 
-    Their weights are those of the fusion times w_l of Eq. 5; γ and β′ are still to come.
-    `random`, a `numpy.random.RandomState`, draws the style's pairs for the Gaussian MMD.
+    Parameters
+    ----------
+    config : Config
+    features : dict of str to NDArray
+        Of the style image; not needed any more afterwards.
+    random : numpy.random.RandomState
+        Draws the style's pairs for the Gaussian MMD.
     """
-    terms = []
-    for method, share in config.methods.items():
+    targets = {}
+    for method in config.methods:
         loss = losses.style_loss(method, config.c)
         for layer in config.style_layers:
             drawn = (random,) if method == "gaussian" else ()
-            target = loss.target(features[layer], *drawn)
-            terms.append(Term(method, layer, loss, target, share * config.layer_weight(layer)))
-    return terms
+            targets[method, layer] = loss.target(features[layer], *drawn)
+    return targets
+
+
+def style_terms(config, targets):
+    """Return a term per method and style layer, for what `style_targets` returned.
+
+    Their weights are those of the fusion times w_l of Eq. 5; γ and β′ are still to come.
+    """
+    return [
+        Term(
+            method, layer, losses.style_loss(method, config.c), target,
+            config.methods[method] * config.layer_weight(layer),
+        )
+        for (method, layer), target in targets.items()
+    ]  # fmt: skip
 
 
 def scaled(terms, factors):

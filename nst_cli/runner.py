@@ -12,7 +12,11 @@ import PIL
 from . import __version__, denoise, engine, files, forecast, images, weights
 from .config import INITS, Config
 from .errors import ImageError, NonFiniteError
+from .memo import make_anew
 from .optimise import Result, transfer
+
+# What every sidecar has, among other things.
+_KEYS = {"config", "content", "style", "init", "weights", "stop_reason"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Outcome:
     result: Result
 
 
-def prepare(content, style, output, config, *, save_every=0, log=None):
+def prepare(content, style, output, config, *, save_every=0, log=None, recall=make_anew):
     """Read and check everything that a transfer needs, before the long work.
 
     Parameters
@@ -74,6 +78,8 @@ def prepare(content, style, output, config, *, save_every=0, log=None):
         As `run` will get it.
     log : path-like, optional
         Another file that the caller will write.
+    recall : callable, optional
+        A `memo.Memo`, by which one run after another looks at the same weights once.
 
     Returns
     -------
@@ -97,13 +103,32 @@ def prepare(content, style, output, config, *, save_every=0, log=None):
         files.check_output(log, (*inputs, output, sidecar_of(output)))
     for step in range(save_every, config.iterations + 1, save_every) if save_every else ():
         _check_step(step_name(output, step), (*inputs, *([log] if log else [])))
-    content, style, *start = map(images.read, (content, style, *start))
+    pictures = [images.read(path) for path in (content, style, *start)]
+    return assemble(*pictures, output=output, config=config, recall=recall)
+
+
+def assemble(content, style, init=None, *, output, config, recall=make_anew):
+    """Return a `Job` for pictures that have been read, after a look at machine and weights.
+
+    Parameters
+    ----------
+    content, style, init : images.Picture
+    output : str
+    config : Config
+    recall : callable, optional
+        As in `prepare`.
+
+    Raises
+    ------
+    ImageError, WeightsError, EngineError
+    """
     height, width = images.fit(content.pixels.shape, config.size, content.path)
     if config.style_fit == "squeeze":
         style_size = height, width
     else:
         style_size = images.fit(style.pixels.shape, config.size, style.path)
-    weights.load(which)
+    which = weights.find(config.weights or None)
+    identity = recall(("identity", which), lambda: _checked_identity(which))
     device = engine.context(config.device)
     forecast.check_memory(config, (height, width), style_size)
     alpha = None if content.alpha is None else images.resize(content.alpha, (height, width))
@@ -119,8 +144,8 @@ def prepare(content, style, output, config, *, save_every=0, log=None):
         "config": config.to_dict(),
         "content": _identity(content),
         "style": _identity(style),
-        "init": _identity(start[0]) if start else None,
-        "weights": weights.identity(which),
+        "init": _identity(init) if init else None,
+        "weights": identity,
         "device": str(device),
         "precision": engine.resolved_precision(config.precision, device),
         "threads": engine.threads(),
@@ -132,14 +157,14 @@ def prepare(content, style, output, config, *, save_every=0, log=None):
         output=output,
         content=_network_input(content, (height, width), config),
         style=_network_input(style, style_size, config),
-        init=_network_input(start[0], (height, width), config) if start else None,
+        init=_network_input(init, (height, width), config) if init else None,
         alpha=alpha,
         provenance=provenance,
         notes=tuple(_notes(which, output, alpha)),
     )
 
 
-def run(job, *, on_step=None, save_every=0, at_once=True):
+def run(job, *, on_step=None, save_every=0, at_once=True, recall=make_anew):
     """Make the picture of a job, and write it with its sidecar.
 
     Parameters
@@ -152,6 +177,8 @@ def run(job, *, on_step=None, save_every=0, at_once=True):
         means never.
     at_once : bool
         As `optimise.transfer` takes it; an interruption then saves the last image recorded.
+    recall : callable, optional
+        As `optimise.transfer` takes it.
 
     Returns
     -------
@@ -180,8 +207,9 @@ def run(job, *, on_step=None, save_every=0, at_once=True):
 
     try:
         result = transfer(
-            job.content, job.style, job.config, init=job.init, on_step=after_step, at_once=at_once
-        )
+            job.content, job.style, job.config, init=job.init, on_step=after_step,
+            at_once=at_once, recall=recall,
+        )  # fmt: skip
     except KeyboardInterrupt:
         if last is None:
             raise
@@ -224,9 +252,65 @@ def _check_step(path, others):
         files.check_output(path, others)
 
 
+def is_made(output, config, inputs):
+    """Tell whether a picture is what a transfer would make, from what it and its sidecar say.
+
+    Parameters
+    ----------
+    output : path-like
+    config : Config
+    inputs : dict of str to str
+        SHA-256 of ``content``, ``style``, ``weights`` and, where it is a picture, ``init``.
+    """
+    try:
+        document = read_sidecar(output)
+        embedded = images.read_metadata(output)
+    except ImageError:
+        return False
+    found = {name: document.get(name) for name in ("content", "style", "init", "weights")}
+    sums = {name: entry["sha256"] for name, entry in found.items() if entry}
+    return (
+        document == embedded
+        and document["stop_reason"] in ("converged", "iterations", "stalled")
+        and sums == inputs
+        and _without_paths(document["config"]) == _without_paths(config.to_dict())
+    )
+
+
+def _without_paths(choices):
+    # Inputs go by their content, wherever they lie.
+    init = choices["init"]
+    return {**choices, "weights": None, "init": init if init in INITS else None}
+
+
+def read_sidecar(output):
+    """Return the sidecar of a picture as a dict.
+
+    Raises
+    ------
+    ImageError
+        It is not there or cannot be understood.
+    """
+    sidecar = sidecar_of(output)
+    try:
+        with open(sidecar, encoding="utf-8") as stream:
+            document = json.load(stream)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not JSON"
+        raise ImageError(f"Cannot read {sidecar}: {reason}.") from error
+    if not isinstance(document, dict) or not _KEYS <= document.keys():
+        raise ImageError(f"Cannot read {sidecar}: it is not of nst's making.")
+    return document
+
+
 def sidecar_of(output):
     """Return the path of the JSON file beside a picture, ``OUT.png.json``."""
     return f"{output}.json"
+
+
+def log_of(output):
+    """Return the path of the log beside a picture of a batch, ``OUT.png.jsonl``."""
+    return f"{output}.jsonl"
 
 
 def step_name(output, step):
@@ -256,6 +340,11 @@ def _write_picture(job, path, result):
 def _network_input(picture, size, config):
     pixels = images.resize(picture.pixels, size)
     return images.to_input(pixels, 256 if config.faithful else 255)
+
+
+def _checked_identity(which):
+    weights.load(which)
+    return weights.identity(which)
 
 
 def _identity(picture):

@@ -136,6 +136,11 @@ class Network:
         )
 
     @property
+    def image_shape(self):
+        """The shape of the image, (1, 3, H, W)."""
+        return self._image.shape
+
+    @property
     def shapes(self):
         """The shape of each layer's features, ``{layer: (1, N, h, w)}``."""
         return {layer: output.shape for layer, output in zip(self.layers, self._executor.outputs)}

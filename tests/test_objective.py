@@ -51,7 +51,8 @@ class Scene:
 
     def style(self, config):
         features = self._reader.forward(device_array(random_image(STYLE_SHAPE, seed=3)))
-        return objective.style_terms(config, features, numpy.random.RandomState(4))
+        targets = objective.style_targets(config, features, numpy.random.RandomState(4))
+        return objective.style_terms(config, targets)
 
 
 def choices(method, **others):

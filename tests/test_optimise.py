@@ -6,9 +6,10 @@ import math
 import numpy
 import pytest
 
-from nst_cli import Config, engine, images, machine, transfer, weights
+from nst_cli import Config, engine, images, machine, transfer, vgg, weights
 from nst_cli.config import PAPER_BETA
 from nst_cli.errors import ConfigError, EngineError, NonFiniteError, NstError, ShapeError
+from nst_cli.memo import Memo, make_anew
 from nst_cli.objective import Evaluation
 from nst_cli.optimise import lbfgs, transfers
 from nst_cli.optimise.steps import adam, sgd
@@ -24,6 +25,7 @@ def random_image(seed, shape=SHAPE, amplitude=100):
 
 
 CONTENT, STYLE = random_image(1), random_image(2, (1, 3, 18, 33))
+ANOTHER = random_image(3)
 
 
 @pytest.fixture(autouse=True)
@@ -454,7 +456,7 @@ class TestLBFGS:
     def test_on_pixels_it_gets_as_far_as_scipys(self):
         scipy = pytest.importorskip("scipy.optimize")
         config, device = choices(beta=1e-3, optimizer="lbfgs"), engine.context("cpu")
-        setting = transfers._Transfer(config, weights.load(None), device, CONTENT, STYLE, None)
+        setting = transfers._Transfer(config, device, CONTENT, STYLE, None, True, make_anew)
         goal = setting._objective(CONTENT, STYLE, CONTENT)
 
         def on_device(image):
@@ -559,3 +561,35 @@ class TestPrecision:
             judged, _ = run(start=result.image, iterations=0, beta=1e-3)
             reached[precision] = judged.losses["total"]
         assert reached["bfloat16"] == pytest.approx(reached["float32"], rel=0.02)
+
+
+class TestSharing:
+    VARIED = (
+        {"method": "poly"},
+        {"method": "gaussian"},
+        {"method": "gaussian", "seed": 1},
+        {"method": "bn=0.3,poly=0.7", "gamma": 3},
+        {"method": "poly", "c": 1},
+        {"method": "poly", "pooling": "max"},
+        {"method": "poly", "style_layers": "relu2_1"},
+        {"method": "poly", "scales": 2, "size": 40, "optimizer": "lbfgs"},
+        {"method": "poly"},
+    )
+
+    def test_what_is_shared_changes_no_result(self):
+        memo = Memo()
+        for others in self.VARIED:
+            alone = transfer(CONTENT, STYLE, choices(**others))
+            shared = transfer(CONTENT, STYLE, choices(**others), recall=memo)
+            memo.forget_unused()
+            numpy.testing.assert_array_equal(alone.image, shared.image)
+            assert alone.losses == shared.losses
+
+    def test_a_second_run_binds_nothing_and_reads_the_style_no_more(self, monkeypatch):
+        memo = Memo()
+        transfer(CONTENT, STYLE, choices(), recall=memo)
+        memo.forget_unused()
+        monkeypatch.setattr(vgg, "Network", None)
+        monkeypatch.setattr(vgg, "parameters", None)
+        monkeypatch.setattr("nst_cli.objective.style_targets", None)
+        transfer(ANOTHER, STYLE, choices(gamma=2), recall=memo)

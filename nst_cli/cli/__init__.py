@@ -3,6 +3,7 @@
 import click
 
 from .. import __version__
+from .batch import batch
 from .bench import bench
 from .doctor import doctor
 from .group import Group
@@ -22,5 +23,5 @@ def main():
     """
 
 
-for command in (stylize, weights, doctor, bench):
+for command in (stylize, batch, weights, doctor, bench):
     main.add_command(command)

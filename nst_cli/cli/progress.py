@@ -1,14 +1,11 @@
 """What a user sees of a run while it goes on, and how it is interrupted."""
 
 import contextlib
-import json
 import signal
 import sys
 import time
 
 from tqdm import tqdm
-
-from ..errors import OutputError
 
 # Below this a forecast is no help to anybody, in seconds.
 _LONG_RUN = 60
@@ -40,50 +37,16 @@ def interrupts():
         signal.signal(signal.SIGINT, usual)
 
 
-class Log:
-    """A file of steps, each a line of JSON; one that breaks off does not take the run with it."""
-
-    def __init__(self, path):
-        self.error = None
-        try:
-            self._stream = open(path, "w", buffering=1, encoding="utf-8")  # noqa: SIM115
-        except OSError as error:
-            raise OutputError(f"Cannot write the log {path}: {error.strerror}.") from error
-
-    def write(self, record):
-        line = {
-            "step": record.step,
-            "scale": record.scale,
-            "relative_change": record.relative_change,
-            "gradient_norm": record.gradient_norm,
-            "losses": record.losses,
-        }
-        if not self.error:
-            with self._keeping_error():
-                self._stream.write(json.dumps(line) + "\n")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        with self._keeping_error():
-            self._stream.close()
-
-    @contextlib.contextmanager
-    def _keeping_error(self):
-        try:
-            yield
-        except OSError as error:
-            self.error = self.error or error
+def interval():
+    """Return how many seconds a bar waits: a file gets a line now and then, a terminal moves."""
+    return 0.2 if sys.stderr.isatty() else 10
 
 
 @contextlib.contextmanager
-def progress(settings):
-    """Yield an observer of steps that draws a bar on stderr."""
-    # A file or a pipe gets a line now and then, a terminal a bar that moves.
-    interval = 0.2 if sys.stderr.isatty() else 10
+def progress(settings, foretell=True, **how):
+    """Yield an observer of steps that draws a bar on stderr; `how` is for tqdm."""
     moments, scale = [], None
-    with tqdm(total=settings.iterations, unit="step", mininterval=interval) as bar:
+    with tqdm(total=settings.iterations, unit="step", mininterval=interval(), **how) as bar:
 
         def observe(record):
             nonlocal moments, scale
@@ -91,7 +54,7 @@ def progress(settings):
                 scale, moments = record.scale, []
                 bar.total = record.step - 1 + sum(_steps_left(settings, record))
             moments.append(time.monotonic())
-            if len(moments) == 3:
+            if len(moments) == 3 and foretell:
                 # The first step pays for what is allocated once.
                 _forecast(bar, settings, record, (moments[2] - moments[0]) / 2)
             which = f"scale {scale}/{record.scales}, " if record.scales > 1 else ""

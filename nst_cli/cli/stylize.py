@@ -8,8 +8,9 @@ import click
 
 from .. import config
 from ..errors import NonFiniteError, NstError, OutputError
+from ..log import Log
 from .options import config_options
-from .progress import Log, duration, interrupts, progress
+from .progress import duration, interrupts, progress
 
 
 @click.command()

@@ -1,5 +1,6 @@
 """From two images and a Config to a third: scales, the stop rule, records and results."""
 
+import hashlib
 import itertools
 import math
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ import numpy
 from .. import engine, images, objective, vgg, weights
 from ..config import LAYERS
 from ..errors import ConfigError, NonFiniteError, ShapeError
+from ..memo import make_anew
 from .reading import taken
 from .steps import OPTIMIZERS
 
@@ -97,7 +99,7 @@ class Result:
     beta: dict
 
 
-def transfer(content, style, config, *, init=None, on_step=None, at_once=True):
+def transfer(content, style, config, *, init=None, on_step=None, at_once=True, recall=make_anew):
     """Make an image with the content of one and the style of another.
 
     Parameters
@@ -114,6 +116,9 @@ def transfer(content, style, config, *, init=None, on_step=None, at_once=True):
     at_once : bool
         False lets the records come up to ten at a time, which spares a GPU from waiting for the
         host at each step. The steps are the same, and so is what they make.
+    recall : callable, optional
+        A `memo.Memo`, by which transfers one after another share parameters, executors and the
+        style's statistics. What they make is the same as without.
 
     Returns
     -------
@@ -137,18 +142,15 @@ def transfer(content, style, config, *, init=None, on_step=None, at_once=True):
         if init.shape != content.shape:
             raise ShapeError(f"init has shape {init.shape}, the content {content.shape}.")
     device = engine.context(config.device)
-    found = weights.find(config.weights or None)
     with engine.failures():
-        # Not held by a name: the file's pages are given back once they are on the device.
-        setting = _Transfer(config, weights.load(found), device, content, style, on_step, at_once)
-        return setting.run(init)
+        return _Transfer(config, device, content, style, on_step, at_once, recall).run(init)
 
 
 class _Transfer:
     """The scales of a transfer one after another, and what they share."""
 
-    def __init__(self, config, arrays, device, content, style, on_step, at_once=True):
-        self._config, self._device = config, device
+    def __init__(self, config, device, content, style, on_step, at_once, recall):
+        self._config, self._device, self._recall = config, device, recall
         self._on_step, self._at_once = on_step, at_once
         self._content, self._style = content, style
         self._sizes = scale_sizes(config.scales, content.shape[2:])
@@ -162,7 +164,9 @@ class _Transfer:
             config.style_layers if self._with_style else (),
             config.content_layers if self._with_content else (),
         )
-        self._shared = vgg.parameters(arrays, self._layers, device, precision=self._precision)
+        # Whatever is made by this network goes by these.
+        self._which = weights.find(config.weights or None)
+        self._kind = (self._which, self._layers, config.pooling, self._precision, str(device))
         self._steps = 0
 
     def run(self, init):
@@ -203,10 +207,34 @@ class _Transfer:
             f"init {self._config.init!r} names a picture: pass it to transfer.", "init"
         )
 
-    def _network(self, shape, gradient=True):
-        return vgg.Network(
-            self._shared, self._layers, shape, self._config.pooling, gradient, self._precision
+    def _parameters(self):
+        # Not held by a name: the file's pages are given back once they are on the device.
+        return vgg.parameters(
+            weights.load(self._which), self._layers, self._device, precision=self._precision
         )
+
+    def _network(self, shape, gradient=True):
+        shared = self._recall(("parameters", *self._kind), self._parameters)
+        choices = self._layers, shape, self._config.pooling, gradient, self._precision
+        return self._recall(
+            ("network", *self._kind, shape, gradient), lambda: vgg.Network(shared, *choices)
+        )
+
+    def _style_targets(self, style, network):
+        """Return what the style losses keep of a style image."""
+        config, device = self._config, self._device
+        # The losses' own stream, so that it does not matter to others whether these are kept.
+        random = numpy.random.RandomState([config.seed, *style.shape[2:]])
+        digest = hashlib.sha256(style).hexdigest(), style.shape
+        losses = tuple(config.methods), config.style_layers, config.c, config.seed
+
+        def make():
+            own = style.shape == network.image_shape
+            reader = network if own else self._network(style.shape, gradient=False)
+            features = reader.forward(engine.array(style, device))
+            return objective.style_targets(config, features, random)
+
+        return self._recall(("targets", *self._kind, *digest, *losses), make)
 
     def _objective(self, content, style, start):
         """Bind the network for a scale and take every target; the first scale measures β′."""
@@ -217,11 +245,8 @@ class _Transfer:
             features = network.forward(engine.array(content, device))
             content_terms = objective.content_terms(config, features)
         if self._with_style:
-            reader = network
-            if style.shape != content.shape:
-                reader = self._network(style.shape, gradient=False)
-            features = reader.forward(engine.array(style, device))
-            style_terms = objective.style_terms(config, features, self._random)
+            targets = self._style_targets(style, network)
+            style_terms = objective.style_terms(config, targets)
             if self._beta is None:
                 starts = start, _noise(config, content.shape)
                 self._beta = self._measured(network, content_terms, style_terms, starts)
