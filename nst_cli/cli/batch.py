@@ -17,13 +17,13 @@ from .progress import interrupts, interval, progress
 @click.argument("file")
 @config_options
 @click.option("-o", "--output", metavar="TEMPLATE",
-              help="Names of the pictures, such as out/{content}-{gamma}.png; comes before those of "
-              "FILE.")  # fmt: skip
+              help="Names of the pictures, such as out/{content}-{gamma}.png; comes before those "
+              "of FILE.")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Also make what is there and up to date.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True,
               metavar="N", help="Processes, which share the processor's cores.")  # fmt: skip
 @click.option("--dask", metavar="ADDRESS",
-              help="Scheduler of a Dask cluster whose workers shall do it: tcp://HOST:8786.")  # fmt: skip
+              help="Scheduler of a Dask cluster that shall do it: tcp://HOST:8786.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="No progress bars and no table.")
 @click.pass_context
 def batch(ctx, file, output, force, jobs, dask, quiet, **choices):
