@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import tempfile
 import threading
 import uuid
@@ -63,8 +64,11 @@ def connected(address):
             "--dask needs Dask: install it with pip install 'nst-cli[cluster]'."
         ) from error
     try:
+        # Dask tries an address that refuses for as long as it waits for one that is slow.
+        _, place = distributed.comm.parse_address(distributed.comm.resolve_address(address))
+        socket.create_connection(distributed.comm.parse_host_port(place), _PATIENCE).close()
         client = distributed.Client(address, timeout=_PATIENCE, set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
+    except (OSError, ValueError) as error:
         raise BatchError(
             f"No Dask scheduler answers at {address}: start one with dask scheduler, and workers "
             "with dask worker."
@@ -93,7 +97,7 @@ def _submitted(client, runs):
         key = f"nst-{batch_id}-{number}"
         waiting[client.submit(work, parcel, key=key, pure=False)] = run
     try:
-        for future in distributed.as_completed(list(waiting)):
+        for future in distributed.as_completed(list(waiting), loop=client.loop):
             yield _received(waiting.pop(future), future)
     finally:
         client.cancel(list(waiting))

@@ -125,9 +125,8 @@ def _table(found, total):
         seconds = f"{finished.seconds:7.1f} s" if finished.seconds else " " * 9
         reason = f"  {finished.reason}" if finished.reason else ""
         yield f"{finished.state:<11} {seconds}  {finished.run.output}{reason}"
-    counts = {}
-    for finished in found:
-        counts[finished.state] = counts.get(finished.state, 0) + 1
-    left = {"not begun": total - len(found)} if total > len(found) else {}
-    words = [f"{count} {state}" for state, count in {**counts, **left}.items()]
+    states = [finished.state for finished in found]
+    counts = {state: states.count(state) for state in ("done", "skipped", "failed", "interrupted")}
+    counts["not begun"] = total - len(found)
+    words = [f"{count} {state}" for state, count in counts.items() if count]
     yield f"{', '.join(words)}, of {total} runs."
