@@ -9,14 +9,16 @@ from typing import Any
 import numpy
 import PIL
 
-from . import __version__, denoise, engine, files, forecast, images, weights
+from . import __version__, denoise, engine, files, forecast, images, machine, weights
 from .config import INITS, Config
 from .errors import ImageError, NonFiniteError
 from .memo import make_anew
 from .optimise import Result, transfer
 
-# What every sidecar has, among other things.
-_KEYS = {"config", "content", "style", "init", "weights", "stop_reason"}
+#: What every sidecar has, among other things.
+KEYS = {"config", "content", "style", "init", "weights", "stop_reason"}
+#: The stop reasons of runs that came to their end.
+FINISHED = ("converged", "iterations", "stalled")
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ def assemble(content, style, init=None, *, output, config, recall=make_anew):
         "device": str(device),
         "precision": engine.resolved_precision(config.precision, device),
         "threads": engine.threads(),
+        "processor": machine.describe(),
         "width": width,
         "height": height,
     }
@@ -271,7 +274,7 @@ def is_made(output, config, inputs):
     sums = {name: entry["sha256"] for name, entry in found.items() if entry}
     return (
         document == embedded
-        and document["stop_reason"] in ("converged", "iterations", "stalled")
+        and document["stop_reason"] in FINISHED
         and sums == inputs
         and _without_paths(document["config"]) == _without_paths(config.to_dict())
     )
@@ -298,7 +301,7 @@ def read_sidecar(output):
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not JSON"
         raise ImageError(f"Cannot read {sidecar}: {reason}.") from error
-    if not isinstance(document, dict) or not _KEYS <= document.keys():
+    if not isinstance(document, dict) or not KEYS <= document.keys():
         raise ImageError(f"Cannot read {sidecar}: it is not of nst's making.")
     return document
 

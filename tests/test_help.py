@@ -25,6 +25,7 @@ COMMANDS = (
     "nst weights path",
     "nst doctor",
     "nst bench",
+    "nst replay",
     "nst batch",
 )
 

@@ -7,6 +7,7 @@ from .batch import batch
 from .bench import bench
 from .doctor import doctor
 from .group import Group
+from .replay import replay
 from .stylize import stylize
 from .weights import weights
 
@@ -23,5 +24,5 @@ def main():
     """
 
 
-for command in (stylize, batch, weights, doctor, bench):
+for command in (stylize, batch, replay, weights, doctor, bench):
     main.add_command(command)

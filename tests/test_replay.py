@@ -1,0 +1,113 @@
+"""A picture is made again from itself, as real processes."""
+
+import json
+
+import numpy
+import pytest
+from PIL import Image
+from processes import SMALL_OPTIONS, content_of, error_of, noise, nst, save_pair
+
+from nst_cli import images
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with pictures and what was made of them."""
+    folder = tmp_path_factory.mktemp("made")
+    save_pair(folder)
+    noise(7, 24, 32).save(folder / "start.png")
+    for name, others in (
+        ("x.png", ()),
+        ("y.jpg", ("--init", "start.png", "--method", "gaussian")),
+    ):
+        done = nst(
+            folder, "stylize", "content.png", "style.png", "-o", name, "--weights", "builtin",
+            *SMALL_OPTIONS, *others,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    for name, content in content_of(made).items():
+        (tmp_path / name).write_bytes(content)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["x.png", "y.jpg"])
+def test_it_is_the_same_byte_for_byte_with_its_sidecar(folder, name):
+    stem, ending = name.split(".")
+    done = nst(folder, "replay", name, "--quiet")
+    again = f"{stem}-replay.{ending}"
+    assert (done.returncode, done.stdout) == (0, f"{again}\n")
+    assert done.stderr == "The same, byte for byte.\n"
+    assert (folder / again).read_bytes() == (folder / name).read_bytes()
+    assert (folder / f"{again}.json").read_text() == (folder / f"{name}.json").read_text()
+
+
+def test_inputs_that_moved_are_taken_from_where_they_are_said_to_be(folder):
+    (folder / "content.png").rename(folder / "moved.png")
+    line = error_of(nst(folder, "replay", "x.png"), 1)
+    assert line.endswith("Cannot read the content content.png: No such file or directory; "
+                         "say where it is now with --content.")  # fmt: skip
+    done = nst(folder, "replay", "x.png", "--content", "moved.png", "-o", "z.png", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "The same, byte for byte.\n")
+
+
+@pytest.mark.parametrize("name", ["content", "style", "start"])
+def test_an_input_that_is_another_is_named(folder, name):
+    noise(8, 24, 32).save(folder / f"{name}.png")
+    before = content_of(folder)
+    line = error_of(nst(folder, "replay", "y.jpg"), 1)
+    assert f"{name}.png is another than the picture was made from" in line
+    assert content_of(folder) == before
+
+
+def with_metadata(path, change):
+    """Write a picture anew with other metadata."""
+    document = images.read_metadata(path)
+    change(document)
+    images.write(path, numpy.asarray(Image.open(path))[..., :3], metadata=document)
+
+
+def test_other_weights_are_named(folder):
+    with_metadata(folder / "x.png", lambda d: d["weights"].update(sha256="0" * 64))
+    line = error_of(nst(folder, "replay", "x.png"), 1)
+    assert "The weights builtin are others" in line and "000000000000…" in line
+
+
+def test_what_differs_of_the_machine_is_told(folder):
+    def change(document):
+        document["versions"]["mxnet"] = "1.8.0"
+        document["threads"] = 7
+
+    with_metadata(folder / "x.png", change)
+    done = nst(folder, "replay", "x.png", "--quiet")
+    assert done.returncode == 0
+    notes = done.stderr.splitlines()
+    assert notes[0].startswith("Note: mxnet was 1.8.0, is ")
+    assert notes[1] == "Note: threads was 7, is 1."
+
+
+def test_pixels_that_differ_for_no_known_reason_are_an_error(folder):
+    document = images.read_metadata(folder / "x.png")
+    pixels = numpy.array(Image.open(folder / "x.png"))[..., :3]
+    pixels[0, 0, 0] ^= 16
+    images.write(folder / "x.png", pixels, metadata=document)
+    done = nst(folder, "replay", "x.png", "--quiet")
+    assert done.returncode == 1
+    assert "They differ by up to " in done.stderr and "nothing that is known" in done.stderr
+
+
+def test_what_cannot_be_made_again_is_one_line(folder):
+    noise(1, 20, 20).save(folder / "plain.png")
+    assert "does not say how it was made" in error_of(nst(folder, "replay", "plain.png"), 1)
+    assert "none.png" in error_of(nst(folder, "replay", "none.png"), 1)
+    line = error_of(nst(folder, "replay", "x.png", "-o", "x.jpg"), 1)
+    assert "must end in .png" in line
+    line = error_of(nst(folder, "replay", "x.png", "-o", "x.png"), 1)
+    assert "would overwrite x.png" in line
+    with_metadata(folder / "x.png", lambda d: d.update(stop_reason="interrupted"))
+    assert "(interrupted)" in error_of(nst(folder, "replay", "x.png"), 1)
+    assert json.loads((folder / "x.png.json").read_text())["stop_reason"] == "iterations"
