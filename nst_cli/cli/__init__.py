@@ -7,6 +7,7 @@ from .batch import batch
 from .bench import bench
 from .doctor import doctor
 from .group import Group
+from .plot import plot
 from .stylize import stylize
 from .weights import weights
 
@@ -23,5 +24,5 @@ def main():
     """
 
 
-for command in (stylize, batch, weights, doctor, bench):
+for command in (stylize, batch, plot, weights, doctor, bench):
     main.add_command(command)
