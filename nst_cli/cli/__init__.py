@@ -8,6 +8,7 @@ from .bench import bench
 from .doctor import doctor
 from .group import Group
 from .plot import plot
+from .report import report
 from .stylize import stylize
 from .weights import weights
 
@@ -24,5 +25,5 @@ def main():
     """
 
 
-for command in (stylize, batch, plot, weights, doctor, bench):
+for command in (stylize, batch, report, plot, weights, doctor, bench):
     main.add_command(command)
