@@ -44,7 +44,7 @@ class LogError(NstError):
     ----------
     message : str
         One line that names the file, and the line in it.
-    steps : sequence of logs.Step, optional
+    steps : sequence of log.Step, optional
         Those before the line that is broken.
     """
 

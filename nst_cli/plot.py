@@ -3,7 +3,7 @@
 import math
 import os
 
-from . import files, logs
+from . import curves, files, log
 from .errors import LogError, NstError, OutputError
 
 _ENDINGS = (".png", ".svg", ".pdf")
@@ -70,7 +70,7 @@ def draw(paths, output):
 
 
 def _steps(path):
-    steps = logs.read(path)
+    steps = log.read(path)
     if not steps:
         raise LogError(f"Cannot draw the log {os.fspath(path)}: it holds no step.")
     return steps
@@ -91,7 +91,7 @@ def _matplotlib():
 
 def _one(matplotlib, steps, path):
     """Draw the panels of a run: its parts by method, then each method by layer."""
-    panels, starts = logs.panels(steps), logs.scale_starts(steps)
+    panels, starts = curves.panels(steps), curves.scale_starts(steps)
     figure, axes = _grid(matplotlib, len(panels), legends=1.4)
     figure.suptitle(path)
     for place, panel in zip(axes, panels):
@@ -124,19 +124,19 @@ def _styles(matplotlib, names):
 
 def _several(matplotlib, runs):
     """Draw a panel for each loss, with a line for each of the runs, ``[(label, steps)]``."""
-    names = list(dict.fromkeys(name for _, steps in runs for name in logs.parts(steps)))
+    names = list(dict.fromkeys(name for _, steps in runs for name in curves.parts(steps)))
     longest = max(steps[-1].step for _, steps in runs)
     figure, axes = _grid(matplotlib, len(names))
     few = len(runs) <= 10
     colours = matplotlib.colormaps["tab10" if few else "turbo"]
     for place, name in zip(axes, names):
-        curves = [logs.curve(steps, [name], name) for _, steps in runs]
-        for index, ((label, _), curve) in enumerate(zip(runs, curves)):
+        lines = [curves.curve(steps, [name], name) for _, steps in runs]
+        for index, ((label, _), curve) in enumerate(zip(runs, lines)):
             colour = colours(index if few else index / (len(runs) - 1))
             _line(place, curve, label, color=colour, marked=True)
-        _finish(matplotlib, place, name, curves, longest)
+        _finish(matplotlib, place, name, lines, longest)
     handles, labels = axes[0].get_legend_handles_labels()
-    if any(logs.scale_starts(steps) for _, steps in runs):
+    if any(curves.scale_starts(steps) for _, steps in runs):
         dot = matplotlib.lines.Line2D([], [], color="grey", marker="o", linestyle="", markersize=4)
         handles, labels = [*handles, dot], [*labels, "a scale begins"]
     figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(handles)))
@@ -164,8 +164,8 @@ def _line(place, curve, label, marked=False, **style):
         place.plot(made, values, label=None if index else label, **style, **marker)
 
 
-def _finish(matplotlib, place, title, curves, steps):
-    below = logs.linear_below(curves)
+def _finish(matplotlib, place, title, lines, steps):
+    below = curves.linear_below(lines)
     if below:
         place.set_yscale("symlog", linthresh=below)
     else:

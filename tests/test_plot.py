@@ -7,10 +7,11 @@ import xml.etree.ElementTree
 import pytest
 from PIL import Image
 from test_cli import content_of, error_of, nst
-from test_logs import line
+from test_log import line
 
-from nst_cli import logs, plot
+from nst_cli import plot
 from nst_cli.errors import LogError, OutputError
+from nst_cli.log import Step
 
 needs_matplotlib = pytest.mark.skipif(
     not importlib.util.find_spec("matplotlib"), reason="matplotlib is not installed"
@@ -93,7 +94,7 @@ def test_logs_of_one_name_are_told_apart_by_their_path(tmp_path, monkeypatch):
 def test_the_losses_stand_on_a_logarithmic_axis_that_passes_zero_where_one_is_negative(
     least, scale
 ):
-    steps = (logs.Step(1, 1, {"total": 100.0}), logs.Step(2, 1, {"total": least}))
+    steps = (Step(1, 1, {"total": 100.0}), Step(2, 1, {"total": least}))
     figure = plot._one(plot._matplotlib(), steps, "run")
     (axes,) = figure.axes
     assert axes.get_yscale() == scale
@@ -103,7 +104,7 @@ def test_the_losses_stand_on_a_logarithmic_axis_that_passes_zero_where_one_is_ne
 @needs_matplotlib
 def test_a_line_breaks_where_a_scale_begins():
     losses = [{"total": value} for value in (5.0, 4.0, 9.0, 8.0)]
-    steps = [logs.Step(n, 1 + n // 3, each) for n, each in enumerate(losses, 1)]
+    steps = [Step(n, 1 + n // 3, each) for n, each in enumerate(losses, 1)]
     figure = plot._several(plot._matplotlib(), [("a", steps), ("b", steps[:2])])
     drawn = [list(drawn.get_xdata()) for drawn in figure.axes[0].lines]
     assert drawn == [[0, 1], [2, 3], [0, 1]]

@@ -12,12 +12,12 @@ import shutil
 import pytest
 from PIL import Image
 from test_cli import SMALL_OPTIONS, content_of, error_of, noise, nst, save_pair
-from test_logs import line
+from test_log import line
 
 from nst_cli import Config, files, report
 from nst_cli.errors import OutputError, ReportError
-from nst_cli.report import curves, thumbnails
-from nst_cli.report.curves import thinned
+from nst_cli.report import svg, thumbnails
+from nst_cli.report.svg import thinned
 
 LOSSES = {"total": 60.0, "content/relu4_2": 10.0, "poly/relu1_1": 20.0, "poly/relu2_1": 30.0}
 
@@ -487,26 +487,26 @@ def test_a_run_of_one_scale_has_no_marks(tmp_path):
 
 
 def test_equal_ratios_of_a_loss_are_equal_distances():
-    axis = curves._Axis.logarithmic([1e3, 1e7])
+    axis = svg._Axis.logarithmic([1e3, 1e7])
     places = [axis(value) for value in (1e3, 1e4, 1e5, 1e6, 1e7)]
     distances = [low - high for low, high in zip(places, places[1:])]
     assert distances == pytest.approx([distances[0]] * 4) and distances[0] > 30
 
 
 def test_an_axis_that_passes_zero_is_odd_about_it():
-    axis = curves._Axis.logarithmic([-1e6, 1e6], below=1e3)
+    axis = svg._Axis.logarithmic([-1e6, 1e6], below=1e3)
     assert axis(0) - axis(1e5) == pytest.approx(axis(-1e5) - axis(0)) and axis(0) > axis(1e5)
     assert {"0", "10⁵", "−10⁵"} <= {label for _, label in axis.ticks}
 
 
 @pytest.mark.parametrize("values", [[5.0], [1, 1e-9], [3e9, 3.001e9], [1e-3, 8e12], [2e5, 9e5]])
 def test_every_range_has_ticks_that_lie_on_the_paper(values):
-    axis = curves._Axis.logarithmic(values)
+    axis = svg._Axis.logarithmic(values)
     places = [axis(value) for value, _ in axis.ticks]
     assert 2 <= len(places) <= 12
     assert len({label for _, label in axis.ticks}) == len(places)
-    assert curves._TOP - 1e-6 <= min(places)
-    assert max(places) <= curves._HEIGHT - curves._BOTTOM + 1e-6
+    assert svg._TOP - 1e-6 <= min(places)
+    assert max(places) <= svg._HEIGHT - svg._BOTTOM + 1e-6
 
 
 def test_a_long_curve_keeps_its_ends_and_its_peaks():

@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import Optional
 
-from .. import images, logs
+from .. import images, log
 from ..errors import ImageError, LogError, ReportError
-from ..runner import sidecar_of
+from ..runner import log_of, sidecar_of
 from .thumbnails import Thumbnail, Thumbnails
 
 
@@ -43,7 +43,7 @@ class Run:
     content, style : Source
     document : dict
         The sidecar.
-    steps : tuple of logs.Step
+    steps : tuple of log.Step
         From the log, and one more for the losses of the finished picture.
     remark : str
         What is to be said about the log, if anything.
@@ -85,11 +85,6 @@ def pictures(folder):
 
 def _unreadable(error):
     raise ReportError(f"Cannot read the folder {error.filename}: {error.strerror}.") from error
-
-
-def log_of(picture):
-    """Return the path of the log beside a picture, ``OUT.png.jsonl``."""
-    return f"{picture}.jsonl"
 
 
 def belongings(picture):
@@ -183,7 +178,7 @@ def _lacking(document):
         if not all(isinstance(document[key].get(name), str) for name in ("path", "sha256")):
             return f"path or sha256 of {key!r}"
     for name, value in document["losses"].items():
-        if not logs.is_number(value):
+        if not log.is_number(value):
             return f"the number of the loss {name!r}"
     return None
 
@@ -207,7 +202,7 @@ def _log(path, document):
     if not os.path.lexists(path):
         return (), f"No log: {os.path.basename(path)} is not there.", None
     try:
-        steps = logs.read(path)
+        steps = log.read(path)
     except LogError as error:
         shown = " Shown is what comes before." if error.steps else ""
         return error.steps, f"{error}{shown}", str(error)
@@ -219,5 +214,5 @@ def _log(path, document):
         return steps, "The log does not fit the picture: it may be of another run.", None
     if losses and last.step == document["steps"]:
         # What no log can have: the losses at the image that the last step made.
-        steps = (*steps, logs.Step(last.step + 1, last.scale, losses))
+        steps = (*steps, log.Step(last.step + 1, last.scale, losses))
     return steps, "", None

@@ -8,9 +8,9 @@ import json
 import os
 import re
 
-from .. import __version__, logs
+from .. import __version__, curves, log
 from ..config import PRESETS
-from . import curves
+from . import svg
 
 # They follow from the pictures or the choices, or are shown in other words.
 _NOT_COMPARED = re.compile(r"(content|style|init|weights) sha256|(content|style|init) path"
@@ -113,7 +113,7 @@ def _card(run, table, differing, album):
         _source(role, getattr(run, role), table[role], album) for role in ("content", "style")
     ]
     facts = [
-        ("final loss", curves.number(losses["total"]) if "total" in losses else "not known"),
+        ("final loss", svg.number(losses["total"]) if "total" in losses else "not known"),
         ("steps", steps),
         ("stop", _STOPS.get(run.document["stop_reason"], run.document["stop_reason"])),
     ]
@@ -147,10 +147,10 @@ def _source(role, source, label, album):
 
 def _curves(run):
     remark = f"<p>{_text(run.remark)}</p>" if run.remark else ""
-    starts = logs.scale_starts(run.steps)
+    starts = curves.scale_starts(run.steps)
     drawn = [
-        curves.figure(panel, starts, _shown(f"Loss curves of {run.name}. {_told(panel)}"))
-        for panel in (logs.panels(run.steps) if run.steps else ())
+        svg.figure(panel, starts, _shown(f"Loss curves of {run.name}. {_told(panel)}"))
+        for panel in (curves.panels(run.steps) if run.steps else ())
     ]
     return (
         f'<details class="curves"><summary>Loss curves</summary>{remark}{"".join(drawn)}</details>'
@@ -159,7 +159,7 @@ def _curves(run):
 
 def _told(panel):
     """Say in words what a panel shows."""
-    number = curves.number
+    number = svg.number
     ends = [
         f"{line.name} from {number(line.values[0])} to {number(line.values[-1])}"
         for line in panel.curves
@@ -173,7 +173,7 @@ def _losses(losses):
     # Shares of a sum say nothing where a part is negative, as the Gaussian MMD's estimate may be.
     shares = min(losses.values()) >= 0 and losses.get("total")
     rows = "".join(
-        f'<tr><th scope="row">{_text(name)}</th><td>{curves.number(value)}</td>'
+        f'<tr><th scope="row">{_text(name)}</th><td>{svg.number(value)}</td>'
         f"<td>{f'{value / shares:.1%}' if shares else ''}</td></tr>"
         for name, value in losses.items()
     )
@@ -308,7 +308,7 @@ def _shown(value):
 
 def _sortable(value):
     """Return what the page's order compares: a number that JSON can hold, a text or None."""
-    return value if value is None or logs.is_number(value) else _shown(value)
+    return value if value is None or log.is_number(value) else _shown(value)
 
 
 def _counted(count):

@@ -24,7 +24,7 @@ def figure(panel, starts, description):
 
     Parameters
     ----------
-    panel : logs.Panel
+    panel : curves.Panel
     starts : sequence of (int, int)
         Scale, and the steps made before it.
     description : str
