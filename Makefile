@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-slow lint bench bench-pytorch weights images clean
+.PHONY: help venv demo test test-slow test-browser lint bench bench-pytorch weights images clean
 
 PYTHON := .venv/bin/python
 NST := $(PYTHON) -m nst_cli
@@ -72,10 +72,14 @@ demo: $(STAMP) ## Stylise the sample pair: a picture in a few minutes
 	echo "The picture is $$PWD/out/demo.png: $$content in the style of $$style."
 
 test: $(STAMP) ## Run the tests; quick and offline
-	@$(PYTHON) -m pytest -m 'not slow'
+	@$(PYTHON) -m pytest -m 'not slow and not browser'
 
 test-slow: $(STAMP) ## Run the tests that need the real weights: set NST_WEIGHTS
 	@$(PYTHON) -m pytest -m slow
+
+test-browser: $(STAMP) ## Run the tests of pages in a Chromium that is installed
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[browser]'
+	@$(PYTHON) -m pytest -m browser -rs
 
 lint: $(STAMP) ## Check the code with ruff
 	@$(PYTHON) -m ruff check .

@@ -33,6 +33,26 @@ class BatchError(NstError):
     """A batch file that cannot be used, or workers that cannot be reached."""
 
 
+class ReportError(NstError):
+    """A folder or a sidecar that no report can be made of."""
+
+
+class LogError(NstError):
+    """A log of steps that cannot be read.
+
+    Parameters
+    ----------
+    message : str
+        One line that names the file, and the line in it.
+    steps : sequence of log.Step, optional
+        Those before the line that is broken.
+    """
+
+    def __init__(self, message, steps=()):
+        super().__init__(message)
+        self.steps = tuple(steps)
+
+
 class WeightsError(NstError):
     """Network parameters that are missing, broken or of another network."""
 

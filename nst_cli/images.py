@@ -35,6 +35,7 @@ _WRITTEN = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
+ENDINGS = tuple(_WRITTEN)
 _SAVE_OPTIONS = {
     "PNG": {},
     "JPEG": {"quality": 95, "subsampling": 0},
@@ -480,7 +481,7 @@ def _format(path):
     ending = os.path.splitext(path)[1]
     if ending.lower() not in _WRITTEN:
         found = f"the ending {ending!r} is unknown" if ending else "the name has no ending"
-        raise ImageError(f"Cannot write {os.fspath(path)}: {found}; use {', '.join(_WRITTEN)}.")
+        raise ImageError(f"Cannot write {os.fspath(path)}: {found}; use {', '.join(ENDINGS)}.")
     return _WRITTEN[ending.lower()]
 
 

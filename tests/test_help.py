@@ -19,6 +19,8 @@ FOLDER = Path(__file__).with_name("help")
 COMMANDS = (
     "nst",
     "nst stylize",
+    "nst report",
+    "nst plot",
     "nst weights",
     "nst weights fetch",
     "nst weights check",

@@ -7,7 +7,9 @@ from .batch import batch
 from .bench import bench
 from .doctor import doctor
 from .group import Group
+from .plot import plot
 from .replay import replay
+from .report import report
 from .stylize import stylize
 from .weights import weights
 
@@ -24,5 +26,5 @@ def main():
     """
 
 
-for command in (stylize, batch, replay, weights, doctor, bench):
+for command in (stylize, batch, replay, report, plot, weights, doctor, bench):
     main.add_command(command)

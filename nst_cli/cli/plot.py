@@ -1,0 +1,27 @@
+"""`nst plot`: loss curves as a picture."""
+
+import os
+
+import click
+
+
+@click.command(short_help="Draw the loss curves of logs.")
+@click.argument("logs", metavar="LOG...", nargs=-1, required=True)
+@click.option("-o", "--output", metavar="FILE", required=True,
+              help="Picture to write; .png, .svg or .pdf.")  # fmt: skip
+def plot(logs, output):
+    """Draw the losses in LOG, which nst stylize --log wrote, on a logarithmic scale.
+
+    One log: the total beside its parts by method, and each method by layer. Several logs: a
+    panel for the total and for each part, with a line for each log. Prints the picture's path.
+
+    Needs matplotlib: pip install 'nst-cli[plot]'
+
+    \b
+    Example:
+      nst stylize photo.jpg painting.jpg -o a.png --log a.jsonl
+      nst plot a.jsonl -o losses.png
+    """
+    from .. import plot as room
+
+    click.echo(os.fsencode(room.draw(logs, output)))

@@ -1,0 +1,31 @@
+"""`nst report`: a page of many pictures."""
+
+import os
+
+import click
+
+
+@click.command(short_help="Make a page of a folder's pictures.")
+@click.argument("folder", metavar="DIR")
+@click.option("-o", "--output", metavar="FILE.html",
+              help="Page to write.  [default: DIR/report.html]")  # fmt: skip
+def report(folder, output):
+    """Make a page of the pictures in DIR: what each was made from and how, and its losses.
+
+    Shows those with a sidecar beside them (picture.png.json), also in folders below DIR, and
+    draws the losses where there is a log (picture.png.jsonl). The page is one file that needs
+    no network: search, filter, sort, and compare any two pictures. Prints its path.
+
+    \b
+    Example:
+      mkdir tries
+      nst stylize photo.jpg painting.jpg -o tries/a.png --log tries/a.png.jsonl
+      nst report tries
+    """
+    from .. import report as room
+
+    path, notes = room.make(folder, output)
+    for note in notes:
+        click.echo(f"Note: {note}", err=True)
+    # As bytes, because a file may have a name that is no text.
+    click.echo(os.fsencode(path))

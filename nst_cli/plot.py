@@ -1,0 +1,184 @@
+"""Loss curves of logs as a picture, by matplotlib, which is an extra."""
+
+import math
+import os
+
+from . import curves, files, log
+from .errors import LogError, NstError, OutputError
+
+_ENDINGS = (".png", ".svg", ".pdf")
+
+# Of a panel, in inches, and dots to an inch where the picture is made of them.
+_WIDTH, _HEIGHT, _DPI = 4.8, 3.6, 150
+_MOST_COLUMNS = 4
+
+_STYLES = {
+    "total": {"color": "black", "linewidth": 2.5},
+    "content": {"color": "tab:blue"},
+    "linear": {"color": "tab:green"},
+    "poly": {"color": "tab:orange"},
+    "gaussian": {"color": "tab:pink"},
+    "bn": {"color": "tab:olive"},
+    "smoothing": {"color": "grey", "linestyle": ":"},
+}
+
+
+def draw(paths, output):
+    """Write a picture of the losses in some logs.
+
+    Parameters
+    ----------
+    paths : sequence of path-like
+        One log: panels by method and by layer. Several: a panel for each loss.
+    output : path-like
+        Its ending decides the format: ``.png``, ``.svg`` or ``.pdf``.
+
+    Returns
+    -------
+    str
+        `output`.
+
+    Raises
+    ------
+    LogError
+        A log cannot be read, or holds no step.
+    OutputError
+        The picture cannot be written, or would overwrite a log.
+    NstError
+        matplotlib is not there.
+    """
+    output = os.fspath(output)
+    ending = os.path.splitext(output)[1].lower()
+    if ending not in _ENDINGS:
+        raise OutputError(f"Cannot write {output}: use a name that ends in {', '.join(_ENDINGS)}.")
+    files.check_output(output, paths)
+    runs = [_steps(path) for path in paths]
+    matplotlib = _matplotlib()
+    # The same logs make the same file.
+    with matplotlib.rc_context({"svg.hashsalt": "nst"}):
+        if len(runs) == 1:
+            figure = _one(matplotlib, runs[0], os.fspath(paths[0]))
+        else:
+            figure = _several(matplotlib, list(zip(_labels(paths), runs)))
+        date = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(ending)
+        try:
+            with files.replacing(output) as temporary:
+                figure.savefig(temporary, dpi=_DPI, metadata=date)
+        except OSError as error:
+            raise OutputError(f"Cannot write {output}: {error.strerror}.") from error
+    return output
+
+
+def _steps(path):
+    steps = log.read(path)
+    if not steps:
+        raise LogError(f"Cannot draw the log {os.fspath(path)}: it holds no step.")
+    return steps
+
+
+def _matplotlib():
+    try:
+        import matplotlib
+        import matplotlib.figure
+        import matplotlib.lines
+        import matplotlib.ticker
+    except ImportError as error:
+        raise NstError(
+            f"Cannot draw without matplotlib ({error}): pip install 'nst-cli[plot]'."
+        ) from error
+    return matplotlib
+
+
+def _one(matplotlib, steps, path):
+    """Draw the panels of a run: its parts by method, then each method by layer."""
+    panels, starts = curves.panels(steps), curves.scale_starts(steps)
+    figure, axes = _grid(matplotlib, len(panels), legends=1.4)
+    figure.suptitle(path)
+    for place, panel in zip(axes, panels):
+        styles = _styles(matplotlib, [curve.name for curve in panel.curves])
+        for curve, style in zip(panel.curves, styles):
+            _line(place, curve, curve.name, **style)
+        for curve in panel.left_out:
+            told = f"{curve.name}: below {max(curve.values):.2g}"
+            place.plot([], [], " ", label=told)
+        for scale, made in starts:
+            place.axvline(made, color="grey", linewidth=0.8, linestyle="--")
+            place.annotate(
+                f" scale {scale}", (made, 1), xycoords=("data", "axes fraction"), va="top",
+                color="grey", fontsize="small",
+            )  # fmt: skip
+        _finish(matplotlib, place, panel.title, panel.curves, steps[-1].step)
+        place.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", frameon=False)
+    return figure
+
+
+def _styles(matplotlib, names):
+    """Return how to draw each line: methods in colours of their own, layers from dark to light."""
+    layers = [name for name in names if name not in _STYLES]
+    shades = matplotlib.colormaps["viridis"]
+    # The last shade is left out: its yellow would not show on white.
+    return [
+        _STYLES.get(name) or {"color": shades(layers.index(name) / len(layers))} for name in names
+    ]
+
+
+def _several(matplotlib, runs):
+    """Draw a panel for each loss, with a line for each of the runs, ``[(label, steps)]``."""
+    names = list(dict.fromkeys(name for _, steps in runs for name in curves.parts(steps)))
+    longest = max(steps[-1].step for _, steps in runs)
+    figure, axes = _grid(matplotlib, len(names))
+    few = len(runs) <= 10
+    colours = matplotlib.colormaps["tab10" if few else "turbo"]
+    for place, name in zip(axes, names):
+        lines = [curves.curve(steps, [name], name) for _, steps in runs]
+        for index, ((label, _), curve) in enumerate(zip(runs, lines)):
+            colour = colours(index if few else index / (len(runs) - 1))
+            _line(place, curve, label, color=colour, marked=True)
+        _finish(matplotlib, place, name, lines, longest)
+    handles, labels = axes[0].get_legend_handles_labels()
+    if any(curves.scale_starts(steps) for _, steps in runs):
+        dot = matplotlib.lines.Line2D([], [], color="grey", marker="o", linestyle="", markersize=4)
+        handles, labels = [*handles, dot], [*labels, "a scale begins"]
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(handles)))
+    return figure
+
+
+def _grid(matplotlib, count, legends=0.0):
+    """Return a figure and its first `count` panels; each has `legends` inches beside it."""
+    columns = count if count < 4 else min(_MOST_COLUMNS, math.ceil(math.sqrt(count)))
+    rows = math.ceil(count / columns)
+    size = columns * (_WIDTH + legends), rows * _HEIGHT + 0.5
+    figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in axes[count:]:
+        spare.set_visible(False)
+    return figure, axes[:count]
+
+
+def _line(place, curve, label, marked=False, **style):
+    for index, piece in enumerate(curve.pieces):
+        made, values = zip(*piece)
+        # A line of one point does not show.
+        dot = (marked and index) or len(piece) == 1
+        marker = {"marker": "o", "markersize": 4, "markevery": [0]} if dot else {}
+        place.plot(made, values, label=None if index else label, **style, **marker)
+
+
+def _finish(matplotlib, place, title, lines, steps):
+    below = curves.linear_below(lines)
+    if below:
+        place.set_yscale("symlog", linthresh=below)
+    else:
+        place.set_yscale("log", nonpositive="mask")
+    place.set_xlim(0, max(1, steps - 1))
+    place.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    place.set_title(title)
+    place.set_xlabel("steps made")
+    place.grid(alpha=0.25)
+
+
+def _labels(paths):
+    """Return what to call each log: its name where that tells them apart, else its path."""
+    paths = [os.fspath(path) for path in paths]
+    names = [os.path.basename(path).removesuffix(".jsonl") for path in paths]
+    return names if len(set(names)) == len(names) else paths

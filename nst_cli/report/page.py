@@ -1,0 +1,330 @@
+"""Runs as one HTML page; all that comes from a user is escaped here."""
+
+import base64
+import hashlib
+import html
+import importlib.resources
+import json
+import os
+import re
+
+from .. import __version__, curves, log
+from ..config import PRESETS
+from . import svg
+
+# They follow from the pictures or the choices, or are shown in other words.
+_NOT_COMPARED = re.compile(r"(content|style|init|weights) sha256|(content|style|init) path"
+                           r"|width|height|beta \w+")  # fmt: skip
+
+_DIFFERS = ' class="differs"'
+
+# Drop-downs that fit in a line or two.
+_FEW = 8
+
+_STOPS = {
+    "converged": "converged",
+    "iterations": "all steps made",
+    "stalled": "stalled: no way down",
+    "interrupted": "interrupted",
+    "non-finite": "not finite",
+}
+
+
+def render(title, runs):
+    """Return the page of some runs, which needs no other file and no network.
+
+    Parameters
+    ----------
+    title : str
+    runs : sequence of collect.Run
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    contents = _labels(run.content for run in runs)
+    styles = _labels(run.style for run in runs)
+    tables = [
+        {"content": contents[run.content.sha256], "style": styles[run.style.sha256]}
+        | _parameters(run.document)
+        for run in runs
+    ]
+    differing = _differing(tables)
+    album = _Album()
+    cards = [_card(run, table, differing, album) for run, table in zip(runs, tables)]
+    script = _asset("page.js")
+    return _filled(
+        _asset("page.html"),
+        title=_text(title),
+        version=_text(__version__),
+        css=_asset("page.css"),
+        script=script,
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        count=_text(_counted(len(runs))),
+        filters="".join(_filter(name, tables) for name in differing),
+        filters_open=" open" * (len(differing) <= _FEW),
+        sorts=_options((key, key) for key in ("name", *differing, "loss", "steps")),
+        shared=_shared(tables, differing),
+        cards="".join(cards),
+        choices=album.options(),
+    )
+
+
+class _Album:
+    """The pictures of a page: each is in it once, and its further places point there."""
+
+    def __init__(self):
+        self._ids, self._names = {}, {"made": [], "content": [], "style": []}
+
+    def image(self, thumbnail, role, name):
+        """Return an image; `role` and `name` tell it where pictures are chosen."""
+        alt = f"{name}, the {'picture made' if role == 'made' else role}"
+        place = f'alt="{_text(alt)}" width="{thumbnail.width}" height="{thumbnail.height}"'
+        known = self._ids.get(thumbnail.sha256)
+        if known:
+            return f'<img data-same="{known}" {place}>'
+        own = self._ids[thumbnail.sha256] = f"picture-{len(self._ids) + 1}"
+        self._names[role].append((name, own))
+        return f'<img id="{own}" src="{thumbnail.uri}" {place}>'
+
+    def id_of(self, thumbnail):
+        return self._ids[thumbnail.sha256] if thumbnail else ""
+
+    def options(self):
+        return "".join(
+            f'<optgroup label="{role}">{_options(sorted(names))}</optgroup>'
+            for role, names in self._names.items()
+            if names
+        )
+
+
+def _card(run, table, differing, album):
+    shown = {key: table[key] for key in ("method", *differing) if key in table}
+    name, losses, steps = _shown(run.name), run.document["losses"], run.document["steps"]
+    texts = {key: _shown(value) for key, value in shown.items()}
+    # Content and style are named below their pictures.
+    chips = {key: text for key, text in texts.items() if key not in ("content", "style")}
+    values = {key: _sortable(value) for key, value in shown.items()}
+    values |= {"name": name, "steps": steps, "loss": losses.get("total")}
+    words = " ".join([name, *(f"{key}={text}" for key, text in texts.items())])
+    made = album.image(run.thumbnail, "made", name)
+    sources = [
+        _source(role, getattr(run, role), table[role], album) for role in ("content", "style")
+    ]
+    facts = [
+        ("final loss", svg.number(losses["total"]) if "total" in losses else "not known"),
+        ("steps", steps),
+        ("stop", _STOPS.get(run.document["stop_reason"], run.document["stop_reason"])),
+    ]
+    left = album.id_of(run.content.thumbnail or run.style.thumbnail)
+    return (
+        f'<article class="run" data-values="{_text(json.dumps(values))}" '
+        f'data-texts="{_text(json.dumps(texts))}" data-words="{_text(words)}">'
+        f'<div class="head"><h2>{_text(name)}</h2>'
+        f'<button type="button" class="compare" data-left="{left}" '
+        f'data-right="{album.id_of(run.thumbnail)}" '
+        f'aria-label="Compare {_text(name)}" hidden>Compare</button></div>'
+        f'<div class="pictures"><figure class="made">{made}</figure>{"".join(sources)}</div>'
+        f'<dl class="chips">{_pairs(chips)}</dl>'
+        f'<dl class="facts">{_pairs(dict(facts))}</dl>'
+        f'<div class="more">{_curves(run)}{_losses(losses)}'
+        f"<details><summary>All parameters</summary>{_table(table, differing)}</details></div>"
+        "</article>"
+    )
+
+
+def _source(role, source, label, album):
+    if source.thumbnail:
+        picture = album.image(source.thumbnail, role, label)
+    else:
+        picture = f'<p class="missing">{source.remark}: {_text(source.path)}</p>'
+    return (
+        f'<figure class="{role}">{picture}'
+        f"<figcaption><b>{role}</b> {_text(label)}</figcaption></figure>"
+    )
+
+
+def _curves(run):
+    remark = f"<p>{_text(run.remark)}</p>" if run.remark else ""
+    starts = curves.scale_starts(run.steps)
+    drawn = [
+        svg.figure(panel, starts, _shown(f"Loss curves of {run.name}. {_told(panel)}"))
+        for panel in (curves.panels(run.steps) if run.steps else ())
+    ]
+    return (
+        f'<details class="curves"><summary>Loss curves</summary>{remark}{"".join(drawn)}</details>'
+    )
+
+
+def _told(panel):
+    """Say in words what a panel shows."""
+    number = svg.number
+    ends = [
+        f"{line.name} from {number(line.values[0])} to {number(line.values[-1])}"
+        for line in panel.curves
+    ]
+    return f"{panel.title}: {', '.join(ends)}."
+
+
+def _losses(losses):
+    if not losses:
+        return ""
+    # Shares of a sum say nothing where a part is negative, as the Gaussian MMD's estimate may be.
+    shares = min(losses.values()) >= 0 and losses.get("total")
+    rows = "".join(
+        f'<tr><th scope="row">{_text(name)}</th><td>{svg.number(value)}</td>'
+        f"<td>{f'{value / shares:.1%}' if shares else ''}</td></tr>"
+        for name, value in losses.items()
+    )
+    return (
+        f"<details><summary>Final losses</summary><table><tbody>{rows}</tbody></table></details>"
+    )
+
+
+def _table(table, differing=()):
+    rows = "".join(
+        f"<tr{_DIFFERS * (name in differing)}><th scope='row'>{_text(name)}</th>"
+        f"<td>{_text(_shown(value))}</td></tr>"
+        for name, value in table.items()
+    )
+    return f"<table><tbody>{rows}</tbody></table>"
+
+
+def _shared(tables, differing):
+    if len(tables) == 1:
+        return ""
+    first = tables[0]
+    same = {
+        name: value
+        for name, value in first.items()
+        if name not in differing and all(table.get(name) == value for table in tables)
+    }
+    return f"<details><summary>The same for all pictures</summary>{_table(same)}</details>"
+
+
+def _filter(name, tables):
+    values = {_shown(table[name]) for table in tables if name in table}
+    options = _options((value, value) for value in sorted(values, key=_natural))
+    return (
+        f'<label>{_text(name)} <select data-parameter="{_text(name)}">'
+        f'<option value="">any</option>{options}</select></label>'
+    )
+
+
+def _options(pairs):
+    """Return options of a drop-down from pairs of what is shown and its value."""
+    return "".join(
+        f'<option value="{_text(value)}">{_text(shown)}</option>' for shown, value in pairs
+    )
+
+
+def _natural(text):
+    """Order texts as a reader does: numbers by value."""
+    try:
+        return 0, float(text), text
+    except ValueError:
+        return 1, 0.0, text
+
+
+def _pairs(values):
+    return "".join(
+        f"<div><dt>{_text(name)}</dt><dd>{_text(_shown(value))}</dd></div>"
+        for name, value in values.items()
+    )
+
+
+def _labels(sources):
+    """Return the name of each picture by its checksum: short where that tells them apart."""
+    paths = {source.sha256: source.path for source in sources}
+    labels = {}
+    for sha256, path in paths.items():
+        name = os.path.basename(path)
+        if sum(os.path.basename(other) == name for other in paths.values()) > 1:
+            name = path
+        if sum(other == path for other in paths.values()) > 1:
+            name = f"{path} ({sha256[:8]})"
+        labels[sha256] = name
+    return labels
+
+
+def _parameters(document):
+    """Return all that made a picture but its losses, by name, without levels."""
+    config = dict(document["config"])
+    others = {}
+    for key, value in document.items():
+        if key in ("config", "losses", "steps", "stop_reason", "program"):
+            continue
+        # What became of `auto`.
+        key = f"{key} used" if key in config and not isinstance(value, dict) else key
+        if isinstance(value, dict):
+            others |= {f"{key} {name}": inner for name, inner in value.items()}
+        elif value is not None:
+            others[key] = value
+    return config | others
+
+
+def _differing(tables):
+    """Return the names of what differs between runs, but for what follows from another."""
+    names = dict.fromkeys(name for table in tables for name in table)
+    found = [
+        name
+        for name in names
+        if not _NOT_COMPARED.fullmatch(name)
+        and len({_shown(table.get(name)) for table in tables}) > 1
+    ]
+    return [
+        name
+        for name in found
+        if name.partition(" used")[0] not in set(found) - {name}
+        and not all(_from_preset(name, table) for table in tables)
+    ]
+
+
+def _from_preset(name, table):
+    """Tell whether a choice is the preset's own, so that naming the preset tells it."""
+    preset = PRESETS.get(str(table.get("preset")), {})
+    if name not in preset or name not in table:
+        return False
+    default = preset[name]
+    return _shown(table[name]) == _shown(list(default) if isinstance(default, tuple) else default)
+
+
+def _shown(value):
+    """Return a value of a sidecar as a person would write it."""
+    if value is None or value == "" or value == []:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(inner)}" for name, inner in value.items())
+    # A file may have a name that is no text.
+    return str(value).encode("utf-8", "replace").decode("utf-8")
+
+
+def _sortable(value):
+    """Return what the page's order compares: a number that JSON can hold, a text or None."""
+    return value if value is None or log.is_number(value) else _shown(value)
+
+
+def _counted(count):
+    return "1 picture" if count == 1 else f"{count} pictures"
+
+
+def _text(value):
+    """Escape for HTML."""
+    # A browser would read a bare carriage return as a line feed.
+    return html.escape(_shown(value)).replace("\r", "&#13;")
+
+
+def _asset(name):
+    return importlib.resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _filled(template, **values):
+    # In one pass, so that no value is searched for names.
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)

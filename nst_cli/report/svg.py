@@ -1,0 +1,216 @@
+"""Loss curves as SVG, whose colours the page's style sheet decides."""
+
+import html
+import math
+
+_WIDTH, _HEIGHT = 480, 250
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 10, 22, 34
+
+# The room that "scale 2" takes.
+_WORD = 46
+
+# Points of a curve: a piece of more is told by the extremes of so many sections.
+_SECTIONS = 150
+
+_DASHES = ("", "7 3", "2 3", "9 3 2 3")
+# A method has its hue on every page; layers go from violet to red.
+_HUES = {"content": 255, "linear": 145, "poly": 40, "gaussian": 340, "bn": 95}
+_PLAIN = ("total", "smoothing")
+_FIRST_HUE, _LAST_HUE = 300, 25
+
+
+def figure(panel, starts, description):
+    """Draw a panel, the losses on a logarithmic scale.
+
+    Parameters
+    ----------
+    panel : curves.Panel
+    starts : sequence of (int, int)
+        Scale, and the steps made before it.
+    description : str
+        For those who do not see it.
+
+    Returns
+    -------
+    str
+        HTML: a figure with its legend.
+    """
+    below = panel.linear_below
+    lines = [(line.name, _drawable(line, below)) for line in panel.curves]
+    points = [point for _, pieces in lines for piece in pieces for point in piece]
+    if not points:
+        return f"<p>{html.escape(panel.title)}: every loss is 0.</p>"
+    across = _Axis.linear([x for x, _ in points])
+    up = _Axis.logarithmic([y for _, y in points], below)
+    styles = _styles([name for name, _ in lines])
+    drawn = [
+        *_grid(across, up),
+        *_marks(across, starts),
+        *(_line(pieces, style, across, up) for (_, pieces), style in zip(lines, styles)),
+    ]
+    legend = [
+        f'<li><svg class="key" viewBox="0 0 24 8" aria-hidden="true">'
+        f'<path {style} d="M0 4H24"/></svg>{html.escape(name)}</li>'
+        for (name, _), style in zip(lines, styles)
+    ]
+    legend += [
+        f"<li>{html.escape(line.name)}: below {number(max(line.values))}, not drawn</li>"
+        for line in panel.left_out
+    ]
+    return (
+        f'<figure class="panel"><figcaption>{html.escape(panel.title)}</figcaption>'
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'aria-label="{html.escape(description)}">{"".join(drawn)}</svg>'
+        f'<ul class="legend">{"".join(legend)}</ul></figure>'
+    )
+
+
+def number(value):
+    """Return a loss in three digits."""
+    return f"{value:.3g}".replace("e+", "e")
+
+
+def _drawable(line, below):
+    """Return the pieces of a curve less what a logarithm has no place for."""
+    pieces = [[(x, y) for x, y in piece if y > 0 or below] for piece in line.pieces]
+    return [piece for piece in pieces if piece]
+
+
+class _Axis:
+    """From values to places on paper, with ticks ``(value, label)``."""
+
+    def __init__(self, low, high, start, end, transform, ticks):
+        self._low, self._start, self._transform = low, start, transform
+        self._scale = (end - start) / (high - low)
+        self.ticks = ticks
+
+    def __call__(self, value):
+        return self._start + (self._transform(value) - self._low) * self._scale
+
+    @classmethod
+    def linear(cls, values):
+        high = max(values) or 1
+        step = _round_step(high / 5)
+        ticks = [(x, f"{x}") for x in range(0, high + 1, step)]
+        return cls(0, high, _LEFT, _WIDTH - _RIGHT, float, ticks)
+
+    @classmethod
+    def logarithmic(cls, values, below=None):
+        transform, ticks = math.log10, _log_ticks
+        if below:
+
+            def transform(value):
+                return math.copysign(math.log10(1 + abs(value) / below), value)
+
+            def ticks(low, high):
+                return _signed_ticks(low, high, below, transform)
+
+        low, high = transform(min(values)), transform(max(values))
+        margin = max(0.03 * (high - low), 0.02)
+        low, high = low - margin, high + margin
+        return cls(low, high, _HEIGHT - _BOTTOM, _TOP, transform, ticks(low, high))
+
+
+def _round_step(least):
+    """Return the smallest of 1, 2, 5, 10, 20 … that is not below `least`."""
+    power = 10 ** max(0, math.floor(math.log10(least))) if least > 1 else 1
+    return next(n * power for n in (1, 2, 5, 10) if n * power >= least)
+
+
+def _log_ticks(low, high):
+    """Return ticks at powers of ten, and at 2 and 5 between them where there are few."""
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    factors, every = (1, 2, 5), 1
+    if high - low < 0.5:
+        factors = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+    elif high - low > 2:
+        factors, every = (1,), math.ceil((high - low) / 7)
+    ticks = [(n * 10.0**k, _power(n, k)) for k in decades if k % every == 0 for n in factors]
+    ticks = [(value, label) for value, label in ticks if low <= math.log10(value) <= high]
+    # A loss that hardly moved passes no round number.
+    return ticks if len(ticks) > 1 else [_exact(low), _exact(high)]
+
+
+def _exact(power):
+    exponent = math.floor(power)
+    factor = float(f"{10 ** (power - exponent):.3g}")
+    return 10**power, _power(factor, exponent)
+
+
+def _signed_ticks(low, high, below, transform):
+    """Return 0 and powers of ten on both sides of it, from where the axis turns linear."""
+    first = math.ceil(math.log10(below))
+    powers = range(first, first + math.ceil(max(-low, high)) + 1)
+    ticks = [(0.0, "0")]
+    for sign, mark in ((1, ""), (-1, "−")):
+        ticks += [(sign * 10.0**k, mark + _power(1, k)) for k in powers]
+    return [(value, label) for value, label in ticks if low <= transform(value) <= high]
+
+
+def _power(factor, exponent):
+    raised = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{raised}" if factor == 1 else f"{factor:g}·10{raised}"
+
+
+def _grid(across, up):
+    for value, label in up.ticks:
+        y = f"{up(value):.1f}"
+        yield f'<path class="grid" d="M{_LEFT} {y}H{_WIDTH - _RIGHT}"/>'
+        yield f'<text x="{_LEFT - 6}" y="{y}" dy=".32em" text-anchor="end">{label}</text>'
+    floor = _HEIGHT - _BOTTOM
+    for value, label in across.ticks:
+        yield f'<text x="{across(value):.1f}" y="{floor + 14}" text-anchor="middle">{label}</text>'
+    middle = (_LEFT + _WIDTH - _RIGHT) / 2
+    yield f'<text x="{middle:g}" y="{_HEIGHT - 4}" text-anchor="middle">steps made</text>'
+
+
+def _marks(across, starts):
+    """Mark where each scale begins."""
+    if not starts:
+        return
+    starts = ((starts[0][0] - 1, 0), *starts)
+    places = [across(made) for _, made in starts]
+    narrow = min(after - before for before, after in zip(places, places[1:])) < _WORD
+    for (scale, made), x in zip(starts, places):
+        if made:
+            yield f'<path class="mark" d="M{x:.1f} {_TOP - 14}V{_HEIGHT - _BOTTOM}"/>'
+        label = scale if narrow else f"scale {scale}"
+        yield f'<text x="{x + 4:.1f}" y="{_TOP - 8}"><title>scale {scale}</title>{label}</text>'
+
+
+def _line(pieces, style, across, up):
+    drawn = []
+    for piece in pieces:
+        places = [f"{across(x):.1f} {up(y):.1f}" for x, y in thinned(piece)]
+        # A line of no length shows as a dot.
+        drawn.append(f"M{'L'.join(places if len(places) > 1 else places * 2)}")
+    return f'<path {style} d="{"".join(drawn)}"/>'
+
+
+def thinned(piece, sections=_SECTIONS):
+    """Return a piece of a curve in at most two points a section: its lowest and its highest."""
+    if len(piece) <= 2 * sections:
+        return list(piece)
+    kept = {0, len(piece) - 1}
+    for n in range(sections - 1):
+        section = range(n * len(piece) // (sections - 1), (n + 1) * len(piece) // (sections - 1))
+        kept.add(min(section, key=lambda index: piece[index][1]))
+        kept.add(max(section, key=lambda index: piece[index][1]))
+    return [piece[index] for index in sorted(kept)]
+
+
+def _styles(names):
+    """Return attributes for each line: told apart by hue and dashes, the total by its weight."""
+    layers = [name for name in names if name not in _HUES and name not in _PLAIN]
+    span = (_LAST_HUE - _FIRST_HUE) / max(1, len(layers) - 1)
+    styles = []
+    for name in names:
+        if name in _PLAIN:
+            styles.append(f'class="line {name}"')
+            continue
+        others = list(_HUES) if name in _HUES else layers
+        hue = _HUES[name] if name in _HUES else _FIRST_HUE + layers.index(name) * span
+        dash = _DASHES[others.index(name) % len(_DASHES)]
+        dashes = f' stroke-dasharray="{dash}"' if dash else ""
+        styles.append(f'class="line" style="--hue:{hue:.0f}"{dashes}')
+    return styles

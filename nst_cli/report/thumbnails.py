@@ -1,0 +1,71 @@
+"""Pictures as a page holds them: small, and inside the page."""
+
+import base64
+import io
+import os
+from dataclasses import dataclass
+
+import numpy
+from PIL import Image
+
+from .. import images
+from ..errors import ImageError
+
+LONG_EDGE = 512
+_QUALITY = 85
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A picture inside a page.
+
+    Attributes
+    ----------
+    sha256 : str
+        Of the file it was made from.
+    uri : str
+        ``data:image/jpeg;base64,…``; no edge is longer than `LONG_EDGE`.
+    width, height : int
+    """
+
+    sha256: str
+    uri: str
+    width: int
+    height: int
+
+
+class Thumbnails:
+    """Makes thumbnails; a file is read once, however many runs share it."""
+
+    def __init__(self):
+        self._made = {}
+
+    def of(self, path):
+        """Return the `Thumbnail` of a file.
+
+        Raises
+        ------
+        ImageError
+            It cannot be read as a picture.
+        """
+        file = os.path.realpath(path)
+        if file not in self._made:
+            try:
+                self._made[file] = _thumbnail(path)
+            except ImageError as error:
+                self._made[file] = error
+        if isinstance(self._made[file], ImageError):
+            raise self._made[file]
+        return self._made[file]
+
+
+def _thumbnail(path):
+    picture = images.read(path)
+    sides = picture.pixels.shape[:2]
+    shrink = min(1, LONG_EDGE / max(sides))
+    height, width = (max(1, round(side * shrink)) for side in sides)
+    pixels = numpy.rint(images.resize(picture.pixels, (height, width))).astype(numpy.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=_QUALITY, optimize=True)
+    uri = "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    return Thumbnail(picture.sha256, uri, width, height)
