@@ -563,6 +563,21 @@ class TestPrecision:
         assert reached["bfloat16"] == pytest.approx(reached["float32"], rel=0.02)
 
 
+class TestDraws:
+    def test_losses_are_of_draws_that_the_image_was_not_fitted_to(self):
+        usual = {"method": "gaussian", "beta": 1e11}
+        result, records = run(**FEW, **usual, iterations=30)
+        fresh = [
+            run(start=result.image, **usual, iterations=0, seed=seed)[0].losses["total"]
+            for seed in range(1, 20)
+        ]
+        logged = [record.losses["total"] for record in records[10:]]
+        # Means of twenty values, which scatter by about the same.
+        error = numpy.std(fresh) / 20**0.5
+        assert abs(numpy.mean(logged) - numpy.mean(fresh)) < 4 * 2**0.5 * error
+        assert abs(result.losses["total"] - numpy.mean(fresh)) < 4 * numpy.std(fresh)
+
+
 class TestSharing:
     VARIED = (
         {"method": "poly"},

@@ -119,26 +119,33 @@ def quasi_newton(goal, image, lr):
     Step
     """
     basis = lbfgs.Cosines(image)
+    before = None
 
     def evaluated(coefficients):
+        nonlocal before
         new = image + basis.image(coefficients)
         evaluation = goal(new)
+        # The first in a step, on whose draw the image does not depend yet.
+        before = before or evaluation
         gradient = basis.gradient(evaluation.total_gradient())
         return evaluation.value(), gradient, (new, evaluation)
 
     def redrawn():
+        nonlocal before
         # A line search needs one and the same function. Kept for longer, the image would fit
         # the draw and not the distribution.
         if goal.draws:
             goal.hold()
+            before = None
         return goal.draws
 
-    before = None
     start = engine.nd.zeros_like(image)
-    for point in lbfgs.minimise(evaluated, start, lr, renew=redrawn):
+    points = lbfgs.minimise(evaluated, start, lr, renew=redrawn)
+    next(points)
+    for point in points:
         new, evaluation = point.found
-        if before is not None:
-            yield Step(new, before, evaluation)
+        # On the draw that the image was fitted to it would look better than it is.
+        yield Step(new, before, None if goal.draws else evaluation)
         before = evaluation
 
 

@@ -303,6 +303,8 @@ class _Transfer:
         """Return the losses at the image after the last step."""
         if last:
             goal.resume(last.state)
+        if goal.draws:
+            goal.hold()
         known = last and last.parts_after is not None
         parts = (last.parts_after if known else goal(image).parts).asnumpy().tolist()
         if not _finite(*parts):
