@@ -1,0 +1,76 @@
+"""What a batch costs beside the steps of its transfers, and what a second process gains.
+
+Twelve runs, three contents by four methods. The steps' own time is taken between them: what is
+set up before the first step of a run, and written after its last, is the batch's. Run it with
+nothing else running:
+
+    python benchmarks/batch.py CONTENT CONTENT CONTENT STYLE [--size 128] [--preset paper]
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from common import describe, run
+
+from nst_cli import batch, plan
+from nst_cli.config import METHODS
+
+COMMAND = [sys.executable, "-m", "nst_cli", "batch", "--quiet"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pictures", nargs=4, metavar="PICTURE", help="three contents and a style")
+    parser.add_argument("--size", default="128")
+    parser.add_argument("--preset", default="paper")
+    arguments = parser.parse_args()
+    print(f"{describe()}, preset {arguments.preset}, {arguments.size} pixels")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "batch.toml")
+        file.write_text(grid(arguments))
+        total, steps = here(file)
+        print(f"12 runs: {total:.1f} s, {total / steps:.3f} of the {steps:.1f} s of their steps")
+        print(f"again, nothing to do: {seconds(file):.1f} s, process and all")
+        one, two = seconds(file, "--force"), seconds(file, "--force", "--jobs", "2")
+        print(f"--jobs 2: {two:.1f} s, {two / one:.2f} of the {one:.1f} s of --jobs 1")
+
+
+def grid(arguments):
+    *contents, style = (str(Path(picture).absolute()) for picture in arguments.pictures)
+    return (
+        f'[defaults]\npreset = "{arguments.preset}"\nsize = {arguments.size}\n'
+        f"[grid]\ncontent = {contents}\nstyle = '{style}'\nmethod = {list(METHODS)}\n"
+    )
+
+
+def here(file):
+    """Return the seconds of the batch in this process, and of its steps."""
+    moments = {}
+    runs = plan.read(file)
+    plan.check(runs)
+
+    def start(run):
+        moments[run.output] = []
+        return lambda record: moments[run.output].append(time.perf_counter())
+
+    began = time.perf_counter()
+    found = batch.make(runs, on_start=start)
+    total = time.perf_counter() - began
+    if {finished.state for finished in found} != {"done"}:
+        sys.exit(f"Not all runs are done: {found}")
+    # The first step of each has no beginning that could be seen: it counts as the others.
+    return total, sum((m[-1] - m[0]) * len(m) / (len(m) - 1) for m in moments.values())
+
+
+def seconds(file, *options):
+    began = time.perf_counter()
+    subprocess.run([*COMMAND, file, *options], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    run(main)
