@@ -24,6 +24,8 @@ _QUIET = {
     "MXNET_SUBGRAPH_VERBOSE": "0",
     "MXNET_STORAGE_FALLBACK_LOG_VERBOSE": "0",
     "MXNET_CUDNN_LIB_CHECKING": "0",
+    # Operators run one at a time, so one scratch space will do; four are the default.
+    "MXNET_CPU_TEMP_COPY": "1",
 }
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
