@@ -19,6 +19,7 @@ FOLDER = Path(__file__).with_name("help")
 COMMANDS = (
     "nst",
     "nst stylize",
+    "nst theorem",
     "nst weights",
     "nst weights fetch",
     "nst weights check",

@@ -7,6 +7,7 @@ from .bench import bench
 from .doctor import doctor
 from .group import Group
 from .stylize import stylize
+from .theorem import theorem
 from .weights import weights
 
 
@@ -22,5 +23,5 @@ def main():
     """
 
 
-for command in (stylize, weights, doctor, bench):
+for command in (stylize, theorem, weights, doctor, bench):
     main.add_command(command)
