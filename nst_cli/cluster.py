@@ -136,7 +136,8 @@ def work(parcel):
             place.write_bytes(content)
             pictures[name] = replace(images.read(place), path=path)
         output = os.path.join(folder, f"out{parcel.ending}")
-        job = runner.assemble(**pictures, output=output, config=parcel.config)
+        inputs = runner.fitted(pictures, parcel.config)
+        job = runner.assemble(inputs, output, parcel.config)
         found = job.provenance["weights"]
         if found["sha256"] != parcel.weights:
             raise WeightsError(

@@ -52,6 +52,26 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Inputs:
+    """The pictures of a transfer, read and brought to its size.
+
+    Attributes
+    ----------
+    content, style : numpy.ndarray, shape (1, 3, H, W)
+        Network input.
+    init : numpy.ndarray or None
+        The start image where it is a picture.
+    pictures : dict of str to images.Picture
+        What was read, under the same names; ``init`` where there is one.
+    """
+
+    content: Any
+    style: Any
+    init: Any
+    pictures: dict
+
+
+@dataclass(frozen=True)
 class Outcome:
     """A picture that was made.
 
@@ -97,24 +117,57 @@ def prepare(content, style, output, config, *, save_every=0, log=None, recall=ma
     output = os.fspath(output)
     start = () if config.init in INITS else (config.init,)
     which = weights.find(config.weights or None)
-    inputs = [content, style, *start] + [which] * (which != weights.BUILTIN)
+    paths = [content, style, *start] + [which] * (which != weights.BUILTIN)
     images.check_ending(output)
-    files.check_output(output, inputs)
-    files.check_output(sidecar_of(output), inputs)
+    files.check_output(output, paths)
+    files.check_output(sidecar_of(output), paths)
     if log:
-        files.check_output(log, (*inputs, output, sidecar_of(output)))
+        files.check_output(log, (*paths, output, sidecar_of(output)))
     for step in range(save_every, config.iterations + 1, save_every) if save_every else ():
-        _check_step(step_name(output, step), (*inputs, *([log] if log else [])))
-    pictures = [images.read(path) for path in (content, style, *start)]
-    return assemble(*pictures, output=output, config=config, recall=recall)
+        _check_step(step_name(output, step), (*paths, *([log] if log else [])))
+    return assemble(read_inputs(content, style, config), output, config, recall)
 
 
-def assemble(content, style, init=None, *, output, config, recall=make_anew):
+def read_inputs(content, style, config):
+    """Read the pictures that a transfer starts from.
+
+    Parameters
+    ----------
+    content, style : path-like
+    config : Config
+
+    Returns
+    -------
+    Inputs
+
+    Raises
+    ------
+    ImageError
+        A picture cannot be used.
+    """
+    paths = {"content": content, "style": style}
+    if config.init not in INITS:
+        paths["init"] = config.init
+    return fitted({name: images.read(path) for name, path in paths.items()}, config)
+
+
+def fitted(pictures, config):
+    """Return as `Inputs` the pictures that have been read, ``{"content": Picture, …}``."""
+    content, style = pictures["content"], pictures["style"]
+    size = images.fit(content.pixels.shape, config.size, content.path)
+    sizes = {"content": size, "style": size, "init": size}
+    if config.style_fit == "keep":
+        sizes["style"] = images.fit(style.pixels.shape, config.size, style.path)
+    made = {name: _network_input(pictures[name], sizes[name], config) for name in pictures}
+    return Inputs(made["content"], made["style"], made.get("init"), pictures)
+
+
+def assemble(inputs, output, config, recall=make_anew):
     """Return a `Job` for pictures that have been read, after a look at machine and weights.
 
     Parameters
     ----------
-    content, style, init : images.Picture
+    inputs : Inputs
     output : str
     config : Config
     recall : callable, optional
@@ -122,18 +175,16 @@ def assemble(content, style, init=None, *, output, config, recall=make_anew):
 
     Raises
     ------
-    ImageError, WeightsError, EngineError
+    WeightsError, EngineError
     """
-    height, width = images.fit(content.pixels.shape, config.size, content.path)
-    if config.style_fit == "squeeze":
-        style_size = height, width
-    else:
-        style_size = images.fit(style.pixels.shape, config.size, style.path)
     which = weights.find(config.weights or None)
     identity = recall(("identity", which), lambda: _checked_identity(which))
     device = engine.context(config.device)
-    forecast.check_memory(config, (height, width), style_size)
-    alpha = None if content.alpha is None else images.resize(content.alpha, (height, width))
+    height, width = inputs.content.shape[2:]
+    forecast.check_memory(config, (height, width), inputs.style.shape[2:])
+    alpha = inputs.pictures["content"].alpha
+    if alpha is not None:
+        alpha = images.resize(alpha, (height, width))
     provenance = {
         "program": "nst",
         "versions": {
@@ -144,9 +195,7 @@ def assemble(content, style, init=None, *, output, config, recall=make_anew):
             "python": platform.python_version(),
         },
         "config": config.to_dict(),
-        "content": _identity(content),
-        "style": _identity(style),
-        "init": _identity(init) if init else None,
+        **{role: _identity(inputs.pictures.get(role)) for role in ("content", "style", "init")},
         "weights": identity,
         "device": str(device),
         "precision": engine.resolved_precision(config.precision, device),
@@ -158,9 +207,9 @@ def assemble(content, style, init=None, *, output, config, recall=make_anew):
     return Job(
         config=config,
         output=output,
-        content=_network_input(content, (height, width), config),
-        style=_network_input(style, style_size, config),
-        init=_network_input(init, (height, width), config) if init else None,
+        content=inputs.content,
+        style=inputs.style,
+        init=inputs.init,
         alpha=alpha,
         provenance=provenance,
         notes=tuple(_notes(which, output, alpha)),
@@ -323,12 +372,7 @@ def step_name(output, step):
 
 
 def _write_picture(job, path, result):
-    rounding = "truncate" if job.config.faithful else "round"
-    pixels = images.to_pixels(result.image, rounding)
-    if job.config.denoise:
-        device = engine.context(job.config.device)
-        smooth = denoise.chambolle(pixels, job.config.denoise, device)
-        pixels = numpy.rint(smooth).astype(numpy.uint8)
+    pixels = finished(result.image, job.config)
     document = dict(
         job.provenance,
         steps=result.steps,
@@ -338,6 +382,26 @@ def _write_picture(job, path, result):
     )
     images.write(path, pixels, job.alpha, document)
     return document
+
+
+def finished(image, config):
+    """Return the pixels of the picture that an optimised image becomes.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (1, 3, H, W)
+    config : Config
+
+    Returns
+    -------
+    numpy.ndarray, shape (H, W, 3), uint8
+        Denoised, where the config says so.
+    """
+    pixels = images.to_pixels(image, "truncate" if config.faithful else "round")
+    if config.denoise:
+        smooth = denoise.chambolle(pixels, config.denoise, engine.context(config.device))
+        pixels = numpy.rint(smooth).astype(numpy.uint8)
+    return pixels
 
 
 def _network_input(picture, size, config):
@@ -351,7 +415,7 @@ def _checked_identity(which):
 
 
 def _identity(picture):
-    return {"path": picture.path, "sha256": picture.sha256}
+    return picture and {"path": picture.path, "sha256": picture.sha256}
 
 
 def _notes(which, output, alpha):

@@ -1,5 +1,6 @@
 """Batches as real processes: what is made, skipped, shared, lost and redone."""
 
+import contextlib
 import json
 import os
 import re
@@ -218,6 +219,16 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
+def is_logging(folder):
+    """Whether a run has made a step; its log has its final name only when it is done."""
+    for path in (folder / "out").glob(".*.jsonl"):
+        # A file made to see whether one can be made is gone at once.
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_size:
+                return True
+    return False
+
+
 LONG = GRID.replace("iterations = 4", "iterations = 400\nstop_eps = 0")
 
 
@@ -246,7 +257,7 @@ def test_killed_in_the_middle_it_leaves_whole_files_and_goes_on_there(tmp_path, 
 def test_interrupted_it_saves_the_image_so_far_and_says_what_is_left(tmp_path):
     save_batch(tmp_path, GRID.replace("iterations = 4", "iterations = 100000\nstop_eps = 0"))
     process = started(tmp_path)
-    wait_for(lambda: [p for p in (tmp_path / "out").glob(".*.jsonl") if p.stat().st_size])
+    wait_for(lambda: is_logging(tmp_path))
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
@@ -266,8 +277,7 @@ def test_in_processes_the_same_pictures_are_made(made, tmp_path):
 def test_a_process_that_is_killed_takes_only_its_run_with_it(tmp_path):
     save_batch(tmp_path, LONG)
     process = started(tmp_path, "--jobs", "2")
-    out = tmp_path / "out"
-    wait_for(lambda: [p for p in out.glob(".*.jsonl") if p.stat().st_size])
+    wait_for(lambda: is_logging(tmp_path))
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     # Beside the workers there is a process that tracks what they share.
     workers = [c for c in children if "spawn_main" in Path(f"/proc/{c}/cmdline").read_text()]

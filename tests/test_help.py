@@ -21,6 +21,7 @@ COMMANDS = (
     "nst stylize",
     "nst report",
     "nst plot",
+    "nst theorem",
     "nst weights",
     "nst weights fetch",
     "nst weights check",

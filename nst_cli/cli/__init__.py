@@ -11,6 +11,7 @@ from .plot import plot
 from .replay import replay
 from .report import report
 from .stylize import stylize
+from .theorem import theorem
 from .weights import weights
 
 
@@ -26,5 +27,7 @@ def main():
     """
 
 
-for command in (stylize, batch, replay, report, plot, weights, doctor, bench):
+for command in (
+    stylize, batch, replay, report, plot, theorem, weights, doctor, bench,
+):  # fmt: skip
     main.add_command(command)
