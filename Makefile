@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-slow test-browser lint bench bench-pytorch weights images clean
+.PHONY: help venv demo test test-slow test-browser lint bench bench-pytorch weights images clean figures fig1 fig2 fig3 fig4
 
 PYTHON := .venv/bin/python
 NST := $(PYTHON) -m nst_cli
@@ -96,6 +96,22 @@ bench-pytorch: $(STAMP) ## Measure beside PyTorch, which it installs into .venv
 
 weights: $(STAMP) ## Download the weights of VGG-19 to the user's cache
 	@$(NST) weights fetch
+
+FIGURES := out/figures
+FIGURE_OPTIONS :=
+
+fig1 fig2 fig3 fig4: ## Make a figure of the paper: fig1 to fig4
+
+figures: fig1 fig2 fig3 fig4 ## Make all four; goes on where it was interrupted
+
+# Their pictures are targets of their own, by rules that nst prints.
+ifneq ($(filter fig%,$(MAKECMDGOALS)),)
+include $(FIGURES)/rules.mk
+endif
+
+$(FIGURES)/rules.mk: $(STAMP) nst_cli/figures.py nst_cli/cli/figure.py
+	@mkdir -p $(FIGURES)
+	@for n in 1 2 3 4; do $(NST) figure $$n -o $(FIGURES) $(FIGURE_OPTIONS) --rules; done >$@
 
 images: $(STAMP) ## Download the pictures of the paper's figures to images
 	@$(PYTHON) -m nst_cli.pictures images

@@ -28,6 +28,7 @@ COMMANDS = (
     "nst weights path",
     "nst doctor",
     "nst bench",
+    "nst figure",
     "nst replay",
     "nst batch",
 )

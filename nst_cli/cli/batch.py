@@ -55,7 +55,7 @@ def batch(ctx, file, output, force, jobs, dask, quiet, **choices):
             from .. import cluster
 
             submit = stack.enter_context(cluster.connected(dask))
-        bars = stack.enter_context(_Bars(len(runs), quiet))
+        bars = stack.enter_context(Bars(len(runs), quiet))
 
         def on_finished(finished):
             found.append(finished)
@@ -72,7 +72,7 @@ def batch(ctx, file, output, force, jobs, dask, quiet, **choices):
             )  # fmt: skip
     states = [finished.state for finished in found]
     if not quiet or "failed" in states:
-        for line in _table(found, len(runs)):
+        for line in table(found, len(runs)):
             click.echo(line, err=True)
     if len(found) < len(runs) or "interrupted" in states:
         sys.exit(130)
@@ -80,7 +80,7 @@ def batch(ctx, file, output, force, jobs, dask, quiet, **choices):
         sys.exit(1)
 
 
-class _Bars:
+class Bars:
     """A bar over the runs, and one over the steps of the run that this process is at."""
 
     def __init__(self, runs, quiet):
@@ -102,11 +102,13 @@ class _Bars:
         return observe
 
     def finish(self, finished):
+        """Count a run that is finished."""
         if self._steps:
             self._steps.close()
         self._runs.update()
 
     def clear(self):
+        """Make room for a line on stdout."""
         self._runs.clear()
 
     def __enter__(self):
@@ -119,7 +121,7 @@ class _Bars:
         self._stack.close()
 
 
-def _table(found, total):
+def table(found, total):
     """Yield the lines that say what became of the runs."""
     for finished in found:
         seconds = f"{finished.seconds:7.1f} s" if finished.seconds else " " * 9

@@ -1,0 +1,157 @@
+"""The figures of the paper: which runs, in which places, and as targets of make."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+import pytest
+from PIL import Image
+from processes import environment, error_of, nst
+
+from nst_cli import figures, images, pictures
+from nst_cli.config import METHODS
+from nst_cli.errors import BatchError
+
+TINY = ("--size", "24", "--iterations", "2", "--weights", "builtin")
+LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+
+def configs(number, **others):
+    layout = figures.figure(number, "out", **others)
+    return {(cell.row, cell.column): cell.run.config for cell in layout.cells}
+
+
+def test_figure_1_is_the_style_alone_to_ever_deeper_layers_from_noise():
+    for (row, column), config in configs(1).items():
+        assert (config.method, config.alpha, config.init) == (METHODS[row], 0, "random")
+        assert config.style_layers == LAYERS[: column + 1]
+    assert len(configs(1)) == 20
+
+
+def test_figure_2_is_each_method_at_five_balances():
+    found = {place: (config.method, config.gamma) for place, config in configs(2).items()}
+    gammas = (0.1, 0.2, 1, 5, 10)
+    assert found == {(r, c): (METHODS[r], gammas[c]) for r in range(4) for c in range(5)}
+
+
+def test_figure_3_is_six_pairs_by_each_method_at_their_own_balance():
+    layout = figures.figure(3, "out")
+    assert len({(cell.run.content, cell.run.style) for cell in layout.cells}) == 6
+    for cell in layout.cells:
+        assert cell.run.config.method == METHODS[cell.column]
+        assert cell.run.config.gamma == (2, 2, 2, 5, 5, 5)[cell.row]
+        beside = [path for _, path in layout.beside[cell.row]]
+        assert beside == [cell.run.content, cell.run.style]
+
+
+def test_figure_4_goes_from_one_method_to_the_other_in_two_rows_each():
+    shares = (0.9, 0.7, 0.5, 0.3, 0.1)
+    for (row, column), config in configs(4).items():
+        one, other = ("bn", "poly") if row < 2 else ("linear", "gaussian")
+        share = shares[column]
+        assert config.methods == {one: share, other: pytest.approx(1 - share)}
+        assert config.gamma == 5
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_the_authors_pictures_take_the_place_of_the_samples(number):
+    layout = figures.figure(number, "out", pictures="images")
+    for cell in layout.cells:
+        assert os.path.dirname(cell.run.content) == os.path.dirname(cell.run.style) == "images"
+        assert os.path.basename(cell.run.content) in pictures.BLOB_IDS
+        assert os.path.basename(cell.run.style) in pictures.BLOB_IDS
+
+
+def test_there_is_no_figure_5():
+    with pytest.raises(BatchError, match="no figure 5: choose from 1 to 4"):
+        figures.figure(5, "out")
+
+
+def test_each_picture_stands_in_its_row_and_column_of_the_grid(tmp_path):
+    layout = figures.figure(2, tmp_path)
+    os.mkdir(tmp_path / "fig2")
+    colours = {}
+    for cell in layout.cells:
+        colours[cell.row, cell.column] = (40 * cell.row + 20, 40 * cell.column + 20, 200)
+        images.write(cell.run.output, _plain(colours[cell.row, cell.column], 48, 32))
+    grid = figures.compose(layout)
+    places = {}
+    for place, colour in colours.items():
+        found = [
+            (x, y) for y in range(grid.height) for x in range(0, grid.width, 4)
+            if grid.getpixel((x, y)) == colour
+        ]  # fmt: skip
+        assert len(found) == 48 // 4 * 32
+        places[place] = found[0]
+    for (row, column), (x, y) in places.items():
+        assert all(px > x for (r, c), (px, _) in places.items() if r == row and c > column)
+        assert all(py > y + 31 for (r, _), (_, py) in places.items() if r > row)
+
+
+def _plain(colour, width, height):
+    return numpy.full((height, width, 3), colour, numpy.uint8)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("figure")
+    return nst(folder, "figure", "4", *TINY, "-o", "f", "--quiet"), folder
+
+
+def test_a_figure_is_a_grid_its_pictures_and_a_manifest(made):
+    done, folder = made
+    assert (done.returncode, done.stdout, done.stderr) == (0, "f/fig4.png\n", "")
+    manifest = json.loads((folder / "f/fig4.json").read_text())
+    assert len(manifest["cells"]) == 20 and manifest["pictures"] == "the project's samples"
+    first = manifest["cells"][0]
+    assert (first["row"], first["column"]) == ("bn + poly", "0.9 : 0.1")
+    assert first["config"]["method"] == "bn=0.9,poly=0.1" and first["losses"]["total"] > 0
+    assert (folder / "f" / first["picture"]).exists()
+    assert Image.open(folder / "f/fig4.png").width > 7 * 24
+
+
+def test_a_picture_that_is_lacking_alone_is_made_again(made):
+    _, folder = made
+    cells = json.loads((folder / "f/fig4.json").read_text())["cells"]
+    paths = [folder / "f" / cell["picture"] for cell in cells]
+    before = {path: path.stat().st_mtime_ns for path in paths}
+    paths[3].unlink()
+    done = nst(folder, "figure", "4", *TINY, "-o", "f", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert [p for p in paths if p.stat().st_mtime_ns != before[p]] == [paths[3]]
+
+
+def test_what_cannot_be_is_one_line(tmp_path):
+    line = error_of(nst(tmp_path, "figure", "1", "--pictures", "none", *TINY), 1)
+    assert "none/brad_pitt.jpg" in line or "none/starry_night.jpg" in line
+    (tmp_path / "f").write_text("")
+    assert "Cannot make the folder f" in error_of(
+        nst(tmp_path, "figure", "1", "-o", "f", *TINY), 1
+    )
+    line = error_of(nst(tmp_path, "figure", "1", "-o", "g", "--only", "x.png", *TINY), 1)
+    assert "no picture 'x.png'" in line
+
+
+def test_by_make_each_picture_is_a_target_and_what_is_there_stays(tmp_path):
+    if not shutil.which("make"):
+        pytest.skip("no make here")
+    rules = nst(tmp_path, "figure", "4", "-o", "f", "--rules", *TINY)
+    (tmp_path / "Makefile").write_text(rules.stdout)
+
+    def made(*arguments):
+        return subprocess.run(
+            ["make", *arguments], cwd=tmp_path, env=environment(), text=True, check=True,
+            capture_output=True,
+        ).stdout  # fmt: skip
+
+    listed = made("-n", "fig4").splitlines()
+    assert len(listed) == 21 and sum("--only" in line for line in listed) == 20
+    one = next(line.split(":")[0] for line in rules.stdout.splitlines() if "/11-" in line)
+    assert made(one).strip() == one
+    listed = made("-n", "fig4").splitlines()
+    assert len(listed) == 20 and not any(Path(one).name in line for line in listed)
+    assert sys.executable in listed[0]
