@@ -182,7 +182,7 @@ def prepare(content, style, config, *, picture=None, sample, outputs=()):
     if picture:
         job = _with_picture(job, images.read(picture))
     weights.load(which)
-    engine.context(config.device)
+    engine.device_of(config)
     return job
 
 
@@ -301,7 +301,7 @@ def _views(job):
         The Gram loss of content and style at each layer, as the transfer computes it.
     """
     config, layers = job.config, job.config.style_layers
-    device = engine.context(config.device)
+    device = engine.device_of(config)
     # In float32 whatever the precision of the transfer: a difference of two pictures is looked
     # for, not of two roundings.
     shared = vgg.parameters(weights.load(job.weights), layers, device)
