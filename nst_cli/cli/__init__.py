@@ -6,6 +6,7 @@ from .. import __version__
 from .batch import batch
 from .bench import bench
 from .doctor import doctor
+from .gpu import gpu
 from .group import Group
 from .plot import plot
 from .replay import replay
@@ -28,6 +29,6 @@ def main():
 
 
 for command in (
-    stylize, batch, replay, report, plot, theorem, weights, doctor, bench,
+    stylize, batch, replay, report, plot, theorem, weights, gpu, doctor, bench,
 ):  # fmt: skip
     main.add_command(command)
