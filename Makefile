@@ -92,9 +92,14 @@ gpu-check: $(STAMP) ## Install MXNet's CUDA build in build/gpu and load it; need
 	@$(NST) gpu install --no-card --dir build/gpu
 	@NST_GPU=build/gpu $(PYTHON) -m pytest -m gpu_check -rs
 
-lint: $(STAMP) ## Check the code with ruff
+lint: $(STAMP) ## Check the code with ruff, and the Dockerfile with hadolint
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
+	@if [ -x .venv/bin/hadolint ]; then \
+	  .venv/bin/hadolint docker/Dockerfile; \
+	else \
+	  echo "There is no hadolint for this machine: docker/Dockerfile is not checked."; \
+	fi
 
 bench: $(STAMP) ## Measure preset fast against preset paper, step costs and memory
 	@$(NST) bench
