@@ -68,12 +68,7 @@ def load(device="auto", precision="float32", deterministic=False):
     """
     if "mxnet" in sys.modules:
         return sys.modules["mxnet"]
-    if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
-        raise EngineError(
-            f"MXNet 1.9.1 does not run on Python {driver.dotted(sys.version_info[:2])}: make an "
-            f"environment with Python {' to '.join(map(driver.dotted, PYTHONS))} and install "
-            "nst-cli there."
-        )
+    check_python()
     # Left alone MXNet uses half of the logical CPUs. A list, as OpenMP allows for nested loops,
     # makes it abort; it has no nested loops.
     users = re.match(r"\s*([1-9]\d*)", os.environ.get("OMP_NUM_THREADS", ""))
@@ -96,6 +91,16 @@ def load(device="auto", precision="float32", deterministic=False):
     _keep_freed_memory()
     globals().update(nd=module.nd, sym=module.sym)
     return module
+
+
+def check_python():
+    """Raise `EngineError` unless this Python is one that MXNet runs on."""
+    if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
+        raise EngineError(
+            f"MXNet 1.9.1 does not run on Python {driver.dotted(sys.version_info[:2])}: make an "
+            f"environment with Python {' to '.join(map(driver.dotted, PYTHONS))} and install "
+            "nst-cli there."
+        )
 
 
 def context(device="cpu", precision="float32", deterministic=False):
@@ -311,7 +316,9 @@ def failures():
         yield
     except (mx.base.MXNetError, MemoryError) as error:
         message = _reason(error)
-        if isinstance(error, MemoryError) or re.search(r"(?i)alloc|out of memory", message):
+        if isinstance(error, MemoryError) or re.search(
+            r"(?i)allocate|alloc_failed|out of memory", message
+        ):
             raise EngineError(
                 f"Not enough memory ({message}): a smaller --size needs less, in proportion "
                 "to its square."

@@ -248,8 +248,13 @@ def test_of_mxnets_own_error_the_line_that_says_why_is_kept():
 
 
 def test_want_of_memory_is_told_with_what_needs_less():
-    text = "Traceback\nMXNetError: Failed to allocate CPU Memory"
-    for error in (engine.load().base.MXNetError(text), MemoryError()):
+    reasons = (
+        "Failed to allocate CPU Memory",
+        "cudaMalloc retry failed: out of memory",
+        "Check failed: e == CUDNN_STATUS_SUCCESS (2 vs. 0) : cuDNN: CUDNN_STATUS_ALLOC_FAILED",
+    )
+    mxnet_error = engine.load().base.MXNetError
+    for error in (*(mxnet_error(f"Traceback\nMXNetError: {r}") for r in reasons), MemoryError()):
         message = engine_error(error)
         assert message.startswith("Not enough memory")
         assert "--size" in message

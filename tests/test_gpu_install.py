@@ -229,6 +229,14 @@ def test_a_place_where_nothing_can_be_made_is_named(command, tmp_path):
     assert "--dir" in line
 
 
+def test_a_python_that_mxnet_cannot_run_on_is_told_before_the_download(command, tmp_path):
+    code = "import sys; from nst_cli import cli, engine\n"
+    code += "sys.argv[0], sys.version_info = 'nst', (3, 13, 0); cli.main()"
+    line = failure(command("--no-card", "--dir", "gpu", code=code))
+    assert "does not run on Python 3.13" in line and "3.9 to 3.12" in line
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("found", [("Darwin", "arm64"), ("Linux", "aarch64")])
 def test_a_machine_that_the_build_is_not_for_is_named(monkeypatch, tmp_path, found):
     monkeypatch.setattr(install.platform, "system", lambda: found[0])

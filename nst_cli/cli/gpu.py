@@ -28,9 +28,11 @@ def install(place, no_card):
     """
     import os
 
+    from .. import engine
     from ..gpu import install as room
     from ..gpu import library
 
+    engine.check_python()
     usual = library.folder()
     done = room.install(place or usual, card=not no_card)
     if done != usual.resolve():
