@@ -186,12 +186,6 @@ def prepare(content, style, config, *, picture=None, sample, outputs=()):
     return job
 
 
-def _device(config):
-    # In float32 whatever the precision of the transfer: a difference of two pictures is looked
-    # for, not of two roundings. On a GPU that holds for the whole of a process.
-    return engine.context(config.device, deterministic=config.deterministic)
-
-
 def _with_picture(job, picture):
     shape = picture.pixels.shape
     size = images.fit(shape, job.config.size, picture.path)
@@ -202,6 +196,12 @@ def _with_picture(job, picture):
         )
         job = replace(job, notes=(*job.notes, note))
     return _with_made(job, images.resize(picture.pixels, size), _source(picture))
+
+
+def _device(config):
+    # In float32 whatever the precision of the transfer: a difference of two pictures is looked
+    # for, not of two roundings. On a GPU that holds for the whole of a process.
+    return engine.context(config.device, deterministic=config.deterministic)
 
 
 def _with_made(job, pixels, source):
