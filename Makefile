@@ -3,7 +3,8 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-slow test-browser lint bench bench-pytorch weights images clean figures fig1 fig2 fig3 fig4
+.PHONY: help venv demo test test-slow test-browser test-gpu gpu gpu-check lint bench bench-pytorch \
+  bench-gpu weights images figures fig1 fig2 fig3 fig4 clean
 
 PYTHON := .venv/bin/python
 NST := $(PYTHON) -m nst_cli
@@ -72,7 +73,7 @@ demo: $(STAMP) ## Stylise the sample pair: a picture in a few minutes
 	echo "The picture is $$PWD/out/demo.png: $$content in the style of $$style."
 
 test: $(STAMP) ## Run the tests; quick and offline
-	@$(PYTHON) -m pytest -m 'not slow and not browser'
+	@$(PYTHON) -m pytest -m 'not slow and not browser and not gpu and not gpu_check'
 
 test-slow: $(STAMP) ## Run the tests that need the real weights: set NST_WEIGHTS
 	@$(PYTHON) -m pytest -m slow
@@ -81,9 +82,24 @@ test-browser: $(STAMP) ## Run the tests of pages in a Chromium that is installed
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[browser]'
 	@$(PYTHON) -m pytest -m browser -rs
 
-lint: $(STAMP) ## Check the code with ruff
+gpu: $(STAMP) ## Install MXNet's CUDA build for this machine's NVIDIA card
+	@$(NST) gpu install
+
+test-gpu: $(STAMP) ## Compare the GPU with the CPU: losses, gradients, runs
+	@$(PYTHON) -m pytest -m gpu -rs tests/test_gpu.py
+
+gpu-check: $(STAMP) ## Install MXNet's CUDA build in build/gpu and load it; needs no card
+	@$(NST) gpu install --no-card --dir build/gpu
+	@NST_GPU=build/gpu $(PYTHON) -m pytest -m gpu_check -rs
+
+lint: $(STAMP) ## Check the code with ruff, and the Dockerfile with hadolint
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
+	@if [ -x .venv/bin/hadolint ]; then \
+	  .venv/bin/hadolint docker/Dockerfile; \
+	else \
+	  echo "There is no hadolint for this machine: docker/Dockerfile is not checked."; \
+	fi
 
 bench: $(STAMP) ## Measure preset fast against preset paper, step costs and memory
 	@$(NST) bench
@@ -93,6 +109,11 @@ bench: $(STAMP) ## Measure preset fast against preset paper, step costs and memo
 bench-pytorch: $(STAMP) ## Measure beside PyTorch, which it installs into .venv
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	@$(PYTHON) benchmarks/pytorch.py
+
+bench-gpu: $(STAMP) ## Measure a GPU beside PyTorch on it, which it installs into .venv
+	@$(PYTHON) benchmarks/gpu.py --check
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@$(PYTHON) benchmarks/gpu.py
 
 weights: $(STAMP) ## Download the weights of VGG-19 to the user's cache
 	@$(NST) weights fetch

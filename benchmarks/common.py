@@ -1,9 +1,10 @@
-"""What the benchmarks share: the choice of pictures, and the machine in a line."""
+"""What the benchmarks share: the choice of pictures, the machine in a line, a step's time."""
 
 import platform
 import sys
+import time
 
-from nst_cli import engine, machine, samples
+from nst_cli import Config, engine, machine, samples, transfer
 from nst_cli.errors import NstError
 
 
@@ -28,3 +29,13 @@ def add_pictures(parser):
     parser.add_argument("--content", default=samples.CONTENT, help="by default the sample")
     parser.add_argument("--style", default=samples.STYLES[0], help="by default the sample")
     parser.add_argument("--sizes", default="224,512", help="long edges in pixels")
+
+
+def step_times(content, style, steps, precision, device="auto"):
+    """Return the seconds of each step of preset `fast` after the first, at a single size."""
+    moments = []
+    config = Config(
+        preset="fast", precision=precision, scales=1, iterations=steps, stop_eps=0, device=device
+    )
+    transfer(content, style, config, on_step=lambda record: moments.append(time.perf_counter()))
+    return [later - earlier for earlier, later in zip(moments, moments[1:])]

@@ -8,12 +8,13 @@ use it (lr 1, history 100, no line search), from the content image to the loss a
 """
 
 import argparse
+import functools
 import statistics
 import sys
 import time
 
 import torch
-from common import add_pictures, describe, run
+from common import add_pictures, describe, run, step_times
 from torch.nn import functional
 
 from nst_cli import Config, engine, machine, vgg, weights
@@ -41,22 +42,29 @@ def main():
 
 def compare_steps(content, style):
     """Print the seconds of a step, and the ratios to PyTorch's."""
-    theirs, times = Theirs(content, style), {"PyTorch": []}
-    image = torch.tensor(content, requires_grad=True)
-    for _ in range(STEPS):
-        began = time.perf_counter()
-        theirs(image).backward()
-        times["PyTorch"].append(time.perf_counter() - began)
-        image.grad = None
+    times = {"PyTorch": their_step_times(content, style, STEPS)}
     precisions = ["float32"] + ["bfloat16"] * ("avx512_bf16" in machine.cpu_flags())
     for precision in precisions:
-        config = Config(preset="fast", precision=precision, scales=1, iterations=STEPS, stop_eps=0)
-        moments = timed(content, style, config).moments
-        times[precision] = [b - a for a, b in zip(moments, moments[1:])]
+        times[precision] = step_times(content, style, STEPS, precision)
     base = statistics.median(times["PyTorch"][1:])
     for name, own in times.items():
         seconds = statistics.median(own[1:])
         print(f"  step, {name}: {seconds:.3f} s, {seconds / base:.2f} of PyTorch's", flush=True)
+
+
+def their_step_times(content, style, steps, device="cpu"):
+    """Return the seconds of each loss with its gradient in PyTorch."""
+    theirs, times = Theirs(content, style, device), []
+    image = torch.tensor(content, device=device, requires_grad=True)
+    for _ in range(steps):
+        began = time.perf_counter()
+        loss = theirs(image)
+        loss.backward()
+        # Waits for a GPU to be done with both.
+        float(loss.detach())
+        times.append(time.perf_counter() - began)
+        image.grad = None
+    return times
 
 
 def compare_times(content, style):
@@ -79,17 +87,18 @@ def compare_times(content, style):
 class Theirs:
     """The objective of preset `paper` with poly, in PyTorch's autograd."""
 
-    def __init__(self, content, style):
+    def __init__(self, content, style, device="cpu"):
         arrays = weights.load(weights.find())
+        tensor = functools.partial(torch.tensor, device=device)
         self.layers = [
-            (name, torch.tensor(arrays[f"{name}_weight"]), torch.tensor(arrays[f"{name}_bias"]))
+            (name, tensor(arrays[f"{name}_weight"]), tensor(arrays[f"{name}_bias"]))
             for name in vgg.convolutions(LAYERS)
         ]
         with torch.no_grad():
-            self.target = self.features(torch.tensor(content))[CONFIG.content_layers[0]]
-            maps = self.features(torch.tensor(style))
+            self.target = self.features(tensor(content))[CONFIG.content_layers[0]]
+            maps = self.features(tensor(style))
             self.grams = {layer: gram(maps[layer]) for layer in CONFIG.style_layers}
-        laplacian = torch.tensor([[0.0, -1, 0], [-1, 4, -1], [0, -1, 0]]) / 8
+        laplacian = tensor([[0.0, -1, 0], [-1, 4, -1], [0, -1, 0]]) / 8
         self.laplacian = laplacian.expand(3, 1, 3, 3).contiguous()
 
     def features(self, values):

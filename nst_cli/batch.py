@@ -128,7 +128,10 @@ def _ordered(runs):
     def key(run):
         config = run.config
         size = images.fit(size_of(run.content), config.size, run.content)
-        return (*_network_of(config), *size, run.style, config.style_fit, config.method, config.c)
+        # On a GPU a process that has begun strictly can go on otherwise, but not the other way.
+        lax = config.precision != "float32", not config.deterministic
+        shared = _network_of(config)
+        return (*lax, *shared, *size, run.style, config.style_fit, config.method, config.c)
 
     # The sizes of broken pictures were checked; those too elongated fail in their turn.
     def safe_key(run):

@@ -65,12 +65,15 @@ class Timed:
         After each of the last K steps, those at the full size.
     memory : int or None
         Peak of the process so far, in bytes.
+    precision : str
+        Of the convolutions.
     """
 
     result: Any
     moments: list
     images: Any
     memory: int
+    precision: str
 
     @property
     def step_seconds(self):
@@ -100,7 +103,6 @@ def rows(content, style, method, device="auto"):
     Row
         Of preset `paper`, then of `fast`.
     """
-    where = engine.context(device)
     choices = {"method": method, "device": device}
     paper = Config(**choices)
     target = None
@@ -115,7 +117,7 @@ def rows(content, style, method, device="auto"):
             size=content.shape[2:],
             method=method,
             preset=config.preset,
-            precision=engine.resolved_precision(config.precision, where),
+            precision=run.precision,
             steps=run.result.steps if reached is None else reached + 1,
             step_seconds=run.step_seconds,
             seconds=None if reached is None else run.moments[reached],
@@ -136,7 +138,7 @@ def timed(content, style, config):
     moments, kept = [], 0
     # In a file, because hundreds of images would count as memory that the run needs.
     with tempfile.TemporaryFile() as stream:
-        engine.load()
+        device = engine.device_of(config)
         began = time.perf_counter()
 
         def on_step(record):
@@ -150,7 +152,8 @@ def timed(content, style, config):
         memory = machine.peak_memory()
         stream.seek(0)
         values = numpy.fromfile(stream, numpy.float32).reshape((kept, *content.shape))
-    return Timed(result, moments, values, memory)
+    precision = engine.resolved_precision(config.precision, device)
+    return Timed(result, moments, values, memory, precision)
 
 
 def judged(image, content, style, config):

@@ -29,7 +29,7 @@ LAYERS = tuple(
 # Each optimiser's `lr` unless one is given: a learning rate, and for the others levels of grey.
 LEARNING_RATES = {"sgd": 1e-3, "adam": 4.0, "lbfgs": 10.0}
 OPTIMIZERS = tuple(LEARNING_RATES)
-PRECISIONS = ("float32", "bfloat16", "auto")
+PRECISIONS = ("float32", "tf32", "bfloat16", "auto")
 POOLINGS = ("avg", "max")
 STYLE_FITS = ("squeeze", "keep")
 INITS = ("random", "content")
@@ -58,6 +58,7 @@ PRESETS = {
         "init": "random",
         "seed": 0,
         "device": "auto",
+        "deterministic": False,
         "weights": "",
     },
 }
@@ -121,8 +122,9 @@ class Config:
         At how many sizes to optimise, each twice as large as the one before and starting from
         its result; ``auto`` goes by the size.
     precision : str
-        Of the network's convolutions: ``float32``, ``bfloat16``, or ``auto``, which takes
-        bfloat16 where the processor has it. All else is float32.
+        Of the network's convolutions: ``float32``; ``bfloat16``, on processors that have it;
+        ``tf32``, on NVIDIA cards that have it, for all products; or ``auto``, which takes of
+        these two the one that is there. All else is float32.
     tv_weight : float
         Weight of the smoothing (total variation) during the optimisation.
     denoise : float
@@ -133,6 +135,8 @@ class Config:
         Drives everything random, 0 to 2³² − 1.
     device : str
         ``auto``, ``cpu``, ``gpu`` or ``gpu:N``.
+    deterministic : bool
+        Whether a GPU shall compute the same each time, which takes longer. The CPU always does.
     weights : str
         Path of the VGG-19 parameters or ``builtin``; empty means look in the usual places.
 
@@ -165,6 +169,7 @@ class Config:
     init: Optional[str] = None
     seed: Optional[int] = None
     device: Optional[str] = None
+    deterministic: Optional[bool] = None
     weights: Optional[str] = None
 
     def __post_init__(self):
@@ -388,6 +393,12 @@ def _device(field, value):
     raise ConfigError(f"device is {value!r}; it must be auto, cpu, gpu or gpu:N.", field)
 
 
+def _flag(field, value):
+    if isinstance(value, bool):
+        return value
+    raise ConfigError(f"{field} is {value!r}; it must be true or false.", field)
+
+
 def _text(field, value):
     return str(value)
 
@@ -415,5 +426,6 @@ _CHECKS = {
     "init": _text,
     "seed": _integer(0, 2**32 - 1),
     "device": _device,
+    "deterministic": _flag,
     "weights": _text,
 }

@@ -8,6 +8,7 @@ import PIL
 
 from . import __version__, config, engine, machine, vgg, weights
 from .errors import EngineError, WeightsError
+from .gpu import driver, library
 
 _TEST_SIDE = 128
 _TEST_SECONDS = 1.0
@@ -23,13 +24,14 @@ def examine():
         False where `nst stylize` will not work as it stands.
     """
     yield "nst", f"{__version__}, Python {platform.python_version()}", True
+    yield from _gpu()
     try:
         engine.load()
     except EngineError as error:
         yield "mxnet", str(error), False
         return
     libraries = f"NumPy {numpy.__version__}, Pillow {PIL.__version__}"
-    yield "mxnet", f"{engine.version()}, {libraries}", True
+    yield "mxnet", f"{engine.version()} in {engine.origin()}, {libraries}", True
     yield "processor", f"{machine.describe()}, {engine.threads()} threads", True
     count = engine.gpu_count()
     built = "built for CUDA" if engine.has_cuda() else "built for the CPU alone"
@@ -41,14 +43,52 @@ def examine():
     except WeightsError as error:
         yield "weights", str(error), False
     try:
-        yield "executor", _test_run(), True
+        yield "executor", test_run("auto"), True
     except EngineError as error:
         yield "executor", str(error), False
 
 
-def _test_run():
-    """Run steps of the network for about a second; return their speed in words."""
-    device = engine.context("auto")
+def _gpu():
+    """Say what there is for computing on a GPU; a machine may well do without."""
+    try:
+        found = driver.probe()
+    except EngineError as error:
+        yield "driver", str(error), True
+        return
+    yield "driver", f"NVIDIA's, for CUDA {driver.dotted(found.cuda)}", True
+    for card in found.cards:
+        fit = "" if card.usable else ", which MXNet has no kernels for"
+        memory = f"{card.memory / 2**30:.1f} GiB"
+        capability = f"compute capability {driver.dotted(card.capability)}{fit}"
+        yield f"gpu:{card.index}", f"{card.name}, {memory}, {capability}", True
+    try:
+        place = library.find()
+    except EngineError as error:
+        yield "cuda", str(error), False
+        return
+    if place:
+        where = f"in {place}"
+    elif any(card.usable for card in found.cards):
+        where = "not installed: nst gpu install gets it"
+    else:
+        where = "not installed, and of no use here"
+    yield "cuda", f"MXNet's CUDA build is {where}", True
+
+
+def test_run(device):
+    """Run steps of the network for about a second; return their speed in words.
+
+    Parameters
+    ----------
+    device : str
+        As in `Config`.
+
+    Raises
+    ------
+    EngineError
+        The device cannot be used, or computes nonsense.
+    """
+    device = engine.context(device)
     layers = config.PRESETS["paper"]["style_layers"]
     with engine.failures():
         shared = vgg.parameters(weights.load(weights.BUILTIN), layers, device)

@@ -16,16 +16,23 @@ import numpy
 
 from . import machine
 from .errors import EngineError
+from .gpu import driver, library
 
 PYTHONS = ((3, 9), (3, 12))
 
+# The first compute capability with TF32.
+_TF32 = (8, 0)
+
 # MXNet reads these once, while it is loaded or at its first bind; the user's own values stand.
-_QUIET = {
+_DEFAULTS = {
     "MXNET_SUBGRAPH_VERBOSE": "0",
     "MXNET_STORAGE_FALLBACK_LOG_VERBOSE": "0",
     "MXNET_CUDNN_LIB_CHECKING": "0",
     # Operators run one at a time, so one scratch space will do; four are the default.
     "MXNET_CPU_TEMP_COPY": "1",
+    # Fused operations are compiled on the spot, for drivers as new as CUDA 11.8. In a chain of
+    # convolutions there is next to nothing to fuse.
+    "MXNET_USE_FUSION": "0",
 }
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
@@ -42,30 +49,37 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def load():
-    """Import MXNet and return the module.
+def load(device="auto", precision="float32", deterministic=False):
+    """Import MXNet and return the module; a process does it once, and keeps what it got.
+
+    Parameters
+    ----------
+    device : str
+        As `context` gets it. ``cpu`` takes the installed MXNet, a GPU the CUDA build.
+    precision : str
+    deterministic : bool
+        As in `Config`; they count where a GPU is taken.
 
     Raises
     ------
     EngineError
-        This Python or this system cannot run MXNet 1.9.1; the message says what can.
+        This Python or this system cannot run MXNet 1.9.1, or has no such GPU; the message says
+        what can.
     """
     if "mxnet" in sys.modules:
         return sys.modules["mxnet"]
-    if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
-        found = ".".join(str(part) for part in sys.version_info[:2])
-        raise EngineError(
-            f"MXNet 1.9.1 does not run on Python {found}: make an environment with "
-            f"Python {_dotted(PYTHONS[0])} to {_dotted(PYTHONS[1])} and install nst-cli there."
-        )
+    check_python()
     # Left alone MXNet uses half of the logical CPUs. A list, as OpenMP allows for nested loops,
     # makes it abort; it has no nested loops.
     users = re.match(r"\s*([1-9]\d*)", os.environ.get("OMP_NUM_THREADS", ""))
     os.environ["OMP_NUM_THREADS"] = users[1] if users else str(machine.usable_cores())
-    for key, value in _QUIET.items():
+    for key, value in _DEFAULTS.items():
         os.environ.setdefault(key, value)
+    build = library.choose(device)
+    if build:
+        library.prepare(build, precision, deterministic)
     try:
-        with _old_names():
+        with _old_names(), library.importable(build):
             module = importlib.import_module("mxnet")
     except ImportError as error:
         raise EngineError(
@@ -79,39 +93,68 @@ def load():
     return module
 
 
-def context(device="cpu"):
+def check_python():
+    """Raise `EngineError` unless this Python is one that MXNet runs on."""
+    if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
+        raise EngineError(
+            f"MXNet 1.9.1 does not run on Python {driver.dotted(sys.version_info[:2])}: make an "
+            f"environment with Python {' to '.join(map(driver.dotted, PYTHONS))} and install "
+            "nst-cli there."
+        )
+
+
+def context(device="cpu", precision="float32", deterministic=False):
     """Return the MXNet context that `device` names.
 
     Parameters
     ----------
     device : str
-        ``auto`` (a GPU if this MXNet has one, else the CPU), ``cpu``, ``cpu:N``, ``gpu`` or
+        ``auto`` (the first GPU that can be used, else the CPU), ``cpu``, ``cpu:N``, ``gpu`` or
         ``gpu:N``.
+    precision : str
+    deterministic : bool
+        As `load` gets them.
 
     Raises
     ------
     EngineError
-        A GPU was asked for and this MXNet has none, or not that many.
+        A GPU was asked for and cannot be used, or not in that way.
     """
-    mx = load()
+    mx = load(device, precision, deterministic)
     kind, _, index = device.partition(":")
     index = int(index or 0)
     if kind == "auto":
-        return mx.gpu(0) if gpu_count() else mx.cpu(0)
+        card = library.first_usable() if gpu_count() else None
+        kind, index = ("cpu", 0) if card is None else ("gpu", card)
     if kind == "cpu":
         return mx.cpu(index)
+    if not has_cuda():
+        reason = (
+            "comes too late: this process has loaded MXNet for the CPU. Use another process, or "
+            "the GPU from the start."
+            if library.choose(device)
+            else "needs another MXNet than this one, which is built for the CPU alone: nst gpu "
+            "install gets it. Or use device cpu."
+        )
+        raise EngineError(f"Device {device!r} {reason}")
     count = gpu_count()
-    if index < count:
-        return mx.gpu(index)
-    if count:
-        raise EngineError(f"There is no GPU {index}: MXNet sees {count}, numbered from 0.")
-    reason = (
-        "sees no NVIDIA GPU: check the driver with nvidia-smi"
-        if has_cuda()
-        else "is built for the CPU alone: install a CUDA build, mxnet-cu117==1.9.1, which drives "
-        "cards of compute capability 5.0 to 8.9"
-    )
-    raise EngineError(f"Device {device!r} was asked for, but this MXNet {reason}; or use cpu.")
+    if index >= count:
+        raise EngineError(
+            f"There is no GPU {index}: MXNet sees {count}, numbered from 0. Try nvidia-smi. Or "
+            "use device cpu."
+        )
+    if deterministic and os.environ.get("MXNET_ENFORCE_DETERMINISM") != "1":
+        raise EngineError(
+            "deterministic comes too late: on a GPU it counts from the first use of MXNet in a "
+            "process. Use another process, or set MXNET_ENFORCE_DETERMINISM=1 and "
+            "MXNET_CUDNN_AUTOTUNE_DEFAULT=0 from the start."
+        )
+    return mx.gpu(index)
+
+
+def device_of(config):
+    """Return the context that a `Config` computes on; before all else, because it loads MXNet."""
+    return context(config.device, config.precision, config.deterministic)
 
 
 def is_host(device):
@@ -152,23 +195,44 @@ def resolved_precision(precision, device):
     Parameters
     ----------
     precision : str
-        ``float32``, ``bfloat16``, or ``auto``: bfloat16 where it is native, else float32.
+        ``float32``, ``tf32``, ``bfloat16``, or ``auto``: one of the latter where it is native,
+        else float32.
     device : Context
 
     Raises
     ------
     EngineError
-        bfloat16 on a processor or GPU that has it not: there it is slower than float32.
+        The processor or GPU has it not, or NVIDIA's libraries have been set otherwise.
     """
-    native = device.device_type == "cpu" and "avx512_bf16" in machine.cpu_flags()
+    if device.device_type == "cpu":
+        native = "bfloat16" if "avx512_bf16" in machine.cpu_flags() else None
+    else:
+        native = "tf32" if _rounds_to_tf32(device) else None
     if precision == "auto":
-        return "bfloat16" if native else "float32"
-    if precision == "bfloat16" and not native:
+        return native or "float32"
+    if precision == "float32" and native == "tf32":
         raise EngineError(
-            f"Precision bfloat16 needs a processor with AVX-512 BF16, and {device} has none: "
-            "use auto or float32."
+            "Precision float32 comes too late: in this process NVIDIA's libraries round to TF32. "
+            "Use another process, or set NVIDIA_TF32_OVERRIDE=0 from the start."
+        )
+    if precision not in ("float32", native):
+        needs = {
+            "bfloat16": "a processor with AVX-512 BF16",
+            "tf32": "an NVIDIA card of compute capability 8.0 or more, and NVIDIA_TF32_OVERRIDE "
+            "not to be 0",
+        }
+        raise EngineError(
+            f"Precision {precision} needs {needs[precision]}, which {device} has not: use auto "
+            "or float32."
         )
     return precision
+
+
+def _rounds_to_tf32(device):
+    """Tell whether NVIDIA's libraries compute float32 in TF32 on a GPU, in this process."""
+    if os.environ.get("NVIDIA_TF32_OVERRIDE") == "0":
+        return False
+    return driver.probe().cards[device.device_id].capability >= _TF32
 
 
 def data_type(precision):
@@ -180,6 +244,11 @@ def data_type(precision):
 def version():
     """Return MXNet's version."""
     return load().__version__
+
+
+def origin():
+    """Return the folder that MXNet was imported from."""
+    return os.path.dirname(load().__file__)
 
 
 def array(values, device, dtype="float32"):
@@ -229,6 +298,16 @@ def wait():
     load().nd.waitall()
 
 
+def release(device):
+    """Give back what MXNet holds of a GPU's memory and does not use.
+
+    Its pool hands out blocks of the very size they had, of which another image has no use.
+    """
+    if device.device_type == "gpu":
+        wait()
+        device.empty_cache()
+
+
 @contextlib.contextmanager
 def failures():
     """Turn MXNet's own errors into `EngineError`, with the one line in them that says why."""
@@ -237,7 +316,9 @@ def failures():
         yield
     except (mx.base.MXNetError, MemoryError) as error:
         message = _reason(error)
-        if isinstance(error, MemoryError) or "allocate" in message or "out of memory" in message:
+        if isinstance(error, MemoryError) or re.search(
+            r"(?i)allocate|alloc_failed|out of memory", message
+        ):
             raise EngineError(
                 f"Not enough memory ({message}): a smaller --size needs less, in proportion "
                 "to its square."
@@ -314,7 +395,3 @@ def _reason(error):
 def _last_line(error):
     lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else type(error).__name__
-
-
-def _dotted(version_info):
-    return ".".join(str(part) for part in version_info)

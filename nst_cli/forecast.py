@@ -70,7 +70,7 @@ def forecast(content, style, config):
     -------
     Forecast
     """
-    device = engine.context(config.device)
+    device = engine.device_of(config)
     sizes = scale_sizes(config.scales, content.shape[2:])
     steps = [steps_at(config.iterations, n, len(sizes)) for n in range(1, len(sizes) + 1)]
     first, later = _trial(content, style, config)
@@ -101,7 +101,7 @@ def check_memory(config, size, style_size):
     EngineError
         It does not; the message names the size that would.
     """
-    needed, free = memory(config, size, style_size), _reachable(engine.context(config.device))
+    needed, free = memory(config, size, style_size), _reachable(engine.device_of(config))
     if free is None or needed <= free:
         return
     share = max(free - _FIXED, 0) / (needed - _FIXED)
@@ -129,8 +129,8 @@ def memory(config, size, style_size):
     tap = _TAP + _GAUSSIAN * ("gaussian" in config.methods) + _FURTHER * further
     network = _MAP * maps + tap * max(map(_channels, layers))
     steps = network + _LBFGS * (config.optimizer == "lbfgs")
-    device = engine.context(config.device)
-    if engine.resolved_precision(config.precision, device) != "float32":
+    device = engine.device_of(config)
+    if engine.resolved_precision(config.precision, device) == "bfloat16":
         steps += _LOW_PRECISION
     return round(_FIXED + max(steps * math.prod(size), _FORWARD * network * math.prod(style_size)))
 

@@ -179,7 +179,7 @@ def assemble(inputs, output, config, recall=make_anew):
     """
     which = weights.find(config.weights or None)
     identity = recall(("identity", which), lambda: _checked_identity(which))
-    device = engine.context(config.device)
+    device = engine.device_of(config)
     height, width = inputs.content.shape[2:]
     forecast.check_memory(config, (height, width), inputs.style.shape[2:])
     alpha = inputs.pictures["content"].alpha
@@ -399,7 +399,7 @@ def finished(image, config):
     """
     pixels = images.to_pixels(image, "truncate" if config.faithful else "round")
     if config.denoise:
-        smooth = denoise.chambolle(pixels, config.denoise, engine.context(config.device))
+        smooth = denoise.chambolle(pixels, config.denoise, engine.device_of(config))
         pixels = numpy.rint(smooth).astype(numpy.uint8)
     return pixels
 

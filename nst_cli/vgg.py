@@ -33,15 +33,16 @@ def symbol(layers, pooling="avg", precision="float32"):
     pooling : str
         ``avg``, as in the paper, or ``max``, as VGG-19 was trained.
     precision : str
-        ``float32``, or ``bfloat16``, in which all runs but the first convolution: the image's
-        own rounding would double the error of the gradient. The outputs are float32.
+        ``float32``; ``tf32``, which a card sees to; or ``bfloat16``, in which all runs but the
+        first convolution: the image's own rounding would double the error of the gradient. The
+        outputs are float32.
 
     Returns
     -------
     Symbol
     """
     sym = engine.sym
-    low = precision != "float32"
+    low = precision == "bfloat16"
     wanted = convolutions(layers)
     taps, node = {}, sym.var("data")
     for block, depth in enumerate(BLOCKS, 1):
@@ -76,7 +77,7 @@ def parameters(arrays, layers, device, dtype="float32", precision="float32"):
     device : Context
     dtype : str
     precision : str
-        As `symbol` gets it; with float32 the type is `dtype`.
+        As `symbol` gets it; with all but bfloat16 the type is `dtype`.
 
     Returns
     -------
@@ -97,7 +98,7 @@ def parameters(arrays, layers, device, dtype="float32", precision="float32"):
                     f"The weights have no {convolution}, so layers from {layer} on cannot be used."
                 )
             array = engine.array(arrays[name], device, dtype)
-            if precision != "float32" and convolution != FULL_PRECISION:
+            if precision == "bfloat16" and convolution != FULL_PRECISION:
                 array = engine.nd.amp_cast(array, dtype=engine.data_type(precision))
             shared[name] = array
     return shared

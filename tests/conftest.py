@@ -1,6 +1,8 @@
 """What several test modules need; from outside the repository by an environment variable."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy
@@ -39,6 +41,37 @@ def small_network(monkeypatch):
         arrays[f"{name}_bias"] = random.normal(scale=0.1, size=shape[0])
     monkeypatch.setattr(weights, "find", lambda given: "a file")
     monkeypatch.setattr(weights, "load", lambda which: arrays)
+
+
+@pytest.fixture(scope="session")
+def cuda_build():
+    """The folder that ``nst gpu install`` filled."""
+    return _named_by("NST_GPU")
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """Compile a C file, or a text, to a shared library of a name; return its path."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if not compiler:
+        pytest.skip("there is no C compiler")
+
+    def compile_it(source, name):
+        path = tmp_path_factory.mktemp("compiled") / name
+        command = [compiler, "-shared", "-fPIC", "-o", str(path), "-x", "c"]
+        if isinstance(source, Path):
+            subprocess.run([*command, str(source)], check=True)
+        else:
+            subprocess.run([*command, "-"], input=source.encode(), check=True)
+        return path
+
+    return compile_it
+
+
+@pytest.fixture(scope="session")
+def fake_driver(compiled):
+    """The folder of a libcuda.so.1 that answers as FAKE_CARDS and so on say (libcuda.c)."""
+    return compiled(Path(__file__).with_name("libcuda.c"), "libcuda.so.1").parent
 
 
 def _named_by(variable):

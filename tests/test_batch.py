@@ -75,6 +75,17 @@ def copy_of(folder, tmp_path):
     return tmp_path
 
 
+def test_strict_runs_go_before_those_that_a_gpu_may_compute_otherwise(tmp_path):
+    text = GRID.replace("{method}", "{deterministic}-{precision}")
+    axes = 'precision = ["auto", "float32"]\ndeterministic = [false, true]\n'
+    save_batch(
+        tmp_path, text.replace('method = ["linear", "gaussian"]', axes).replace('"b.png"', "")
+    )
+    done = batch(tmp_path, "--device", "cpu")
+    order = ["True-float32", "False-float32", "True-auto", "False-auto"]
+    assert done.stdout.split() == [f"out/a-{name}.png" for name in order]
+
+
 def test_every_run_makes_its_picture_sidecar_and_log_and_nothing_else(made):
     done, folder = made
     assert done.returncode == 0, done.stderr

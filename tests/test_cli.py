@@ -475,7 +475,7 @@ def test_weights_that_cannot_be_used_are_one_line(folder, small_weights, options
 
 
 def test_a_gpu_that_is_not_there_is_one_line(folder, small_weights):
-    refused(folder, PAIR + "--device gpu:99", small_weights, 1, ("99",))
+    refused(folder, PAIR + "--device gpu:99", small_weights, 1, ("device cpu",))
 
 
 # Becomes another Python, without root's right to pass over permissions. From Linux's prctl.h and

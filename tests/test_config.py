@@ -79,6 +79,8 @@ BAD_VALUES = [
     ({"device": "tpu"}, "device", "auto, cpu, gpu or gpu:N"),
     ({"device": "gpu:x"}, "device", "gpu:x"),
     ({"device": "gpu:"}, "device", "gpu:N"),
+    ({"deterministic": "yes"}, "deterministic", "true or false"),
+    ({"deterministic": 1}, "deterministic", "true or false"),
     ({"preset": "papr"}, "preset", "did you mean 'paper'?"),
 ]
 
@@ -248,6 +250,7 @@ def valid_choices(draw):
         "init": st.one_of(st.sampled_from(INITS), st.text(min_size=1)),
         "seed": st.integers(0, 2**32 - 1),
         "device": st.sampled_from(["auto", "cpu", "gpu", "gpu:3"]),
+        "deterministic": st.booleans(),
         "weights": st.text(),
     }
     required = {

@@ -35,7 +35,7 @@ def small(small_network):
 def on(monkeypatch):
     """Make transfers run on the device named, which need not be one that `Config` knows."""
     context = engine.context
-    return lambda name: monkeypatch.setattr(engine, "context", lambda device: context(name))
+    return lambda name: monkeypatch.setattr(engine, "context", lambda device, *_: context(name))
 
 
 @pytest.fixture

@@ -10,17 +10,23 @@ import pytest
 import nst_cli
 from nst_cli import doctor, engine, weights
 from nst_cli.errors import EngineError, WeightsError
+from nst_cli.gpu import driver, library
+from nst_cli.gpu.driver import Card, Driver
 
-TOPICS = ["nst", "mxnet", "processor", "devices", "weights", "executor"]
+TOPICS = ["nst", "driver", "mxnet", "processor", "devices", "weights", "executor"]
 
 
 def nst_doctor(folder, **variables):
-    """Run the command in an empty folder, with no weights but those that `variables` name."""
+    """Run the command in an empty folder, with no weights but those that `variables` name.
+
+    No card of this machine is seen.
+    """
     environment = {
         **os.environ,
         "PYTHONPATH": str(Path(nst_cli.__file__).parents[1]),
         "XDG_CACHE_HOME": str(folder / "cache"),
         "NST_WEIGHTS": "",
+        "CUDA_VISIBLE_DEVICES": "",
         **variables,
     }
     return subprocess.run(
@@ -63,10 +69,15 @@ def test_without_weights_it_says_so_in_a_line_and_exits_with_1(tmp_path):
 
 @pytest.fixture
 def healthy(monkeypatch):
-    """Stand in for the weights and the test run, so that examining takes no time."""
+    """Stand in for all but MXNet on a machine without a driver, so that it takes no time."""
+
+    def probe():
+        raise EngineError("There is no NVIDIA driver here.")
+
+    monkeypatch.setattr(driver, "probe", probe)
     monkeypatch.setattr(weights, "find", lambda: "a file")
     monkeypatch.setattr(weights, "load", lambda which: {})
-    monkeypatch.setattr(doctor, "_test_run", lambda: "fast")
+    monkeypatch.setattr(doctor, "test_run", lambda device: "fast")
 
 
 def examined():
@@ -86,7 +97,7 @@ def test_without_mxnet_nothing_more_is_tried(healthy, monkeypatch):
 
     monkeypatch.setattr(engine, "load", fail)
     found = examined()
-    assert list(found) == ["nst", "mxnet"]
+    assert list(found) == ["nst", "driver", "mxnet"]
     assert found["mxnet"] == ("MXNet cannot be imported.", False)
 
 
@@ -101,10 +112,10 @@ def test_broken_weights_are_bad_and_the_executor_is_tried_all_the_same(healthy, 
 
 
 def test_an_executor_that_fails_is_bad(healthy, monkeypatch):
-    def fail():
+    def fail(device):
         raise EngineError("MXNet failed.")
 
-    monkeypatch.setattr(doctor, "_test_run", fail)
+    monkeypatch.setattr(doctor, "test_run", fail)
     assert examined()["executor"] == ("MXNet failed.", False)
 
 
@@ -123,3 +134,53 @@ def test_the_devices_and_what_mxnet_is_built_for_are_told(
     monkeypatch.setattr(engine, "has_cuda", lambda: cuda)
     finding, good = examined()["devices"]
     assert good and all(word in finding for word in words)
+
+
+@pytest.fixture
+def cards(monkeypatch, healthy):
+    """Let the driver see cards of these compute capabilities."""
+
+    def set_them(*capabilities):
+        found = (Card(n, "Some Card", each, 24 << 30) for n, each in enumerate(capabilities))
+        answer = Driver((12, 2), tuple(found))
+        engine.load("cpu")
+        monkeypatch.setattr(driver, "probe", lambda: answer)
+
+    return set_them
+
+
+def test_without_a_driver_a_machine_is_healthy_all_the_same(healthy):
+    assert examined()["driver"] == ("There is no NVIDIA driver here.", True)
+
+
+def test_each_card_is_a_line_that_says_whether_mxnet_can_use_it(cards, monkeypatch, tmp_path):
+    cards((8, 6), (9, 0))
+    monkeypatch.setattr(library, "find", lambda: tmp_path)
+    found = examined()
+    assert list(found)[:5] == ["nst", "driver", "gpu:0", "gpu:1", "cuda"]
+    assert found["driver"] == ("NVIDIA's, for CUDA 12.2", True)
+    usable = "Some Card, 24.0 GiB, compute capability 8.6"
+    assert found["gpu:0"] == (usable, True)
+    assert found["gpu:1"][0].endswith("9.0, which MXNet has no kernels for")
+    assert found["cuda"] == (f"MXNet's CUDA build is in {tmp_path}", True)
+
+
+@pytest.mark.parametrize(
+    ("capability", "words"), [((8, 6), "nst gpu install gets it"), ((9, 0), "of no use here")]
+)
+def test_a_cuda_build_that_is_not_there_is_offered_where_a_card_can_use_it(
+    cards, monkeypatch, capability, words
+):
+    cards(capability)
+    monkeypatch.setattr(library, "find", lambda: None)
+    finding, good = examined()["cuda"]
+    assert good and "not installed" in finding and words in finding
+
+
+def test_a_cuda_build_that_is_not_in_order_is_bad(cards, monkeypatch):
+    def fail():
+        raise EngineError("It is not the one.")
+
+    cards((8, 6))
+    monkeypatch.setattr(library, "find", fail)
+    assert examined()["cuda"] == ("It is not the one.", False)

@@ -13,6 +13,8 @@ import pytest
 import nst_cli
 from nst_cli import engine, machine
 from nst_cli.errors import EngineError
+from nst_cli.gpu import driver, library
+from nst_cli.gpu.driver import Card, Driver
 
 
 def run_python(code, **variables):
@@ -164,7 +166,10 @@ def test_nd_and_sym_are_mxnets_own_and_other_names_are_unknown():
 def gpus(monkeypatch):
     """Set how many GPUs there are, and whether MXNet is built for them."""
 
-    def set_them(count, cuda=True):
+    def set_them(count, cuda=True, capability=(8, 6)):
+        cards = tuple(Card(n, "Some Card", capability, 1 << 30) for n in range(max(count, 1)))
+        monkeypatch.setattr(driver, "probe", lambda: Driver((12, 2), cards))
+        monkeypatch.setattr(library, "find", lambda: None)
         monkeypatch.setattr(engine, "gpu_count", lambda: count)
         monkeypatch.setattr(engine, "has_cuda", lambda: cuda)
 
@@ -184,7 +189,7 @@ def test_a_device_is_found_by_its_name(gpus, device, count, expected):
 @pytest.mark.parametrize(
     ("device", "count", "cuda", "hint"),
     [
-        ("gpu", 0, False, "install a CUDA build, mxnet-cu"),
+        ("gpu", 0, False, "nst gpu install gets it"),
         ("gpu", 0, True, "nvidia-smi"),
         ("gpu:2", 2, True, "MXNet sees 2, numbered from 0"),
     ],
@@ -243,8 +248,13 @@ def test_of_mxnets_own_error_the_line_that_says_why_is_kept():
 
 
 def test_want_of_memory_is_told_with_what_needs_less():
-    text = "Traceback\nMXNetError: Failed to allocate CPU Memory"
-    for error in (engine.load().base.MXNetError(text), MemoryError()):
+    reasons = (
+        "Failed to allocate CPU Memory",
+        "cudaMalloc retry failed: out of memory",
+        "Check failed: e == CUDNN_STATUS_SUCCESS (2 vs. 0) : cuDNN: CUDNN_STATUS_ALLOC_FAILED",
+    )
+    mxnet_error = engine.load().base.MXNetError
+    for error in (*(mxnet_error(f"Traceback\nMXNetError: {r}") for r in reasons), MemoryError()):
         message = engine_error(error)
         assert message.startswith("Not enough memory")
         assert "--size" in message
@@ -267,3 +277,36 @@ def test_bfloat16_without_the_processor_for_it_is_an_error_with_a_way_out(monkey
     monkeypatch.setattr(machine, "cpu_flags", set)
     with pytest.raises(EngineError, match="AVX-512 BF16.*use auto or float32"):
         engine.resolved_precision("bfloat16", engine.context("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("capability", "override", "expected"),
+    [((8, 0), None, "tf32"), ((8, 9), "1", "tf32"), ((8, 6), "0", "float32"),
+     ((7, 5), None, "float32")],
+)  # fmt: skip
+def test_auto_precision_on_a_gpu_is_tf32_where_the_card_has_it(
+    gpus, monkeypatch, capability, override, expected
+):
+    gpus(1, capability=capability)
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    if override:
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", override)
+    assert engine.resolved_precision("auto", engine.context("gpu")) == expected
+
+
+def test_tf32_without_a_card_that_has_it_is_an_error_with_a_way_out(gpus):
+    gpus(1, capability=(7, 5))
+    for device in ("cpu", "gpu"):
+        with pytest.raises(EngineError, match="capability 8.0 or more.*use auto or float32"):
+            engine.resolved_precision("tf32", engine.context(device))
+
+
+def test_a_gpus_memory_is_given_back_and_the_cpus_is_left():
+    released = []
+
+    def device(kind):
+        return types.SimpleNamespace(device_type=kind, empty_cache=lambda: released.append(kind))
+
+    for kind in ("cpu", "gpu"):
+        engine.release(device(kind))
+    assert released == ["gpu"]

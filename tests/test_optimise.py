@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import weakref
 
 import numpy
 import pytest
@@ -547,6 +548,21 @@ class TestScales:
         with pytest.raises(NonFiniteError) as caught:
             self.run(iterations=30, lr=1e30)
         assert caught.value.result.image.shape == self.LARGE
+
+    def test_a_scale_that_is_done_is_freed_before_its_memory_is_released(self, monkeypatch):
+        class Network(vgg.Network):
+            def __init__(self, *arguments):
+                super().__init__(*arguments)
+                networks.append(weakref.ref(self))
+
+        networks, left = [], []
+        monkeypatch.setattr(vgg, "Network", Network)
+        monkeypatch.setattr(
+            engine, "release", lambda device: left.append(sum(1 for n in networks if n()))
+        )
+        for optimizer in ("sgd", "lbfgs"):
+            self.run(optimizer=optimizer, iterations=3)
+        assert len(networks) > 4 and left == [0, 0] * 2
 
 
 class TestPrecision:

@@ -7,6 +7,7 @@ from .batch import batch
 from .bench import bench
 from .doctor import doctor
 from .figure import figure
+from .gpu import gpu
 from .group import Group
 from .plot import plot
 from .replay import replay
@@ -29,6 +30,6 @@ def main():
 
 
 for command in (
-    stylize, batch, replay, figure, report, plot, theorem, weights, doctor, bench,
+    stylize, batch, replay, figure, report, plot, theorem, weights, gpu, doctor, bench,
 ):  # fmt: skip
     main.add_command(command)

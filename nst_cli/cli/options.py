@@ -50,13 +50,17 @@ _OPTIONS = (
     _option("lr", "auto|X", "Learning rate of sgd; levels of grey that adam moves a value in a "
             "step, or lbfgs at its first trial."),
     _option("scales", "N|auto", "Sizes to optimise at, each twice the one before."),
-    _option("precision", "", "Of the convolutions; auto: bfloat16 where the processor has it.",
-            config.PRECISIONS),
+    _option("precision", "", "Of the convolutions; auto: bfloat16 where the processor has it, "
+            "tf32 where the GPU has it.", config.PRECISIONS),
     _option("tv_weight", "X", "Weight of the smoothing during the optimisation."),
     _option("denoise", "X", "Weight of the final total variation denoising; 0: off."),
     _option("init", "random|content|FILE", "Start image."),
     _option("seed", "N", "Drives everything random."),
     _option("device", "auto|cpu|gpu|gpu:N", "Where to compute."),
+    click.option(
+        "--deterministic", is_flag=True, default=None,
+        help="On a GPU, compute the same each time, which takes longer; the CPU always does.",
+    ),
     _option("weights", "FILE|builtin", "VGG-19 parameters; by default NST_WEIGHTS, then models/ "
             "here, then the user's cache."),
 )  # fmt: skip

@@ -141,7 +141,7 @@ def transfer(content, style, config, *, init=None, on_step=None, at_once=True, r
         init = _checked("init", init)
         if init.shape != content.shape:
             raise ShapeError(f"init has shape {init.shape}, the content {content.shape}.")
-    device = engine.context(config.device)
+    device = engine.device_of(config)
     with engine.failures():
         return _Transfer(config, device, content, style, on_step, at_once, recall).run(init)
 
@@ -186,6 +186,7 @@ class _Transfer:
             image, reason, losses = self._optimised(
                 self._objective(content, style, image), scale, start
             )
+            engine.release(self._device)
         return Result(image, self._steps, reason, losses, self._beta or {})
 
     def _resized(self, size):

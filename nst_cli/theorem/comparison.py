@@ -182,7 +182,7 @@ def prepare(content, style, config, *, picture=None, sample, outputs=()):
     if picture:
         job = _with_picture(job, images.read(picture))
     weights.load(which)
-    engine.context(config.device)
+    _device(config)
     return job
 
 
@@ -196,6 +196,12 @@ def _with_picture(job, picture):
         )
         job = replace(job, notes=(*job.notes, note))
     return _with_made(job, images.resize(picture.pixels, size), _source(picture))
+
+
+def _device(config):
+    # In float32 whatever the precision of the transfer: a difference of two pictures is looked
+    # for, not of two roundings. On a GPU that holds for the whole of a process.
+    return engine.context(config.device, deterministic=config.deterministic)
 
 
 def _with_made(job, pixels, source):
@@ -301,9 +307,7 @@ def _views(job):
         The Gram loss of content and style at each layer, as the transfer computes it.
     """
     config, layers = job.config, job.config.style_layers
-    device = engine.context(config.device)
-    # In float32 whatever the precision of the transfer: a difference of two pictures is looked
-    # for, not of two roundings.
+    device = _device(config)
     shared = vgg.parameters(weights.load(job.weights), layers, device)
     random, gram = numpy.random.RandomState(config.seed), losses.PolynomialMMD()
     views, targets, found = {}, {}, {}

@@ -1,0 +1,45 @@
+"""`nst gpu`: the CUDA build of MXNet."""
+
+import click
+
+from .group import Group
+
+
+@click.group(cls=Group)
+def gpu():
+    """Get the CUDA build of MXNet, for NVIDIA cards."""
+
+
+@gpu.command(short_help="Install the CUDA build of MXNet.")
+@click.option("--dir", "place", metavar="DIR", help="Folder of its own for it.  [default: "
+              "NST_GPU, else nst/gpu in the user's data folder]")  # fmt: skip
+@click.option("--no-card", is_flag=True, help="Install it though this machine has no card, as "
+              "for an image that will run on one.")  # fmt: skip
+def install(place, no_card):
+    """Install the CUDA build of MXNet, with NVIDIA's libraries, in a folder of its own.
+
+    Looks at driver and card, downloads 2.4 GB from PyPI, which unpack to 4.1 GB, and tests the
+    card. Prints the folder; remove that to undo it all. The MXNet installed with nst stays as it
+    is, for --device cpu.
+
+    \b
+    Example:
+      nst gpu install
+    """
+    import os
+
+    from .. import engine
+    from ..gpu import install as room
+    from ..gpu import library
+
+    engine.check_python()
+    usual = library.folder()
+    done = room.install(place or usual, card=not no_card)
+    if done != usual.resolve():
+        click.echo(f"Set {library.VARIABLE}={done}, so that nst finds it.", err=True)
+    if not no_card:
+        from .. import doctor
+
+        os.environ[library.VARIABLE] = str(done)
+        click.echo(doctor.test_run(f"gpu:{library.first_usable()}"), err=True)
+    click.echo(done)

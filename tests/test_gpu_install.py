@@ -1,0 +1,262 @@
+"""`nst gpu install` as its users run it, with a pip of the tests' own that downloads nothing."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import nst_cli
+from nst_cli.errors import EngineError
+from nst_cli.gpu import install, library
+
+# Fills the target as pip would; HANG and FAIL make it do so in the middle of its work.
+FAKE_PIP = """
+import os, pathlib, shutil, sys, time
+
+arguments = sys.argv[1:]
+target = pathlib.Path(arguments[arguments.index("--target") + 1])
+print("Collecting", *[argument for argument in arguments if "==" in argument])
+for name in {libraries}:
+    (target / name).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy({library!r}, target / name)
+    if "HANG" in os.environ:
+        pathlib.Path(os.environ["HANG"]).touch()
+        time.sleep(60)
+    if "FAIL" in os.environ:
+        sys.exit(int(os.environ["FAIL"]))
+if "LACK" in os.environ:
+    (target / os.environ["LACK"]).unlink()
+"""
+
+# The C library as on a disk with too little room.
+FULL_DISK = """
+import shutil, sys
+usage = shutil.disk_usage("/")
+shutil.disk_usage = lambda path: usage._replace(free=5 * 10**9)
+sys.argv[0] = "nst"
+from nst_cli import cli
+cli.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def fake_pip(compiled, tmp_path_factory):
+    """The folder to put on Python's path."""
+    folder = tmp_path_factory.mktemp("path")
+    (folder / "pip").mkdir()
+    libraries = [*library.LIBRARIES, "mxnet/libmxnet.so"]
+    (folder / "pip" / "__main__.py").write_text(
+        FAKE_PIP.format(libraries=libraries, library=str(compiled("", "lib.so")))
+    )
+    (folder / "pip" / "__init__.py").touch()
+    return folder
+
+
+@pytest.fixture
+def command(fake_pip, fake_driver, tmp_path):
+    """Start ``nst gpu install`` with these arguments, cards and variables; return the process."""
+
+    def start(*arguments, cards="8.6", code=None, **variables):
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(Path(nst_cli.__file__).parents[1]), str(fake_pip)]),
+            "LD_LIBRARY_PATH": str(fake_driver),
+            "FAKE_CARDS": cards,
+            "XDG_DATA_HOME": str(tmp_path / "data"),
+            "NST_GPU": "",
+            **variables,
+        }
+        program = ["-c", code] if code else ["-m", "nst_cli"]
+        return subprocess.Popen(
+            [sys.executable, *program, "gpu", "install", *arguments],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start
+
+
+def ended(process):
+    """Return a process's exit code, stdout and stderr."""
+    stdout, stderr = process.communicate(timeout=60)
+    return process.returncode, stdout, stderr
+
+
+def failure(process):
+    """Return the one line of error of a process that fails."""
+    code, stdout, stderr = ended(process)
+    assert (code, stdout) == (1, "")
+    (line,) = [line for line in stderr.splitlines() if line.startswith("Error: ")]
+    assert stderr.endswith(f"{line}\n")
+    return line
+
+
+def test_it_installs_in_the_users_data_and_prints_the_folder_alone(command, tmp_path):
+    code, stdout, stderr = ended(command("--no-card"))
+    place = tmp_path / "data" / "nst" / "gpu"
+    assert (code, stdout) == (0, f"{place}\n")
+    # What pip says goes to stderr.
+    assert stderr == f"Collecting {' '.join(library.PACKAGES)}\n"
+    assert library.packages(place) == library.PACKAGES
+    assert [path.name for path in place.parent.iterdir()] == ["gpu"]
+
+
+def test_what_is_there_and_in_order_is_left(command, tmp_path):
+    first = ended(command("--no-card", "--dir", "gpu"))
+    second = ended(command("--no-card", "--dir", "gpu"))
+    assert "Collecting" in first[2] and "Collecting" not in second[2]
+    assert second[:2] == first[:2] == (0, f"{tmp_path / 'gpu'}\n")
+
+
+def test_a_folder_of_its_own_has_to_be_named_by_the_variable(command, tmp_path):
+    place = tmp_path / "gpu"
+    hint = f"Set NST_GPU={place}, so that nst finds it."
+    assert hint in ended(command("--no-card", "--dir", "gpu"))[2]
+    assert "Set" not in ended(command("--no-card", "--dir", "gpu", NST_GPU=str(place)))[2]
+
+
+def test_a_library_that_is_gone_and_another_version_are_renewed(command, tmp_path):
+    place = tmp_path / "gpu"
+    ended(command("--no-card", "--dir", "gpu"))
+    cufft = place / "nvidia/cufft/lib/libcufft.so.10"
+    cufft.unlink()
+    assert ended(command("--no-card", "--dir", "gpu"))[0] == 0
+    assert cufft.exists()
+    (place / library.MARK).write_text('{"packages": ["mxnet-cu117==1.9.0"]}')
+    (place / "old").touch()
+    assert ended(command("--no-card", "--dir", "gpu"))[0] == 0
+    assert library.packages(place) == library.PACKAGES and not (place / "old").exists()
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_an_installation_that_is_broken_off_leaves_nothing_that_is_taken(command, tmp_path, end):
+    begun = tmp_path / "begun"
+    process = command("--no-card", "--dir", "gpu", HANG=str(begun))
+    while not begun.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, end)
+    code, stdout, _ = ended(process)
+    assert code == (130 if end == signal.SIGINT else -signal.SIGKILL) and not stdout
+    assert not (tmp_path / "gpu").exists()
+    if end == signal.SIGINT:
+        assert not (tmp_path / "gpu.part").exists()
+    assert ended(command("--no-card", "--dir", "gpu"))[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "gpu"]
+
+
+def test_a_second_installation_at_the_same_time_is_refused(command, tmp_path):
+    begun = tmp_path / "begun"
+    first = command("--no-card", "--dir", "gpu", HANG=str(begun))
+    while not begun.exists():
+        assert first.poll() is None
+        time.sleep(0.02)
+    try:
+        line = failure(command("--no-card", "--dir", "gpu"))
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+    assert "Another nst gpu install is at work" in line
+
+
+def test_when_pip_fails_its_words_stand_and_the_old_version_stays(command, tmp_path):
+    place = tmp_path / "gpu"
+    place.mkdir()
+    (place / library.MARK).write_text('{"packages": ["mxnet-cu117==1.9.0"]}')
+    assert "pip could not install the CUDA build (exit code 7)" in failure(
+        command("--no-card", "--dir", "gpu", FAIL="7")
+    )
+    assert library.packages(place) == ("mxnet-cu117==1.9.0",)
+    assert [path.name for path in tmp_path.iterdir()] == ["gpu"]
+
+
+def test_a_set_of_libraries_that_cannot_be_loaded_is_not_taken(command, tmp_path):
+    lacking = "nvidia/nccl/lib/libnccl.so.2"
+    assert "libnccl.so.2" in failure(command("--no-card", "--dir", "gpu", LACK=lacking))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("cards", "words"),
+    [("9.0", "compute capability 9.0, and MXNet 1.9.1 has kernels for 5.0 to 8.9 alone"),
+     ("", "sees no card")],
+)  # fmt: skip
+def test_without_a_card_that_can_be_used_nothing_is_downloaded(command, tmp_path, cards, words):
+    assert words in failure(command(cards=cards))
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_usable_card_among_others_is_enough(command):
+    # The fake libraries cannot compute, so the test of the card at the end fails.
+    code, _, stderr = ended(command(cards="9.0,8.6"))
+    assert "Collecting" in stderr and code == 1
+
+
+def test_too_little_room_is_told_before_the_download(command, tmp_path):
+    line = failure(command("--no-card", "--dir", "gpu", code=FULL_DISK))
+    assert "takes 9 GB" in line and "has 5.0 GB" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(command, tmp_path):
+    (tmp_path / "gpu").mkdir()
+    (tmp_path / "gpu" / "diary.txt").touch()
+    assert "holds something else" in failure(command("--no-card", "--dir", "gpu"))
+    assert (tmp_path / "gpu" / "diary.txt").exists()
+
+
+def test_a_link_to_another_disk_stays_one(command, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "gpu").symlink_to("disk")
+    assert ended(command("--no-card", "--dir", "gpu"))[:2] == (0, f"{tmp_path / 'disk'}\n")
+    assert (tmp_path / "gpu").is_symlink()
+    assert library.packages(tmp_path / "gpu") == library.PACKAGES
+
+
+def test_a_place_where_nothing_can_be_made_is_named(command, tmp_path):
+    (tmp_path / "file").touch()
+    line = failure(command("--no-card", "--dir", "file/gpu"))
+    assert f"Cannot install the CUDA build in {tmp_path / 'file/gpu'}" in line
+    assert "--dir" in line
+
+
+def test_a_python_that_mxnet_cannot_run_on_is_told_before_the_download(command, tmp_path):
+    code = "import sys; from nst_cli import cli, engine\n"
+    code += "sys.argv[0], sys.version_info = 'nst', (3, 13, 0); cli.main()"
+    line = failure(command("--no-card", "--dir", "gpu", code=code))
+    assert "does not run on Python 3.13" in line and "3.9 to 3.12" in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("found", [("Darwin", "arm64"), ("Linux", "aarch64")])
+def test_a_machine_that_the_build_is_not_for_is_named(monkeypatch, tmp_path, found):
+    monkeypatch.setattr(install.platform, "system", lambda: found[0])
+    monkeypatch.setattr(install.platform, "machine", lambda: found[1])
+    with pytest.raises(EngineError, match=f"Linux on x86_64, and this is {' '.join(found)}"):
+        install.install(tmp_path / "gpu")
+
+
+def test_a_python_without_pip_is_told_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(install.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EngineError, match="has no pip.*ensurepip"):
+        install.install(tmp_path / "gpu", card=False)
+
+
+def test_the_pip_of_this_environment_knows_the_options_that_are_used():
+    if shutil.which("pip") is None and install.importlib.util.find_spec("pip") is None:
+        pytest.skip("there is no pip")
+    text = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--help"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for option in ("--no-deps", "--only-binary", "--no-compile", "--target", "--no-input"):
+        assert option in text

@@ -1,0 +1,299 @@
+"""Which MXNet a process loads: the installed one, or the CUDA build in its folder."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import nst_cli
+from nst_cli.errors import EngineError
+from nst_cli.gpu import driver, library
+from nst_cli.gpu.driver import Card, Driver
+
+# What of MXNet `engine` asks for to choose a device.
+FAKE_MXNET = """
+import types
+
+__version__, nd, sym = "{build}", None, None
+features = types.SimpleNamespace(is_enabled=lambda name: "{build}" == "cuda")
+runtime = types.SimpleNamespace(Features=lambda: features)
+context = types.SimpleNamespace(num_gpus=lambda: 2)
+base = types.SimpleNamespace(MXNetError=RuntimeError)
+
+def gpu(index):
+    return types.SimpleNamespace(device_type="gpu", device_id=index)
+
+def cpu(index):
+    return types.SimpleNamespace(device_type="cpu", device_id=index)
+"""
+
+CHOOSE = """
+import json, os, sys
+from nst_cli import engine
+from nst_cli.errors import EngineError
+shown = "NVIDIA_TF32_OVERRIDE", "MXNET_ENFORCE_DETERMINISM", "MXNET_CUDNN_AUTOTUNE_DEFAULT"
+for device, precision, deterministic in json.loads(sys.argv[1]):
+    try:
+        found = engine.context(device, precision, deterministic)
+        print(
+            f"{engine.version()} {found.device_type}:{found.device_id}",
+            engine.resolved_precision(precision, found),
+            *(f"{name}={os.environ[name]}" for name in shown if name in os.environ)
+        )
+    except EngineError as error:
+        print(error)
+print(*sys.path, sep=os.pathsep)
+"""
+
+
+def set_up(folder, packages=library.PACKAGES):
+    folder.mkdir(exist_ok=True)
+    (folder / library.MARK).write_text(json.dumps({"packages": packages}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def build(compiled, tmp_path_factory):
+    """A folder as ``nst gpu install`` leaves it, with a Python module in place of MXNet."""
+    folder, empty = set_up(tmp_path_factory.mktemp("build")), compiled("", "lib.so")
+    module(folder, "cuda")
+    for name in (*library.LIBRARIES, "mxnet/libmxnet.so"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(empty, folder / name)
+    return folder
+
+
+def module(folder, build):
+    (folder / "mxnet").mkdir()
+    (folder / "mxnet" / "__init__.py").write_text(FAKE_MXNET.replace("{build}", build))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory):
+    """A folder for Python's path with a module in place of the installed MXNet."""
+    return module(tmp_path_factory.mktemp("installed"), "installed")
+
+
+def python(*arguments, path=(), cards="", driver_folder="", **variables):
+    """Run a Python that sees the fake driver with these cards, and the folders of a path."""
+    hidden = ("CUDA_VISIBLE_DEVICES", "NST_GPU", "NVIDIA_TF32_OVERRIDE")
+    environment = {name: text for name, text in os.environ.items() if name not in hidden}
+    environment.update(
+        PYTHONPATH=os.pathsep.join(map(str, [Path(nst_cli.__file__).parents[1], *path])),
+        LD_LIBRARY_PATH=str(driver_folder),
+        FAKE_CARDS=cards,
+        XDG_DATA_HOME="/nowhere",
+        **{name: str(text) for name, text in variables.items()},
+    )
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def chosen(fake_driver, installed):
+    """Return the lines that a process prints for a list of choices, one after another."""
+
+    def choose(*choices, **surroundings):
+        defaults = "cpu", "float32", False
+        choices = json.dumps([[*choice, *defaults[len(choice) :]] for choice in choices])
+        done = python(
+            "-c", CHOOSE, choices, path=[installed], driver_folder=fake_driver, **surroundings
+        )
+        assert done.returncode == 0, done.stderr
+        *lines, path = done.stdout.splitlines()
+        # The folder is on Python's path while MXNet is imported, and no longer.
+        assert str(surroundings.get("NST_GPU")) not in path.split(os.pathsep)
+        return lines
+
+    return choose
+
+
+STRICT = "float32 NVIDIA_TF32_OVERRIDE=0"
+DETERMINISTIC = "MXNET_ENFORCE_DETERMINISM=1 MXNET_CUDNN_AUTOTUNE_DEFAULT=0"
+
+
+@pytest.mark.parametrize(
+    ("device", "cards", "expected"),
+    [
+        ("gpu", "8.6", f"cuda gpu:0 {STRICT}"),
+        ("gpu:1", "8.6,7.5", f"cuda gpu:1 {STRICT}"),
+        ("auto", "8.6", f"cuda gpu:0 {STRICT}"),
+        ("auto", "9.0,8.6", f"cuda gpu:1 {STRICT}"),
+        ("auto", "9.0", "installed cpu:0 float32"),
+        ("auto", "", "installed cpu:0 float32"),
+        ("cpu", "8.6", "installed cpu:0 float32"),
+    ],
+)
+def test_a_gpu_takes_the_cuda_build_and_the_cpu_the_installed_mxnet(
+    chosen, build, device, cards, expected
+):
+    assert chosen([device], cards=cards, NST_GPU=build) == [expected]
+
+
+def test_without_the_cuda_build_auto_is_the_cpu(chosen):
+    assert chosen(["auto"], cards="8.6") == ["installed cpu:0 float32"]
+
+
+def test_the_users_own_library_goes_before_the_cuda_build(chosen, build):
+    found = chosen(["auto"], cards="8.6", NST_GPU=build, MXNET_LIBRARY_PATH="/own/libmxnet.so")
+    assert found == ["installed cpu:0 float32"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "deterministic", "cards", "expected"),
+    [
+        ("float32", False, "8.6", STRICT),
+        ("auto", False, "8.6", "tf32"),
+        ("tf32", False, "8.6", "tf32"),
+        ("auto", False, "7.5", "float32"),
+        ("float32", True, "7.5", f"{STRICT} {DETERMINISTIC}"),
+    ],
+)
+def test_precision_and_determinism_are_set_before_the_libraries_are_loaded(
+    chosen, build, precision, deterministic, cards, expected
+):
+    found = chosen(["gpu", precision, deterministic], cards=cards, NST_GPU=build)
+    assert found == [f"cuda gpu:0 {expected}"]
+
+
+def test_determinism_goes_before_the_users_own_variables(chosen, build):
+    own = {"MXNET_CUDNN_AUTOTUNE_DEFAULT": "2", "MXNET_ENFORCE_DETERMINISM": "0"}
+    (line,) = chosen(["gpu", "auto", True], cards="8.6", NST_GPU=build, **own)
+    assert line.endswith(DETERMINISTIC)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "words"),
+    [
+        (["cpu"], ["gpu"], "'gpu' comes too late: this process has loaded MXNet for the CPU"),
+        (["gpu", "auto"], ["gpu", "float32"], "float32 comes too late"),
+        (["gpu", "auto"], ["gpu", "auto", True], "deterministic comes too late"),
+        (["gpu", "float32"], ["gpu", "tf32"], "tf32 needs"),
+    ],
+)
+def test_what_a_process_can_no_longer_change_is_an_error(chosen, build, first, then, words):
+    _, line = chosen(first, then, cards="8.6", NST_GPU=build)
+    assert words in line
+
+
+def test_a_process_that_another_started_chooses_for_itself(build, fake_driver, installed):
+    code = """
+import subprocess, sys
+from nst_cli import engine
+engine.context("gpu", "float32", True)
+sys.exit(subprocess.run([sys.executable, "-c", *sys.argv[1:]]).returncode)
+"""
+    surroundings = {"path": [installed], "driver_folder": fake_driver, "NST_GPU": build}
+    choice = json.dumps([["gpu", "auto", False]])
+    done = python("-c", code, CHOOSE, choice, cards="8.6", **surroundings)
+    assert done.stdout.splitlines()[:-1] == ["cuda gpu:0 tf32"]
+
+
+def test_the_users_own_choice_against_tf32_stands(chosen, build):
+    found = chosen(["gpu", "auto"], cards="8.6", NST_GPU=build, NVIDIA_TF32_OVERRIDE="0")
+    assert found == [f"cuda gpu:0 {STRICT}"]
+
+
+def test_a_process_of_the_cuda_build_has_the_cpu_too(chosen, build):
+    gpu, cpu = chosen(["gpu"], ["cpu"], cards="8.6", NST_GPU=build)
+    assert gpu.startswith("cuda gpu:0") and cpu.startswith("cuda cpu:0")
+
+
+@pytest.mark.parametrize(
+    ("device", "cards", "words"),
+    [
+        ("gpu", "9.0", "GPU 0, Fake Card, has compute capability 9.0, and MXNet 1.9.1 has"),
+        ("gpu:2", "8.6,8.6", "no GPU 2: the driver sees 2"),
+        ("gpu", "", "sees no card"),
+        ("gpu", "8.6", "nst gpu install gets it"),
+    ],
+)
+def test_a_gpu_that_cannot_be_used_is_told_with_why_and_what_would_do(
+    chosen, device, cards, words
+):
+    (line,) = chosen([device], cards=cards)
+    assert words in line
+    assert "device cpu" in line
+
+
+def test_a_library_that_is_gone_is_named_with_what_brings_it_back(chosen, build, tmp_path):
+    broken = shutil.copytree(build, tmp_path / "build")
+    (broken / "nvidia/cufft/lib/libcufft.so.10").unlink()
+    for device in ("gpu", "auto"):
+        (line,) = chosen([device], cards="8.6", NST_GPU=broken)
+        assert f"The CUDA build in {broken} is broken" in line
+        assert "libcufft.so.10" in line and "nst gpu install" in line
+
+
+def test_mxnets_library_that_is_gone_is_named(build, tmp_path):
+    broken = shutil.copytree(build, tmp_path / "build")
+    (broken / "mxnet/libmxnet.so").unlink()
+    with pytest.raises(EngineError, match="mxnet/libmxnet.so is missing"):
+        library.preload(broken)
+
+
+@pytest.fixture
+def one_card(monkeypatch):
+    card = Card(0, "Some Card", (8, 6), 1 << 30)
+    monkeypatch.setattr(driver, "probe", lambda: Driver((12, 2), (card,)))
+    monkeypatch.delenv("MXNET_LIBRARY_PATH", raising=False)
+
+
+def test_the_folder_is_in_the_users_data_unless_the_variable_names_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.delenv(library.VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")
+    assert library.folder() == Path("/home/somebody/.local/share/nst/gpu")
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert library.folder() == Path("/data/nst/gpu")
+    monkeypatch.setenv(library.VARIABLE, "here")
+    assert library.folder() == Path.cwd() / "here"
+
+
+@pytest.mark.parametrize("device", ["gpu", "auto"])
+def test_another_version_is_an_error_and_not_taken(one_card, monkeypatch, tmp_path, device):
+    monkeypatch.setenv(library.VARIABLE, str(set_up(tmp_path, ["mxnet-cu117==1.9.0"])))
+    with pytest.raises(EngineError, match=f"in {tmp_path} is not the one.*nst gpu install"):
+        library.choose(device)
+
+
+@pytest.mark.parametrize("content", [None, "", "[1]", "{}", '{"packages": 3}'])
+def test_a_folder_that_the_variable_names_and_that_has_no_mark_is_an_error(
+    one_card, monkeypatch, tmp_path, content
+):
+    monkeypatch.setenv(library.VARIABLE, str(tmp_path))
+    if content is not None:
+        (tmp_path / library.MARK).write_text(content)
+    with pytest.raises(EngineError, match="NST_GPU names .*no CUDA build is installed there"):
+        library.choose("auto")
+
+
+def test_without_a_driver_a_gpu_fails_within_two_seconds_and_before_mxnet_is_imported(tmp_path):
+    code = """
+import atexit, runpy, sys
+atexit.register(lambda: print("mxnet" in sys.modules))
+sys.argv = "nst stylize {0} {0} -o out.png --device gpu --weights builtin".split()
+runpy.run_module("nst_cli", run_name="__main__")
+"""
+    from nst_cli import samples
+
+    began = time.monotonic()
+    done = python("-c", code.replace("{0}", str(samples.CONTENT)), driver_folder=tmp_path)
+    seconds = time.monotonic() - began
+    if "There is no NVIDIA driver here" not in done.stderr:
+        pytest.skip("this machine has a driver")
+    assert (done.returncode, done.stdout) == (1, "False\n")
+    assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
+    assert seconds < 2
