@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from . import files, images, machine, runner, weights
 from .errors import NstError, OutputError
+from .gpu import library
 from .log import Log
 from .memo import Memo
 
@@ -208,10 +209,13 @@ class _Worker(NamedTuple):
 def _in_processes(runs, jobs):
     """Make runs in processes of their own; yield what became of them, as it becomes known."""
     waiting, busy = collections.deque(runs), {}
+    # Whoever names a card by its number means it.
+    numbered = any(run.config.device.startswith("gpu:") for run in runs)
+    cards = [] if numbered else library.shares()
 
     def start(number):
         if waiting:
-            connection, process = _started(number, jobs)
+            connection, process = _started(jobs, cards[number % len(cards)] if cards else None)
             give(connection, number, process)
 
     def give(connection, number, process):
@@ -242,22 +246,24 @@ def _in_processes(runs, jobs):
             worker.process.kill()
 
 
-def _started(number, jobs):
+def _started(jobs, card):
     # Not by fork: CUDA does not survive it.
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_serve, args=(theirs, number, jobs), daemon=True)
+    process = spawn.Process(target=_serve, args=(theirs, jobs, card), daemon=True)
     process.start()
     # Held by the process alone, so that its end is the connection's.
     theirs.close()
     return ours, process
 
 
-def _serve(connection, number, jobs):
-    """Be a worker: make what comes until the connection ends."""
+def _serve(connection, jobs, card):
+    """Be a worker: make what comes until the connection ends, on one card where there are more."""
     # An interruption is the parent's to answer: it ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, machine.usable_cores() // jobs)))
+    if card is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = card
     with contextlib.suppress(EOFError):
         while True:
             connection.send(_made(connection.recv()))

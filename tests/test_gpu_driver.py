@@ -110,3 +110,30 @@ def test_a_number_beyond_the_cards_is_told_with_how_many_there_are():
     assert found.card(0) is card
     with pytest.raises(EngineError, match="no GPU 1: the driver sees 1, numbered from 0"):
         found.card(1)
+
+
+@pytest.mark.parametrize(
+    ("cards", "visible", "shares"),
+    [
+        ("8.6,8.6,7.5", None, ["0", "1", "2"]),
+        ("8.6,9.0,7.5", None, ["0", "2"]),
+        ("8.6,8.6", "5,3", ["5", "3"]),
+        ("8.6,9.0", None, []),
+        ("8.6", None, []),
+        ("", None, []),
+    ],
+)
+def test_processes_share_the_cards_that_can_be_used(fake_driver, cards, visible, shares):
+    environment = {name: text for name, text in os.environ.items() if "CUDA" not in name}
+    environment.update(
+        PYTHONPATH=str(Path(nst_cli.__file__).parents[1]),
+        LD_LIBRARY_PATH=str(fake_driver),
+        FAKE_CARDS=cards,
+    )
+    if visible:
+        environment["CUDA_VISIBLE_DEVICES"] = visible
+    code = "from nst_cli.gpu import library; print(library.shares())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{shares}\n"

@@ -143,6 +143,22 @@ def first_usable():
     return next((card.index for card in cards if card.usable), None)
 
 
+def shares():
+    """Return CUDA_VISIBLE_DEVICES for processes that share several usable cards, one each.
+
+    To be set before a process asks the driver for the first time. With fewer than two such
+    cards there is nothing to share, and the list is empty.
+    """
+    try:
+        cards = [card.index for card in driver.probe().cards if card.usable]
+    except EngineError:
+        return []
+    # The driver counts the cards that the variable leaves already.
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else None
+    return [names[i] if names else str(i) for i in cards] if len(cards) > 1 else []
+
+
 def preload(place):
     """Load what MXNet's CUDA build needs, the driver apart, from the folder `place`.
 
