@@ -295,7 +295,7 @@ def _balances(pairs):
         for row, method in enumerate(METHODS)
         for column, gamma in enumerate(GAMMAS)
     ]
-    return list(METHODS), [f"γ = {gamma:g}" for gamma in GAMMAS], beside, runs
+    return list(METHODS), [f"gamma {gamma:g}" for gamma in GAMMAS], beside, runs
 
 
 def _all_pairs(pairs):
@@ -305,7 +305,7 @@ def _all_pairs(pairs):
         for row, (pair, gamma) in enumerate(zip(pairs, _PAIR_GAMMAS))
         for column, method in enumerate(METHODS)
     ]
-    return [f"γ = {gamma}" for gamma in _PAIR_GAMMAS], list(METHODS), beside, runs
+    return [f"gamma {gamma}" for gamma in _PAIR_GAMMAS], list(METHODS), beside, runs
 
 
 def _fusions(pairs):

@@ -155,3 +155,9 @@ def test_by_make_each_picture_is_a_target_and_what_is_there_stays(tmp_path):
     listed = made("-n", "fig4").splitlines()
     assert len(listed) == 20 and not any(Path(one).name in line for line in listed)
     assert sys.executable in listed[0]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_labels_are_of_letters_that_the_font_has(number):
+    layout = figures.figure(number, "out")
+    assert all(label.isascii() for label in (*layout.rows, *layout.columns))
