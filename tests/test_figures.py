@@ -144,7 +144,7 @@ def test_by_make_each_picture_is_a_target_and_what_is_there_stays(tmp_path):
 
     def made(*arguments):
         return subprocess.run(
-            ["make", *arguments], cwd=tmp_path, env=environment(), text=True, check=True,
+            ["make", *arguments], cwd=tmp_path, text=True, check=True, env=environment(MAKEFLAGS=None, MAKELEVEL=None),
             capture_output=True,
         ).stdout  # fmt: skip
 
