@@ -142,9 +142,12 @@ def test_by_make_each_picture_is_a_target_and_what_is_there_stays(tmp_path):
     rules = nst(tmp_path, "figure", "4", "-o", "f", "--rules", *TINY)
     (tmp_path / "Makefile").write_text(rules.stdout)
 
+    # Run by make itself, these tests would hand its own state on.
+    variables = environment(MAKEFLAGS=None, MAKELEVEL=None)
+
     def made(*arguments):
         return subprocess.run(
-            ["make", *arguments], cwd=tmp_path, text=True, check=True, env=environment(MAKEFLAGS=None, MAKELEVEL=None),
+            ["make", *arguments], cwd=tmp_path, env=variables, text=True, check=True,
             capture_output=True,
         ).stdout  # fmt: skip
 
