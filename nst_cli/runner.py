@@ -125,6 +125,8 @@ def prepare(content, style, output, config, *, save_every=0, log=None, recall=ma
         files.check_output(log, (*paths, output, sidecar_of(output)))
     for step in range(save_every, config.iterations + 1, save_every) if save_every else ():
         _check_step(step_name(output, step), (*paths, *([log] if log else [])))
+    # Before MXNet, which takes seconds to load.
+    weights.load(which)
     return assemble(read_inputs(content, style, config), output, config, recall)
 
 
@@ -144,6 +146,8 @@ def read_inputs(content, style, config):
     ------
     ImageError
         A picture cannot be used.
+    EngineError
+        A transfer of that size would not fit into memory.
     """
     paths = {"content": content, "style": style}
     if config.init not in INITS:
@@ -152,12 +156,22 @@ def read_inputs(content, style, config):
 
 
 def fitted(pictures, config):
-    """Return as `Inputs` the pictures that have been read, ``{"content": Picture, …}``."""
+    """Return as `Inputs` the pictures that have been read, ``{"content": Picture, …}``.
+
+    Raises
+    ------
+    ImageError
+        A side would be too small.
+    EngineError
+        A transfer of that size would not fit into memory.
+    """
     content, style = pictures["content"], pictures["style"]
     size = images.fit(content.pixels.shape, config.size, content.path)
     sizes = {"content": size, "style": size, "init": size}
     if config.style_fit == "keep":
         sizes["style"] = images.fit(style.pixels.shape, config.size, style.path)
+    # Before they are brought to a size that would not fit.
+    forecast.check_memory(config, size, sizes["style"])
     made = {name: _network_input(pictures[name], sizes[name], config) for name in pictures}
     return Inputs(made["content"], made["style"], made.get("init"), pictures)
 
@@ -178,10 +192,9 @@ def assemble(inputs, output, config, recall=make_anew):
     WeightsError, EngineError
     """
     which = weights.find(config.weights or None)
-    identity = recall(("identity", which), lambda: _checked_identity(which))
+    identity = recall(("identity", which), lambda: weights.identity(which))
     device = engine.device_of(config)
     height, width = inputs.content.shape[2:]
-    forecast.check_memory(config, (height, width), inputs.style.shape[2:])
     alpha = inputs.pictures["content"].alpha
     if alpha is not None:
         alpha = images.resize(alpha, (height, width))
@@ -407,11 +420,6 @@ def finished(image, config):
 def _network_input(picture, size, config):
     pixels = images.resize(picture.pixels, size)
     return images.to_input(pixels, 256 if config.faithful else 255)
-
-
-def _checked_identity(which):
-    weights.load(which)
-    return weights.identity(which)
 
 
 def _identity(picture):
