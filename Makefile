@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-slow test-browser test-gpu gpu gpu-check lint bench bench-pytorch \
+.PHONY: help venv demo test test-slow test-browser test-device test-gpu gpu gpu-check lint bench bench-pytorch \
   bench-gpu weights images figures fig1 fig2 fig3 fig4 clean
 
 PYTHON := .venv/bin/python
@@ -91,6 +91,9 @@ test-gpu: $(STAMP) ## Compare the GPU with the CPU: losses, gradients, runs
 gpu-check: $(STAMP) ## Install MXNet's CUDA build in build/gpu and load it; needs no card
 	@$(NST) gpu install --no-card --dir build/gpu
 	@NST_GPU=build/gpu $(PYTHON) -m pytest -m gpu_check -rs
+
+test-device: $(STAMP) ## Run the tests on another device than MXNet's default
+	@NST_TEST_DEVICE=cpu:1 $(PYTHON) -m pytest -m 'not slow and not browser and not gpu and not gpu_check'
 
 lint: $(STAMP) ## Check the code with ruff, and the Dockerfile with hadolint
 	@$(PYTHON) -m ruff check .

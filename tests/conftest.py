@@ -1,4 +1,8 @@
-"""What several test modules need; from outside the repository by an environment variable."""
+"""What several test modules need; from outside the repository by an environment variable.
+
+With ``NST_TEST_DEVICE=cpu:1`` what a test computes in its own process is computed there, and it
+fails if it makes an array elsewhere. Tests marked `devices` choose theirs themselves.
+"""
 
 import os
 import shutil
@@ -8,8 +12,40 @@ from pathlib import Path
 import numpy
 import pytest
 
-from nst_cli import vgg, weights
+from nst_cli import engine, vgg, weights
 from nst_cli.weights.params import CONVOLUTIONS
+
+
+@pytest.fixture
+def contexts(monkeypatch):
+    """The names of the contexts on which arrays are made from here on."""
+    array, names = engine.nd.NDArray, set()
+    make = array.__init__
+
+    def made(self, *arguments, **others):
+        make(self, *arguments, **others)
+        names.add(str(self.context))
+
+    monkeypatch.setattr(array, "__init__", made)
+    return names
+
+
+@pytest.fixture(autouse=True)
+def one_device(request, monkeypatch):
+    """Obey ``NST_TEST_DEVICE``."""
+    device = os.environ.get("NST_TEST_DEVICE")
+    if not device or request.node.get_closest_marker("devices"):
+        yield
+        return
+    contexts, context = request.getfixturevalue("contexts"), engine.context
+    allowed = {str(context(device))}
+
+    def replaced(name="cpu"):
+        return context(device if name in ("auto", "cpu") else name)
+
+    monkeypatch.setattr(engine, "context", replaced)
+    yield
+    assert contexts <= allowed
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,25 @@
-"""Transfers on a device apart from the host, for which MXNet's cpu(1) stands in: what is read.
+"""Transfers on a device apart from the host: where arrays are made, and what is read.
 
-An executor refuses arrays of another context than its own, cpu(0) among them, as it would on a
-GPU.
+MXNet's cpu(1) stands in for it: an executor refuses arrays of another context. Operators do not,
+where both are the processor's, so the context of every array is looked at.
 """
 
 import numpy
 import pytest
 from click.testing import CliRunner
 
-from nst_cli import Config, engine, images, transfer, weights
+from nst_cli import Config, denoise, engine, images, machine, transfer, weights
 from nst_cli.cli import main
 from nst_cli.config import METHODS
 from nst_cli.errors import NonFiniteError
 from nst_cli.objective import Objective
 
+pytestmark = pytest.mark.devices
+
 OPTIMIZERS = ("sgd", "adam", "lbfgs")
+MIXED = "bn=0.3,gaussian=0.7"
+# At a high rate such a run overflows.
+STEADY = {"beta": "paper", "init": "random"}
 SHAPE = (1, 3, 40, 48)
 
 
@@ -77,6 +82,51 @@ def told(**others):
         "outcome": (result.steps, result.stop_reason, result.losses, result.beta),
         "records": steps,
     }
+
+
+# Where arrays are made
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("method", [*METHODS, "bn=0.3,poly=0.7"])
+def test_all_arrays_of_a_transfer_are_made_on_its_device(apart, contexts, method, optimizer):
+    run(method=method, optimizer=optimizer, scales=2, iterations=3)
+    assert contexts == {"cpu(1)"}
+
+
+@pytest.mark.parametrize(
+    "others",
+    [{"c": 100.0}, {"pooling": "max"}, {"gamma": 0}, {"alpha": 0, "beta": 1}, {"tv_weight": 0},
+     {"init": "random"}, {"style_layers": "relu1_1", "content_layers": "relu1_2"}],
+    ids=lambda others: next(iter(others)),
+)  # fmt: skip
+def test_so_they_are_whatever_is_chosen(apart, contexts, others):
+    run(iterations=2, **others)
+    assert contexts == {"cpu(1)"}
+
+
+@pytest.mark.skipif("avx512_bf16" not in machine.cpu_flags(), reason="no AVX-512 BF16 here")
+def test_so_they_are_in_bfloat16(apart, contexts):
+    run(iterations=2, precision="bfloat16")
+    assert contexts == {"cpu(1)"}
+
+
+@pytest.mark.parametrize("lr", [1e3, 1e5])
+def test_so_they_are_where_a_run_fails(apart, contexts, lr):
+    with pytest.raises(NonFiniteError):
+        run(method=MIXED, lr=lr, **STEADY)
+    assert contexts == {"cpu(1)"}
+
+
+def test_so_they_are_when_a_picture_is_denoised(apart, contexts):
+    pixels = images.to_pixels(CONTENT)
+    smooth = denoise.chambolle(pixels, 0.1, engine.context("auto"))
+    assert smooth.std() < 0.9 * pixels.std() and contexts == {"cpu(1)"}
+
+
+def test_an_array_made_on_the_default_context_is_found(apart, contexts):
+    engine.nd.ones((1,))
+    assert contexts == {"cpu(0)"}
 
 
 # What is read from the device
@@ -166,13 +216,11 @@ def test_records_that_may_wait_come_ten_at_a_time(apart, evaluations):
 
 def test_on_the_processor_each_step_is_read_when_it_is_made(on, evaluations):
     made = []
-    on("cpu")
+    on("cpu:0")
     run(lambda record: made.append(len(evaluations)), at_once=False, optimizer="sgd", beta=1e-3)
     assert made == list(range(1, 26))
 
 
-MIXED = "bn=0.3,gaussian=0.7"
-STEADY = {"beta": "paper", "init": "random"}
 # Each ends in the middle of ten steps; those that the rule stops do so at their smaller scale.
 RUNS = [
     ("sgd", "bn=0.3,poly=0.7", "iterations", {}),
@@ -197,7 +245,7 @@ def test_read_in_tens_a_run_is_what_it_is_read_step_by_step(on, optimizer, metho
     others = {"optimizer": optimizer, "method": method, **others}
     if reason == "converged":
         others.update(scales=2, iterations=90)
-    on("cpu")
+    on("cpu:0")
     expected = told(**others)
     on("cpu:1")
     assert told(**others) == expected

@@ -103,8 +103,9 @@ def test_every_form_mxnet_has_written_is_read(form, tmp_path):
 def test_files_written_by_mxnet_are_read(tmp_path):
     engine = pytest.importorskip("nst_cli.engine")
     path = str(tmp_path / "mx.params")
-    weight = engine.nd.arange(24).reshape((2, 3, 4))
-    half = engine.nd.ones((5,), dtype="float16")
+    device = engine.context("cpu")
+    weight = engine.nd.arange(24, ctx=device).reshape((2, 3, 4))
+    half = engine.nd.ones((5,), ctx=device, dtype="float16")
     engine.nd.save(path, {"arg:w": weight, "aux:h": half})
     arrays = params.read(path)
     assert sorted(arrays) == ["arg:w", "aux:h"]
