@@ -1,4 +1,4 @@
-"""Everything that standing on Apache MXNet 1.9.1 costs, in one place.
+"""Everything that standing on Apache MXNet costs, 1.9.1 or 2, in one place.
 
 No other module imports MXNet. Loading it takes seconds, so it happens at the first use of
 `nd` or `sym`, never when a module is imported.
@@ -16,6 +16,7 @@ import numpy
 
 from . import machine
 from .errors import EngineError
+from .executor import Executor
 from .gpu import driver, library
 
 PYTHONS = ((3, 9), (3, 12))
@@ -89,6 +90,8 @@ def load(device="auto", precision="float32", deterministic=False):
     except OSError as error:
         raise EngineError(_library_advice(error)) from error
     _keep_freed_memory()
+    if module.__version__.startswith("2."):
+        _behave_like_the_first(module)
     globals().update(nd=module.nd, sym=module.sym)
     return module
 
@@ -256,8 +259,8 @@ def array(values, device, dtype="float32"):
     return load().nd.array(numpy.asarray(values), ctx=device, dtype=dtype)
 
 
-def bind(symbol, arguments, gradients, device):
-    """Bind `symbol` to an executor whose arguments are the given NDArrays themselves.
+def bind(symbol, arguments, gradients):
+    """Bind `symbol` to the given NDArrays themselves.
 
     Parameters
     ----------
@@ -266,16 +269,12 @@ def bind(symbol, arguments, gradients, device):
         Shared, not copied: several executors may stand on one set of parameters.
     gradients : dict of str to NDArray
         Where `backward` writes; arguments not named here get no gradient and cost none.
-    device : Context
 
-    Raises
-    ------
-    EngineError
-        MXNet refused, most often for want of memory.
+    Returns
+    -------
+    Executor
     """
-    requests = {name: "write" if name in gradients else "null" for name in symbol.list_arguments()}
-    with failures():
-        return symbol.bind(device, args=arguments, args_grad=gradients, grad_req=requests)
+    return Executor(load(), symbol, arguments, gradients)
 
 
 def dot(one, other):
@@ -365,6 +364,27 @@ def _keep_freed_memory():
         mallopt(_M_TOP_PAD, 64 << 20)
         # Threads' own arenas cannot hold large blocks.
         mallopt(_M_ARENA_MAX, 1)
+
+
+def _behave_like_the_first(mx):
+    """Set MXNet 2 to the ways of MXNet 1, and let it say now what it says when it starts."""
+    # An array of one number has the shape (1,), and there are none without numbers.
+    mx.util.reset_np()
+    with _silence():
+        mx.nd.zeros((1,), ctx=mx.cpu()).wait_to_read()
+
+
+@contextlib.contextmanager
+def _silence():
+    """Keep off stderr what compiled code writes there; MXNet 2 names its memory pool, always."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 class _Version(tuple):

@@ -126,6 +126,8 @@ class Network:
         device, dtype = first.context, first.dtype
         graph = symbol(layers, pooling, precision)
         self.layers = tuple(layers)
+        #: The shape of each layer's features, ``{layer: (1, N, h, w)}``.
+        self.shapes = dict(zip(self.layers, graph.infer_shape(data=shape)[1]))
         self._image = engine.nd.zeros(shape, ctx=device, dtype=dtype)
         self._gradient = engine.nd.zeros(shape, ctx=device, dtype=dtype) if gradient else None
         arguments = {name: shared[name] for name in graph.list_arguments() if name != "data"}
@@ -133,7 +135,6 @@ class Network:
             graph,
             dict(arguments, data=self._image),
             {"data": self._gradient} if gradient else {},
-            device,
         )
 
     @property
@@ -141,13 +142,8 @@ class Network:
         """The shape of the image, (1, 3, H, W)."""
         return self._image.shape
 
-    @property
-    def shapes(self):
-        """The shape of each layer's features, ``{layer: (1, N, h, w)}``."""
-        return {layer: output.shape for layer, output in zip(self.layers, self._executor.outputs)}
-
     def forward(self, image):
-        """Return ``{layer: features}`` of an image, (1, N, H, W) each; the next call overwrites.
+        """Return ``{layer: features}`` of an image, (1, N, H, W) each.
 
         Parameters
         ----------
@@ -155,9 +151,7 @@ class Network:
             Network input: RGB, means subtracted.
         """
         image.copyto(self._image)
-        # Without is_train the gradient through max pooling is wrong, silently.
-        outputs = self._executor.forward(is_train=self._gradient is not None)
-        return dict(zip(self.layers, outputs))
+        return dict(zip(self.layers, self._executor.forward()))
 
     def backward(self, head_gradients):
         """Return the gradient on the image of the last `forward`; the next call overwrites it.

@@ -34,7 +34,7 @@ from processes import (
 from test_weights import vgg_shapes, write_file
 
 import nst_cli
-from nst_cli import Config, files, images, machine, weights
+from nst_cli import Config, engine, files, images, machine, weights
 from nst_cli.runner import sidecar_of, step_name
 
 
@@ -158,7 +158,7 @@ def test_the_sidecar_says_all_that_made_the_picture(made):
     assert document["config"] == choices.to_dict()
     assert document["versions"] == {
         "nst": nst_cli.__version__,
-        "mxnet": "1.9.1",
+        "mxnet": engine.version(),
         "numpy": numpy.__version__,
         "pillow": PIL.__version__,
         "python": platform.python_version(),
