@@ -56,11 +56,15 @@ def _gpu():
         yield "driver", str(error), True
         return
     yield "driver", f"NVIDIA's, for CUDA {driver.dotted(found.cuda)}", True
+    own = library.mxnet2()
     for card in found.cards:
-        fit = "" if card.usable else ", which MXNet has no kernels for"
+        fit = "" if card.usable or own else ", which MXNet has no kernels for"
         memory = f"{card.memory / 2**30:.1f} GiB"
         capability = f"compute capability {driver.dotted(card.capability)}{fit}"
         yield f"gpu:{card.index}", f"{card.name}, {memory}, {capability}", True
+    if own:
+        yield "cuda", f"MXNet {own} is installed, and serves what cards it was built for", True
+        return
     try:
         place = library.find()
     except EngineError as error:

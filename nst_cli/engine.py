@@ -78,7 +78,9 @@ def load(device="auto", precision="float32", deterministic=False):
         os.environ.setdefault(key, value)
     build = library.choose(device)
     if build:
-        library.prepare(build, precision, deterministic)
+        library.preload(build)
+    if build or device != "cpu" and library.mxnet2():
+        library.prepare(precision, deterministic)
     try:
         with _old_names(), library.importable(build):
             module = importlib.import_module("mxnet")
@@ -132,13 +134,22 @@ def context(device="cpu", precision="float32", deterministic=False):
     if kind == "cpu":
         return mx.cpu(index)
     if not has_cuda():
-        reason = (
-            "comes too late: this process has loaded MXNet for the CPU. Use another process, or "
-            "the GPU from the start."
-            if library.choose(device)
-            else "needs another MXNet than this one, which is built for the CPU alone: nst gpu "
-            "install gets it. Or use device cpu."
-        )
+        if library.choose(device):
+            reason = (
+                "comes too late: this process has loaded MXNet for the CPU. Use another process, "
+                "or the GPU from the start."
+            )
+        elif version().startswith("2."):
+            reason = (
+                f"needs another MXNet than this {version()}, which is built for the CPU alone: "
+                "install a build of it for CUDA, or mxnet==1.9.1 and run nst gpu install. Or use "
+                "device cpu."
+            )
+        else:
+            reason = (
+                "needs another MXNet than this one, which is built for the CPU alone: nst gpu "
+                "install gets it. Or use device cpu."
+            )
         raise EngineError(f"Device {device!r} {reason}")
     count = gpu_count()
     if index >= count:

@@ -12,15 +12,14 @@ from .errors import EngineError
 from .optimise import scale_sizes, steps_at, transfer
 
 # The peak of a process, fitted by benchmarks/memory.py to 42 runs from 256 to 768 pixels, which
-# it meets within 10 %: a fixed part, and bytes for each pixel of the picture and
-_FIXED = 264 << 20
-# ... each channel of the feature maps down to the deepest layer used,
-_MAP = 7.2
-# ... each channel of the largest map that a loss reads, more of it for the Gaussian MMD, which
-# gathers pairs, and for each further method at the same layers,
-_TAP, _GAUSSIAN, _FURTHER = 38.8, 31.2, 23.4
-# ... and in all, for the history of L-BFGS and for the copies in another precision.
-_LBFGS, _LOW_PRECISION = 709, 147
+# it meets within 9 %: a fixed part, and bytes for each pixel of the picture; for each of its
+# channels in all feature maps down to the deepest layer used, and in the maps that losses read.
+_FIXED, _PIXEL, _MAP, _TAP = 290 << 20, 1025, 6.5, 4.9
+# For each channel of the largest map that a loss reads: the Gaussian MMD gathers pairs; and for
+# each further method at the same layers.
+_GAUSSIAN, _FURTHER = 16.4, 11.9
+# For each pixel again: the history of L-BFGS, and the copies in another precision.
+_LBFGS, _LOW_PRECISION = 967, 433
 # Without gradients a network takes so much less, with what its losses keep.
 _FORWARD = 0.5
 
@@ -122,12 +121,12 @@ def memory(config, size, style_size):
     size, style_size : (int, int)
         Height and width of the picture to be made and of the style image.
     """
-    layers = (*config.style_layers * bool(config.gamma), *config.content_layers)
+    layers = {*config.style_layers * bool(config.gamma), *config.content_layers}
     deepest = max(map(LAYERS.index, layers))
-    maps = sum(_channels(layer) for layer in LAYERS[: deepest + 1])
-    further = len(config.methods) - 1
-    tap = _TAP + _GAUSSIAN * ("gaussian" in config.methods) + _FURTHER * further
-    network = _MAP * maps + tap * max(map(_channels, layers))
+    maps = sum(map(_channels, LAYERS[: deepest + 1]))
+    losses = _GAUSSIAN * ("gaussian" in config.methods) + _FURTHER * (len(config.methods) - 1)
+    taps = _TAP * sum(map(_channels, layers)) + losses * max(map(_channels, layers))
+    network = _PIXEL + _MAP * maps + taps
     steps = network + _LBFGS * (config.optimizer == "lbfgs")
     device = engine.device_of(config)
     if engine.resolved_precision(config.precision, device) == "bfloat16":

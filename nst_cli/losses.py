@@ -255,10 +255,11 @@ class GaussianMMD:
         # As many pairs within the style as within the features, whatever its size.
         share = half / d_style.shape[0]
         inverse = self._inverse_bandwidth(distances, d_style, share)
-        kernel, k_style = (nd.exp(-nd.dot(d, inverse)) for d in (distances, d_style))
+        # MXNet 2's dot of a long column and a single number ends the process.
+        kernel, k_style = (nd.exp(-nd.broadcast_mul(d, inverse)) for d in (distances, d_style))
         scale = weight / (channels * height * width)
         total = _total(kernel[:half]) + share * _total(k_style) - _total(kernel[half:])
-        nd.broadcast_mul(apart, nd.dot(kernel, inverse * scale), out=apart)
+        nd.broadcast_mul(apart, nd.broadcast_mul(kernel, inverse * scale), out=apart)
         to_partner, first, second = (apart[n * half : (n + 1) * half] for n in range(3))
         first -= to_partner
         second += to_partner

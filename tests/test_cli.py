@@ -137,6 +137,16 @@ def test_picture_sidecar_log_and_pictures_on_the_way_are_there_and_nothing_else(
     assert set(os.listdir(made[1])) == inputs | result | steps | {"log.jsonl"}
 
 
+def test_a_picture_as_large_as_a_screen_is_made(tmp_path):
+    # MXNet 2's dot ends the process for some products of this size.
+    save_pair(tmp_path)
+    command = "stylize content.png style.png -o out.png --weights builtin --method gaussian"
+    large = "--size 768 --style-layers relu1_1 --iterations 2"
+    command = [*shlex.split(command), *SMALL_OPTIONS, *large.split()]
+    done = nst(tmp_path, *command, OMP_NUM_THREADS=2)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_picture_has_the_size_asked_for_and_the_contents_alpha(made):
     with Image.open(made[1] / "out.png") as picture:
         assert (picture.size, picture.mode) == ((32, 24), "RGBA")

@@ -78,6 +78,7 @@ def healthy(monkeypatch):
     monkeypatch.setattr(weights, "find", lambda: "a file")
     monkeypatch.setattr(weights, "load", lambda which: {})
     monkeypatch.setattr(doctor, "test_run", lambda device: "fast")
+    monkeypatch.setattr(library, "mxnet2", lambda: None)
 
 
 def examined():
@@ -163,6 +164,14 @@ def test_each_card_is_a_line_that_says_whether_mxnet_can_use_it(cards, monkeypat
     assert found["gpu:0"] == (usable, True)
     assert found["gpu:1"][0].endswith("9.0, which MXNet has no kernels for")
     assert found["cuda"] == (f"MXNet's CUDA build is in {tmp_path}", True)
+
+
+def test_of_an_mxnet_2_it_is_not_said_which_cards_it_can_use(cards, monkeypatch):
+    cards((9, 0))
+    monkeypatch.setattr(library, "mxnet2", lambda: "2.0.0beta1")
+    found = examined()
+    assert found["gpu:0"] == ("Some Card, 24.0 GiB, compute capability 9.0", True)
+    assert found["cuda"][1] and "MXNet 2.0.0beta1 is installed" in found["cuda"][0]
 
 
 @pytest.mark.parametrize(

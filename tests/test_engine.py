@@ -166,10 +166,11 @@ def test_nd_and_sym_are_mxnets_own_and_other_names_are_unknown():
 def gpus(monkeypatch):
     """Set how many GPUs there are, and whether MXNet is built for them."""
 
-    def set_them(count, cuda=True, capability=(8, 6)):
+    def set_them(count, cuda=True, version="1.9.1", capability=(8, 6)):
         cards = tuple(Card(n, "Some Card", capability, 1 << 30) for n in range(max(count, 1)))
         monkeypatch.setattr(driver, "probe", lambda: Driver((12, 2), cards))
         monkeypatch.setattr(library, "find", lambda: None)
+        monkeypatch.setattr(engine, "version", lambda: version)
         monkeypatch.setattr(engine, "gpu_count", lambda: count)
         monkeypatch.setattr(engine, "has_cuda", lambda: cuda)
 
@@ -188,15 +189,18 @@ def test_a_device_is_found_by_its_name(gpus, device, count, expected):
 
 
 @pytest.mark.parametrize(
-    ("device", "count", "cuda", "hint"),
+    ("device", "count", "cuda", "version", "hint"),
     [
-        ("gpu", 0, False, "nst gpu install gets it"),
-        ("gpu", 0, True, "nvidia-smi"),
-        ("gpu:2", 2, True, "MXNet sees 2, numbered from 0"),
+        ("gpu", 0, False, "1.9.1", "nst gpu install gets it"),
+        ("gpu", 0, False, "2.0.0", "this 2.0.0, .*: install a build of it for CUDA"),
+        ("gpu", 0, True, "1.9.1", "nvidia-smi"),
+        ("gpu:2", 2, True, "1.9.1", "MXNet sees 2, numbered from 0"),
     ],
 )
-def test_a_gpu_that_is_not_there_is_told_with_the_way_to_get_it(gpus, device, count, cuda, hint):
-    gpus(count, cuda)
+def test_a_gpu_that_is_not_there_is_told_with_the_way_to_get_it(
+    gpus, device, count, cuda, version, hint
+):
+    gpus(count, cuda, version)
     with pytest.raises(EngineError, match=hint):
         engine.context(device)
 

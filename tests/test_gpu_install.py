@@ -44,6 +44,11 @@ cli.main()
 """
 
 
+@pytest.fixture(autouse=True)
+def no_mxnet2(monkeypatch):
+    monkeypatch.setattr(library, "mxnet2", lambda: None)
+
+
 @pytest.fixture(scope="module")
 def fake_pip(compiled, tmp_path_factory):
     """The folder to put on Python's path."""
@@ -53,7 +58,10 @@ def fake_pip(compiled, tmp_path_factory):
     (folder / "pip" / "__main__.py").write_text(
         FAKE_PIP.format(libraries=libraries, library=str(compiled("", "lib.so")))
     )
-    (folder / "pip" / "__init__.py").touch()
+    # An MXNet that is no MXNet 2, whichever is installed.
+    (folder / "mxnet").mkdir()
+    for package in ("pip", "mxnet"):
+        (folder / package / "__init__.py").touch()
     return folder
 
 
@@ -199,6 +207,13 @@ def test_one_usable_card_among_others_is_enough(command):
     # The fake libraries cannot compute, so the test of the card at the end fails.
     code, _, stderr = ended(command(cards="9.0,8.6"))
     assert "Collecting" in stderr and code == 1
+
+
+def test_beside_an_mxnet_2_it_is_not_installed(monkeypatch, tmp_path):
+    monkeypatch.setattr(library, "mxnet2", lambda: "2.0.0beta1")
+    with pytest.raises(EngineError, match="MXNet 2.0.0beta1 is installed.*mxnet==1.9.1"):
+        install.install(tmp_path / "gpu", card=False)
+    assert not any(tmp_path.iterdir())
 
 
 def test_too_little_room_is_told_before_the_download(command, tmp_path):

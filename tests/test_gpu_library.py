@@ -105,11 +105,16 @@ def python(*arguments, path=(), cards="", driver_folder="", **variables):
 def chosen(fake_driver, installed):
     """Return the lines that a process prints for a list of choices, one after another."""
 
-    def choose(*choices, **surroundings):
+    def choose(*choices, path=(), **surroundings):
         defaults = "cpu", "float32", False
         choices = json.dumps([[*choice, *defaults[len(choice) :]] for choice in choices])
         done = python(
-            "-c", CHOOSE, choices, path=[installed], driver_folder=fake_driver, **surroundings
+            "-c",
+            CHOOSE,
+            choices,
+            path=[*path, installed],
+            driver_folder=fake_driver,
+            **surroundings,
         )
         assert done.returncode == 0, done.stderr
         *lines, path = done.stdout.splitlines()
@@ -149,6 +154,33 @@ def test_without_the_cuda_build_auto_is_the_cpu(chosen):
 def test_the_users_own_library_goes_before_the_cuda_build(chosen, build):
     found = chosen(["auto"], cards="8.6", NST_GPU=build, MXNET_LIBRARY_PATH="/own/libmxnet.so")
     assert found == ["installed cpu:0 float32"]
+
+
+@pytest.mark.parametrize(
+    ("device", "cards", "expected"),
+    [
+        ("gpu", "9.0", f"cuda gpu:0 {STRICT}"),
+        ("gpu:1", "8.6,10.0", f"cuda gpu:1 {STRICT}"),
+        ("auto", "9.0", f"cuda gpu:0 {STRICT}"),
+        ("cpu", "9.0", "cuda cpu:0 float32"),
+    ],
+)
+def test_an_mxnet_2_serves_what_cards_it_was_built_for(
+    chosen, build, tmp_path, device, cards, expected
+):
+    own = module(tmp_path, "cuda")
+    (own / "mxnet/libinfo.py").write_text('__version__ = "2.0.0beta1"\n')
+    assert chosen([device], cards=cards, NST_GPU=build, path=[own]) == [expected]
+
+
+def test_the_installed_mxnet_2_is_told_from_the_first_unread(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert library.mxnet2() is None
+    module(tmp_path, "broken {")
+    assert library.mxnet2() is None
+    for version, expected in ("1.9.1", None), ("2.0.0beta1", "2.0.0beta1"):
+        (tmp_path / "mxnet/libinfo.py").write_text(f'__version__ = "{version}"\n')
+        assert library.mxnet2() == expected
 
 
 @pytest.mark.parametrize(
@@ -248,6 +280,7 @@ def test_mxnets_library_that_is_gone_is_named(build, tmp_path):
 def one_card(monkeypatch):
     card = Card(0, "Some Card", (8, 6), 1 << 30)
     monkeypatch.setattr(driver, "probe", lambda: Driver((12, 2), (card,)))
+    monkeypatch.setattr(library, "mxnet2", lambda: None)
     monkeypatch.delenv("MXNET_LIBRARY_PATH", raising=False)
 
 

@@ -62,6 +62,12 @@ def _check_machine(card):
     found = f"{platform.system()} {platform.machine()}"
     if found != "Linux x86_64":
         raise EngineError(f"The CUDA build of MXNet is for Linux on x86_64, and this is {found}.")
+    own = library.mxnet2()
+    if own:
+        raise EngineError(
+            f"MXNet {own} is installed, and nst takes that for every device: install mxnet==1.9.1 "
+            "for this CUDA build, or a build of MXNet 2 for your card."
+        )
     if importlib.util.find_spec("pip") is None:
         raise EngineError(
             f"{sys.executable} has no pip, which installs the CUDA build: run python -m ensurepip."

@@ -1,14 +1,17 @@
 """The CUDA build of MXNet, in a folder of its own with the libraries of NVIDIA's that it needs.
 
 The build and the installed MXNet are packages of one name, so they cannot share an environment.
-A process loads one of them: the choice is made before MXNet is imported.
+A process loads one of them: the choice is made before MXNet is imported. Whoever has installed
+an MXNet 2 has made it: that serves every device it can.
 """
 
 import contextlib
 import ctypes
 import importlib
+import importlib.machinery
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -106,6 +109,17 @@ def find():
     return None
 
 
+def mxnet2():
+    """Return the version of the installed MXNet, unread, if it is an MXNet 2; else None."""
+    spec = importlib.machinery.PathFinder.find_spec("mxnet")
+    for folder in spec and spec.submodule_search_locations or ():
+        with contextlib.suppress(OSError):
+            text = Path(folder, "libinfo.py").read_text("utf-8")
+            found = re.search(r'^__version__ = "(2\..+)"', text, re.MULTILINE)
+            return found and found[1]
+    return None
+
+
 def choose(device):
     """Return the folder of the CUDA build if `device` is to be computed with it, else None.
 
@@ -123,10 +137,14 @@ def choose(device):
     # Who names a library to MXNet has chosen already.
     if kind == "cpu" or os.environ.get("MXNET_LIBRARY_PATH"):
         return None
+    own = mxnet2()
     if kind == "auto":
-        return find() if first_usable() is not None else None
+        return find() if first_usable() is not None and not own else None
     try:
-        driver.probe().card(int(index or 0)).check()
+        card = driver.probe().card(int(index or 0))
+        if own:
+            return None
+        card.check()
         return find()
     except EngineError as error:
         raise EngineError(
@@ -135,12 +153,8 @@ def choose(device):
 
 
 def first_usable():
-    """Return the number of the first card that MXNet's CUDA build can use, or None."""
-    try:
-        cards = driver.probe().cards
-    except EngineError:
-        return None
-    return next((card.index for card in cards if card.usable), None)
+    """Return the number of the first card that MXNet can use, or None."""
+    return next(iter(_usable()), None)
 
 
 def shares():
@@ -149,14 +163,20 @@ def shares():
     To be set before a process asks the driver for the first time. With fewer than two such
     cards there is nothing to share, and the list is empty.
     """
-    try:
-        cards = [card.index for card in driver.probe().cards if card.usable]
-    except EngineError:
-        return []
+    cards = _usable()
     # The driver counts the cards that the variable leaves already.
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else None
     return [names[i] if names else str(i) for i in cards] if len(cards) > 1 else []
+
+
+def _usable():
+    try:
+        cards = driver.probe().cards
+    except EngineError:
+        return []
+    # What cards an MXNet 2 was built for, it alone knows.
+    return [card.index for card in cards if card.usable or mxnet2()]
 
 
 def preload(place):
@@ -178,23 +198,17 @@ def preload(place):
         raise _broken(place, f"{_LIBRARY} is missing")
 
 
-def prepare(place, precision, deterministic):
-    """Make this process ready to import the CUDA build from the folder `place`.
+def prepare(precision, deterministic):
+    """Set for this process what an MXNet on a GPU is to keep to, before it is imported.
 
-    What is set counts for the whole of a process: NVIDIA's libraries read it once, and MXNet keeps
-    what it chose by it.
+    It counts for the whole of a process: NVIDIA's libraries read it once, and MXNet keeps what it
+    chose by it.
 
     Parameters
     ----------
-    place : Path
     precision : str
         As in `Config`. Only ``auto`` and ``tf32`` let cuDNN and cuBLAS round to TF32.
     deterministic : bool
-
-    Raises
-    ------
-    EngineError
-        As `preload` does.
     """
     # A process that another nst started has inherited what that one set for itself.
     for name in os.environ.pop(_SET, "").split():
@@ -204,7 +218,6 @@ def prepare(place, precision, deterministic):
         # Timings choose among the convolutions, and may choose otherwise the next time.
         wanted.update(MXNET_ENFORCE_DETERMINISM="1", MXNET_CUDNN_AUTOTUNE_DEFAULT="0")
     os.environ.update(wanted, **{_SET: " ".join(wanted)})
-    preload(place)
 
 
 @contextlib.contextmanager
