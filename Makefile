@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-slow test-browser test-device test-gpu gpu gpu-check lint bench bench-pytorch \
+.PHONY: help venv demo test test-slow test-browser test-device test-mxnet2 test-gpu gpu gpu-check lint bench bench-pytorch \
   bench-gpu weights images figures fig1 fig2 fig3 fig4 clean
 
 PYTHON := .venv/bin/python
@@ -94,6 +94,21 @@ gpu-check: $(STAMP) ## Install MXNet's CUDA build in build/gpu and load it; need
 
 test-device: $(STAMP) ## Run the tests on another device than MXNet's default
 	@NST_TEST_DEVICE=cpu:1 $(PYTHON) -m pytest -m 'not slow and not browser and not gpu and not gpu_check'
+
+# nst asks for 1.9.1, so pip is not asked whether MXNet 2 fits. TESTS are pytest's arguments.
+MXNET2 := build/mxnet2
+TESTS :=
+
+$(MXNET2)/.installed: $(STAMP)
+	@echo "Installing nst with MXNet 2, about 150 MB, into $(MXNET2)."
+	@$(PYTHON) -m venv --clear $(MXNET2)
+	@$(MXNET2)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@$(MXNET2)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps mxnet==2.0.0b1
+	@touch $@
+
+test-mxnet2: $(MXNET2)/.installed ## Run the tests under MXNet 2, in an environment of its own
+	@$(MXNET2)/bin/python -m pytest -W ignore::DeprecationWarning:mxnet \
+	  -m 'not browser and not gpu and not gpu_check' $(TESTS)
 
 lint: $(STAMP) ## Check the code with ruff, and the Dockerfile with hadolint
 	@$(PYTHON) -m ruff check .

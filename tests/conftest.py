@@ -40,8 +40,8 @@ def one_device(request, monkeypatch):
     contexts, context = request.getfixturevalue("contexts"), engine.context
     allowed = {str(context(device))}
 
-    def replaced(name="cpu"):
-        return context(device if name in ("auto", "cpu") else name)
+    def replaced(name="cpu", *choices, **named):
+        return context(device if name in ("auto", "cpu") else name, *choices, **named)
 
     monkeypatch.setattr(engine, "context", replaced)
     yield
