@@ -107,7 +107,7 @@ $(MXNET2)/.installed: $(STAMP)
 	@touch $@
 
 test-mxnet2: $(MXNET2)/.installed ## Run the tests under MXNet 2, in an environment of its own
-	@$(MXNET2)/bin/python -m pytest -W ignore::DeprecationWarning:mxnet \
+	@$(MXNET2)/bin/python -m pytest \
 	  -m 'not browser and not gpu and not gpu_check' $(TESTS)
 
 lint: $(STAMP) ## Check the code with ruff, and the Dockerfile with hadolint

@@ -1,9 +1,9 @@
-"""A step of nst beside one of PyTorch on the same NVIDIA card, with and without TF32.
+"""A step of nst beside one of PyTorch on the same NVIDIA card, in each precision that it has.
 
 The same network, weights, pictures and objective (method poly). A step of nst is one of preset
 `fast`, with its optimiser; PyTorch's is the loss and its gradient alone. Each measurement has a
 process of its own, because the two bring libraries of one name, and because TF32 is set for a
-whole process. PyTorch is needed for this alone: pip install torch==2.13.0
+whole process. In float16 are the convolutions alone, in both. PyTorch is needed for this alone: pip install torch==2.13.0
 
     python benchmarks/gpu.py [--sizes 512,1024,2048] [--device gpu]
 """
@@ -22,7 +22,7 @@ from nst_cli.gpu import driver, library
 STEPS = 20
 # Finding algorithms and growing the memory pool.
 WARMING_UP = 3
-HEAD = "| size | TF32 | nst: s per step | PyTorch: s | nst, of PyTorch's |\n|---|---|---|---|---|"
+HEAD = "| size | precision | nst: s per step | PyTorch: s | nst, of PyTorch's |\n|---|---|---|---|---|"
 
 
 def main():
@@ -32,11 +32,11 @@ def main():
     parser.add_argument("--device", default="gpu", help="cpu only shows that the program works")
     parser.add_argument("--check", action="store_true", help="only see whether there is a card")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
-    parser.add_argument("--tf32", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--precision", choices=PRECISIONS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part:
         pair = pictures(int(arguments.sizes), arguments.content, arguments.style)
-        times = PARTS[arguments.part](*pair, arguments.device, arguments.tf32)
+        times = PARTS[arguments.part](*pair, arguments.device, arguments.precision)
         print(json.dumps({"shape": pair[0].shape, "times": times}))
         return
     card = found(arguments.device)
@@ -48,7 +48,7 @@ def found(device):
     """Return the card that a device is, or None for the CPU; there must be one."""
     if device == "cpu":
         return None
-    if not library.choose(device):
+    if not library.choose(device) and not library.mxnet2():
         sys.exit("Error: MXNet's CUDA build is not installed: nst gpu install gets it.")
     return driver.probe().card(int(device.partition(":")[2] or 0))
 
@@ -58,22 +58,25 @@ def compare(card, arguments):
     name = f"{card.name} ({driver.dotted(card.capability)})" if card else "No card"
     print(f"{name}, {describe()}, method poly\n\n{HEAD}")
     for size in arguments.sizes.split(","):
-        for tf32 in (False, True) if card and card.capability >= (8, 0) else (False,):
-            ours, theirs = (measured(part, size, tf32, arguments) for part in PARTS)
+        for precision, least in PRECISIONS.items():
+            if card and card.capability < least or not card and precision == "tf32":
+                continue
+            ours, theirs = (measured(part, size, precision, arguments) for part in PARTS)
             _, _, height, width = ours["shape"]
             own, other = (statistics.median(part["times"][WARMING_UP:]) for part in (ours, theirs))
             print(
-                f"| {width} × {height} | {'on' if tf32 else 'off'} | {own:.4f} | {other:.4f} "
+                f"| {width} × {height} | {precision} | {own:.4f} | {other:.4f} "
                 f"| {own / other:.2f} |",
                 flush=True,
             )
 
 
-def measured(part, size, tf32, arguments):
+def measured(part, size, precision, arguments):
     """Return what a process of its own measures."""
     command = [
         sys.executable, __file__, "--part", part, "--sizes", size, "--device", arguments.device,
-        "--content", arguments.content, "--style", arguments.style, *["--tf32"] * tf32,
+        "--content", arguments.content, "--style", arguments.style,
+        "--precision", precision,
     ]  # fmt: skip
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
@@ -81,19 +84,22 @@ def measured(part, size, tf32, arguments):
     return json.loads(done.stdout)
 
 
-def ours(content, style, device, tf32):
-    return step_times(content, style, STEPS, "tf32" if tf32 else "float32", device)
+def ours(content, style, device, precision):
+    return step_times(content, style, STEPS, precision, device)
 
 
-def theirs(content, style, device, tf32):
+def theirs(content, style, device, precision):
     import torch
     from pytorch import their_step_times
 
+    tf32, half = precision == "tf32", precision == "float16"
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
-    return their_step_times(content, style, STEPS, device.replace("gpu", "cuda"))
+    return their_step_times(content, style, STEPS, device.replace("gpu", "cuda"), half)
 
 
+# The first compute capability that has each.
+PRECISIONS = {"float32": (0, 0), "tf32": (8, 0), "float16": (7, 0)}
 PARTS = {"nst": ours, "PyTorch": theirs}
 
 if __name__ == "__main__":

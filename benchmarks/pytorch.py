@@ -52,9 +52,9 @@ def compare_steps(content, style):
         print(f"  step, {name}: {seconds:.3f} s, {seconds / base:.2f} of PyTorch's", flush=True)
 
 
-def their_step_times(content, style, steps, device="cpu"):
+def their_step_times(content, style, steps, device="cpu", half=False):
     """Return the seconds of each loss with its gradient in PyTorch."""
-    theirs, times = Theirs(content, style, device), []
+    theirs, times = Theirs(content, style, device, half), []
     image = torch.tensor(content, device=device, requires_grad=True)
     for _ in range(steps):
         began = time.perf_counter()
@@ -85,9 +85,12 @@ def compare_times(content, style):
 
 
 class Theirs:
-    """The objective of preset `paper` with poly, in PyTorch's autograd."""
+    """The objective of preset `paper` with poly, in PyTorch's autograd; half: float16 network."""
 
-    def __init__(self, content, style, device="cpu"):
+    def __init__(self, content, style, device="cpu", half=False):
+        self.autocast = functools.partial(
+            torch.autocast, device.partition(":")[0], torch.float16, enabled=half
+        )
         arrays = weights.load(weights.find())
         tensor = functools.partial(torch.tensor, device=device)
         self.layers = [
@@ -103,11 +106,12 @@ class Theirs:
 
     def features(self, values):
         found = {}
-        for name, weight, bias in self.layers:
-            if name.endswith("_1") and name != "conv1_1":
-                values = functional.avg_pool2d(values, 2)
-            values = functional.relu(functional.conv2d(values, weight, bias, padding=1))
-            found[name.replace("conv", "relu")] = values
+        with self.autocast():
+            for name, weight, bias in self.layers:
+                if name.endswith("_1") and name != "conv1_1":
+                    values = functional.avg_pool2d(values, 2)
+                values = functional.relu(functional.conv2d(values, weight, bias, padding=1))
+                found[name.replace("conv", "relu")] = values.float()
         return found
 
     def __call__(self, image):

@@ -29,7 +29,7 @@ LAYERS = tuple(
 # Each optimiser's `lr` unless one is given: a learning rate, and for the others levels of grey.
 LEARNING_RATES = {"sgd": 1e-3, "adam": 4.0, "lbfgs": 10.0}
 OPTIMIZERS = tuple(LEARNING_RATES)
-PRECISIONS = ("float32", "tf32", "bfloat16", "auto")
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "auto")
 POOLINGS = ("avg", "max")
 STYLE_FITS = ("squeeze", "keep")
 INITS = ("random", "content")
@@ -123,8 +123,9 @@ class Config:
         its result; ``auto`` goes by the size.
     precision : str
         Of the network's convolutions: ``float32``; ``bfloat16``, on processors that have it;
-        ``tf32``, on NVIDIA cards that have it, for all products; or ``auto``, which takes of
-        these two the one that is there. All else is float32.
+        ``tf32``, on NVIDIA cards that have it, for all products; ``auto``, which takes of these
+        two the one that is there; or ``float16``, for NVIDIA cards with tensor cores: a CPU
+        rounds to it and multiplies in float32. All else is float32.
     tv_weight : float
         Weight of the smoothing (total variation) during the optimisation.
     denoise : float

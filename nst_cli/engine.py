@@ -21,8 +21,8 @@ from .gpu import driver, library
 
 PYTHONS = ((3, 9), (3, 12))
 
-# The first compute capability with TF32.
-_TF32 = (8, 0)
+# The first compute capabilities with TF32, and with tensor cores for float16.
+_TF32, _FLOAT16 = (8, 0), (7, 0)
 
 # MXNet reads these once, while it is loaded or at its first bind; the user's own values stand.
 _DEFAULTS = {
@@ -209,8 +209,8 @@ def resolved_precision(precision, device):
     Parameters
     ----------
     precision : str
-        ``float32``, ``tf32``, ``bfloat16``, or ``auto``: one of the latter where it is native,
-        else float32.
+        ``float32``, ``tf32``, ``bfloat16``, ``float16``, or ``auto``: tf32 or bfloat16 where it
+        is native, else float32.
     device : Context
 
     Raises
@@ -218,22 +218,26 @@ def resolved_precision(precision, device):
     EngineError
         The processor or GPU has it not, or NVIDIA's libraries have been set otherwise.
     """
+    offered = {"float32"}
     if device.device_type == "cpu":
-        native = "bfloat16" if "avx512_bf16" in machine.cpu_flags() else None
+        native = "bfloat16" if "avx512_bf16" in machine.cpu_flags() else "float32"
+        offered |= {native, "float16"}
     else:
-        native = "tf32" if _rounds_to_tf32(device) else None
+        native = "tf32" if _rounds_to_tf32(device) else "float32"
+        offered |= {native, "float16"} if _capability(device) >= _FLOAT16 else {native}
     if precision == "auto":
-        return native or "float32"
+        return native
     if precision == "float32" and native == "tf32":
         raise EngineError(
             "Precision float32 comes too late: in this process NVIDIA's libraries round to TF32. "
             "Use another process, or set NVIDIA_TF32_OVERRIDE=0 from the start."
         )
-    if precision not in ("float32", native):
+    if precision not in offered:
         needs = {
             "bfloat16": "a processor with AVX-512 BF16",
             "tf32": "an NVIDIA card of compute capability 8.0 or more, and NVIDIA_TF32_OVERRIDE "
             "not to be 0",
+            "float16": "an NVIDIA card of compute capability 7.0 or more",
         }
         raise EngineError(
             f"Precision {precision} needs {needs[precision]}, which {device} has not: use auto "
@@ -242,11 +246,20 @@ def resolved_precision(precision, device):
     return precision
 
 
+def multiplies(precision, device):
+    """Tell whether MXNet convolves maps of a precision on a device; on a CPU not in float16."""
+    return precision != "float16" or device.device_type != "cpu"
+
+
 def _rounds_to_tf32(device):
     """Tell whether NVIDIA's libraries compute float32 in TF32 on a GPU, in this process."""
     if os.environ.get("NVIDIA_TF32_OVERRIDE") == "0":
         return False
-    return driver.probe().cards[device.device_id].capability >= _TF32
+    return _capability(device) >= _TF32
+
+
+def _capability(device):
+    return driver.probe().cards[device.device_id].capability
 
 
 def data_type(precision):

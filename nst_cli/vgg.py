@@ -13,8 +13,15 @@ from .errors import WeightsError
 # Each pooling halves the map, so below this a map of the deepest block has no position left.
 SMALLEST_SIDE = 16
 
-#: The convolution that is always float32.
+#: The convolution that is always float32: the image's own rounding would double the error of the
+#: gradient.
 FULL_PRECISION = "conv1_1"
+
+_ROUNDED = ("bfloat16", "float16")
+
+# What float16 is to hold is brought to this norm. The gradients of all losses stay accurate from
+# 1 to 2¹⁶; beyond, they leave the range of 6e-8 to 65504 at the one end or the other.
+_HEAD_NORM = 2.0**8
 
 
 def convolutions(layers):
@@ -23,7 +30,7 @@ def convolutions(layers):
     return [layer.replace("relu", "conv") for layer in LAYERS[: deepest + 1]]
 
 
-def symbol(layers, pooling="avg", precision="float32"):
+def symbol(layers, pooling="avg", precision="float32", native=True):
     """Build VGG-19 from ``data`` no deeper than the deepest of `layers`.
 
     Parameters
@@ -33,16 +40,19 @@ def symbol(layers, pooling="avg", precision="float32"):
     pooling : str
         ``avg``, as in the paper, or ``max``, as VGG-19 was trained.
     precision : str
-        ``float32``; ``tf32``, which a card sees to; or ``bfloat16``, in which all runs but the
-        first convolution: the image's own rounding would double the error of the gradient. The
-        outputs are float32.
+        ``float32``; ``tf32``, which a card sees to; or ``bfloat16`` or ``float16``, to which all
+        maps and parameters are rounded but those of the first convolution. The outputs are
+        float32.
+    native : bool
+        Whether the device multiplies what is so rounded. Otherwise the products are made in
+        float32: what a card's tensor cores do, which add up in float32.
 
     Returns
     -------
     Symbol
     """
     sym = engine.sym
-    low = precision == "bfloat16"
+    rounded = precision in _ROUNDED
     wanted = convolutions(layers)
     taps, node = {}, sym.var("data")
     for block, depth in enumerate(BLOCKS, 1):
@@ -54,14 +64,19 @@ def symbol(layers, pooling="avg", precision="float32"):
                 node = sym.Pooling(
                     node, kernel=(2, 2), stride=(2, 2), pool_type=pooling, name=f"pool{block - 1}"
                 )
+            widened = rounded and not native and name != FULL_PRECISION
+            if widened:
+                node = sym.amp_cast(node, dtype="float32")
             node = sym.Convolution(
                 node, kernel=(3, 3), pad=(1, 1), num_filter=min(64 << (block - 1), 512), name=name
             )
+            if widened:
+                node = sym.amp_cast(node, dtype=engine.data_type(precision))
             layer = f"relu{block}_{index}"
             node = taps[layer] = sym.Activation(node, act_type="relu", name=layer)
-            if low and name == FULL_PRECISION:
+            if rounded and name == FULL_PRECISION:
                 node = sym.amp_cast(node, dtype=engine.data_type(precision))
-            elif low and layer in layers:
+            elif rounded and layer in layers:
                 taps[layer] = sym.amp_cast(node, dtype="float32")
     return sym.Group([taps[layer] for layer in layers])
 
@@ -77,7 +92,7 @@ def parameters(arrays, layers, device, dtype="float32", precision="float32"):
     device : Context
     dtype : str
     precision : str
-        As `symbol` gets it; with all but bfloat16 the type is `dtype`.
+        As `symbol` gets it.
 
     Returns
     -------
@@ -98,8 +113,10 @@ def parameters(arrays, layers, device, dtype="float32", precision="float32"):
                     f"The weights have no {convolution}, so layers from {layer} on cannot be used."
                 )
             array = engine.array(arrays[name], device, dtype)
-            if precision == "bfloat16" and convolution != FULL_PRECISION:
+            if precision in _ROUNDED and convolution != FULL_PRECISION:
                 array = engine.nd.amp_cast(array, dtype=engine.data_type(precision))
+                if not engine.multiplies(precision, device):
+                    array = engine.nd.amp_cast(array, dtype=dtype)
             shared[name] = array
     return shared
 
@@ -124,7 +141,8 @@ class Network:
     def __init__(self, shared, layers, shape, pooling="avg", gradient=True, precision="float32"):
         first = shared[f"{FULL_PRECISION}_weight"]
         device, dtype = first.context, first.dtype
-        graph = symbol(layers, pooling, precision)
+        graph = symbol(layers, pooling, precision, engine.multiplies(precision, device))
+        self._scales = precision == "float16"
         self.layers = tuple(layers)
         #: The shape of each layer's features, ``{layer: (1, N, h, w)}``.
         self.shapes = dict(zip(self.layers, graph.infer_shape(data=shape)[1]))
@@ -161,5 +179,18 @@ class Network:
         head_gradients : dict of str to NDArray
             One for every layer of the network, shaped like its features.
         """
-        self._executor.backward([head_gradients[layer] for layer in self.layers])
-        return self._gradient
+        heads = [head_gradients[layer] for layer in self.layers]
+        if not self._scales:
+            self._executor.backward(heads)
+            return self._gradient
+        scale = _power_of_two(heads)
+        self._executor.backward([engine.nd.broadcast_mul(head, scale) for head in heads])
+        return engine.nd.broadcast_div(self._gradient, scale)
+
+
+def _power_of_two(heads):
+    """Return the power of two that brings the norm of all heads near `_HEAD_NORM`, rank 4."""
+    nd = engine.nd
+    squares = nd.concat(*(engine.dot(head, head) for head in heads), dim=0)
+    norm = nd.sqrt(engine.dot(squares, nd.ones_like(squares)))
+    return 2 ** nd.floor(nd.log2(_HEAD_NORM / nd.maximum(norm, 1e-30))).reshape((1, 1, 1, 1))

@@ -111,6 +111,11 @@ def test_so_they_are_in_bfloat16(apart, contexts):
     assert contexts == {"cpu(1)"}
 
 
+def test_so_they_are_in_float16(apart, contexts):
+    run(iterations=2, precision="float16")
+    assert contexts == {"cpu(1)"}
+
+
 @pytest.mark.parametrize("lr", [1e3, 1e5])
 def test_so_they_are_where_a_run_fails(apart, contexts, lr):
     with pytest.raises(NonFiniteError):

@@ -317,6 +317,19 @@ def test_tf32_without_a_card_that_has_it_is_an_error_with_a_way_out(gpus):
             engine.resolved_precision("tf32", engine.context(device))
 
 
+@pytest.mark.parametrize("capability", [(6, 1), (7, 0), (8, 6)])
+def test_float16_is_for_cards_with_tensor_cores_and_a_cpu_rounds_to_it(gpus, capability):
+    gpus(1, capability=capability)
+    cpu, gpu = engine.context("cpu"), engine.context("gpu")
+    assert engine.resolved_precision("float16", cpu) == "float16"
+    assert engine.multiplies("float16", gpu) and not engine.multiplies("float16", cpu)
+    if capability >= (7, 0):
+        assert engine.resolved_precision("float16", gpu) == "float16"
+    else:
+        with pytest.raises(EngineError, match="capability 7.0 or more.*use auto or float32"):
+            engine.resolved_precision("float16", gpu)
+
+
 def test_a_gpus_memory_is_given_back_and_the_cpus_is_left():
     released = []
 

@@ -47,10 +47,20 @@ def test_in_a_third_of_the_steps_it_is_below_the_authors_loss(made, judged, meth
     assert fast < paper
 
 
-@pytest.mark.skipif("avx512_bf16" not in machine.cpu_flags(), reason="no AVX-512 BF16 here")
-def test_bfloat16_reaches_the_loss_of_float32(made, judged):
+@pytest.mark.parametrize(
+    "precision",
+    [
+        # On a processor without bfloat16 there is nothing to compare.
+        pytest.param(
+            "auto",
+            marks=pytest.mark.skipif("avx512_bf16" not in machine.cpu_flags(), reason="float32"),
+        ),
+        "float16",
+    ],
+)
+def test_rounded_convolutions_reach_the_loss_of_float32(made, judged, precision):
     exact, rounded = (
-        judged(made(preset="fast", iterations=40, scales=1, precision=precision), "poly")
-        for precision in ("float32", "auto")
+        judged(made(preset="fast", iterations=40, scales=1, precision=one), "poly")
+        for one in ("float32", precision)
     )
     assert rounded == pytest.approx(exact, rel=0.02)

@@ -11,8 +11,8 @@ TAPS = ("relu1_1", "relu2_1")
 SHAPE = (1, 3, 6, 9)
 
 
-def device_array(values):
-    return engine.array(values, engine.context("cpu"), "float64")
+def device_array(values, dtype="float64"):
+    return engine.array(values, engine.context("cpu"), dtype)
 
 
 def random_arrays(layers=TAPS, seed=0):
@@ -198,44 +198,71 @@ def test_the_image_given_to_forward_is_copied_and_not_kept():
     numpy.testing.assert_array_equal(found.asnumpy(), expected)
 
 
-needs_bfloat16 = pytest.mark.skipif(
-    "avx512_bf16" not in machine.cpu_flags(), reason="this processor has no AVX-512 BF16"
+rounded = pytest.mark.parametrize(
+    "precision",
+    [
+        "float16",
+        pytest.param(
+            "bfloat16",
+            marks=pytest.mark.skipif(
+                "avx512_bf16" not in machine.cpu_flags(), reason="no AVX-512 BF16 here"
+            ),
+        ),
+    ],
 )
 
 
-@needs_bfloat16
+def network_in(precision, layers, shape, pooling="avg"):
+    device = engine.context("cpu")
+    shared = vgg.parameters(random_arrays(layers), layers, device, precision=precision)
+    return vgg.Network(shared, layers, shape, pooling, precision=precision)
+
+
+@rounded
 @pytest.mark.parametrize("pooling", ["avg", "max"])
-def test_bfloat16_comes_close_to_float32_and_gives_float32(pooling):
+def test_rounded_it_comes_close_to_float32_and_gives_float32(precision, pooling):
     layers, shape = ("relu1_1", "relu2_1", "relu3_1"), (1, 3, 40, 48)
-    arrays, device = random_arrays(layers), engine.context("cpu")
-    image = engine.array(40 * random_image(shape), device)
+    image = device_array(40 * random_image(shape), "float32")
     features, gradients = {}, {}
-    for precision in ("float32", "bfloat16"):
-        shared = vgg.parameters(arrays, layers, device, precision=precision)
-        network = vgg.Network(shared, layers, shape, pooling, precision=precision)
+    for one in ("float32", precision):
+        network = network_in(one, layers, shape, pooling)
         maps = network.forward(image)
-        features[precision] = {layer: array.asnumpy() for layer, array in maps.items()}
-        gradients[precision] = network.backward({n: 1e-3 * a for n, a in maps.items()}).asnumpy()
+        features[one] = {layer: array.asnumpy() for layer, array in maps.items()}
+        gradients[one] = network.backward({n: 1e-3 * a for n, a in maps.items()}).asnumpy()
     for layer in layers:
-        exact, found = features["float32"][layer], features["bfloat16"][layer]
+        exact, found = features["float32"][layer], features[precision][layer]
         assert found.dtype == numpy.float32
-        # Eight bits of mantissa round by at most 2⁻⁹; some layers of that add up.
-        assert numpy.linalg.norm(found - exact) < 0.01 * numpy.linalg.norm(exact)
+        # Eight or eleven bits of mantissa round by at most 2⁻⁹ or 2⁻¹²; some layers add up.
+        tolerance = {"bfloat16": 0.01, "float16": 0.00125}[precision]
+        assert numpy.linalg.norm(found - exact) < tolerance * numpy.linalg.norm(exact)
         assert layer == "relu1_1" or (found != exact).any()
-    exact, found = gradients["float32"], gradients["bfloat16"]
+    exact, found = gradients["float32"], gradients[precision]
     assert found.dtype == numpy.float32
     assert numpy.linalg.norm(found - exact) < 0.1 * numpy.linalg.norm(exact)
 
 
-@needs_bfloat16
-def test_in_bfloat16_the_first_layer_is_exact():
-    layers, device = ("relu1_1", "relu1_2"), engine.context("cpu")
-    arrays, image = random_arrays(layers), engine.array(40 * random_image(), device)
+@rounded
+def test_rounded_the_first_layer_is_exact(precision):
+    layers, image = ("relu1_1", "relu1_2"), device_array(40 * random_image(), "float32")
     found = [
-        vgg.Network(
-            vgg.parameters(arrays, layers, device, precision=precision),
-            layers, SHAPE, precision=precision,
-        ).forward(image)["relu1_1"].asnumpy()
-        for precision in ("float32", "bfloat16")
-    ]  # fmt: skip
+        network_in(one, layers, SHAPE).forward(image)["relu1_1"].asnumpy()
+        for one in ("float32", precision)
+    ]
     numpy.testing.assert_array_equal(*found)
+
+
+def test_in_float16_gradients_of_any_size_are_as_accurate():
+    layers, image = ("relu1_1", "relu2_1"), device_array(40 * random_image(), "float32")
+    network = network_in("float16", layers, SHAPE)
+
+    def gradient(scale):
+        heads = {layer: scale * maps for layer, maps in network.forward(image).items()}
+        return network.backward(heads).asnumpy() / scale
+
+    # Beyond float16's range at either end, and within it; powers of two, which round nothing.
+    expected = gradient(1.0)
+    assert numpy.isfinite(expected).all() and abs(expected).max() > 0
+    for exponent in (-60, -20, 40):
+        numpy.testing.assert_array_equal(gradient(2.0**exponent), expected)
+    heads = {layer: engine.nd.zeros_like(maps) for layer, maps in network.forward(image).items()}
+    assert (network.backward(heads).asnumpy() == 0).all()

@@ -51,7 +51,7 @@ _OPTIONS = (
             "step, or lbfgs at its first trial."),
     _option("scales", "N|auto", "Sizes to optimise at, each twice the one before."),
     _option("precision", "", "Of the convolutions; auto: bfloat16 where the processor has it, "
-            "tf32 where the GPU has it.", config.PRECISIONS),
+            "tf32 where the GPU has it; float16 is for GPUs.", config.PRECISIONS),
     _option("tv_weight", "X", "Weight of the smoothing during the optimisation."),
     _option("denoise", "X", "Weight of the final total variation denoising; 0: off."),
     _option("init", "random|content|FILE", "Start image."),
