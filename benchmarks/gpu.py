@@ -3,7 +3,8 @@
 The same network, weights, pictures and objective (method poly). A step of nst is one of preset
 `fast`, with its optimiser; PyTorch's is the loss and its gradient alone. Each measurement has a
 process of its own, because the two bring libraries of one name, and because TF32 is set for a
-whole process. In float16 are the convolutions alone, in both. PyTorch is needed for this alone: pip install torch==2.13.0
+whole process. In float16 are the convolutions alone, in both. PyTorch is needed for this alone:
+pip install torch==2.13.0
 
     python benchmarks/gpu.py [--sizes 512,1024,2048] [--device gpu]
 """
@@ -22,7 +23,7 @@ from nst_cli.gpu import driver, library
 STEPS = 20
 # Finding algorithms and growing the memory pool.
 WARMING_UP = 3
-HEAD = "| size | precision | nst: s per step | PyTorch: s | nst, of PyTorch's |\n|---|---|---|---|---|"
+HEAD = "| size | precision | nst: s per step | PyTorch: s | of PyTorch's |\n|---|---|---|---|---|"
 
 
 def main():
