@@ -1,8 +1,9 @@
-"""What losses and optimiser cost a step, over the bare network's forward and backward.
+"""What losses and optimiser cost a step, over forward and backward by MXNet's own executor.
 
-Each round times the bare network and then every method, a few steps each, so that a machine
-whose speed drifts does so for all; a ratio is the median over the rounds. Run it with nothing
-else running:
+Each round times that executor, the network as nst runs it, and then every method, a few steps
+each, so that a machine whose speed drifts does so for all; a ratio is the median over the rounds.
+Of MXNet 2's executor, which copies all parameters, there is no such use: the network is the
+measure there. Run it with nothing else running:
 
     python benchmarks/step_cost.py [--sizes 224,512] [--rounds 5] [--preset paper]
 """
@@ -19,7 +20,7 @@ from nst_cli.config import METHODS
 
 STEPS = 6
 FUSIONS = ("bn=0.5,poly=0.5", "linear=0.5,gaussian=0.5")
-HEAD = "| size | what | s per step | over the bare network |\n|---|---|---|---|"
+HEAD = "| size | what | s per step | over the first |\n|---|---|---|---|"
 
 
 def main():
@@ -40,6 +41,8 @@ def main():
 def measure(pair, rounds, choices):
     """Return the rows of one size."""
     runs = {"bare network": lambda: bare(pair[0], choices["precision"])}
+    if hasattr(engine.sym.Symbol, "bind"):
+        runs = {"MXNet's executor": lambda: executor(pair[0], choices["precision"]), **runs}
     for method in (*METHODS, *FUSIONS):
         runs[method] = lambda method=method: steps(*pair, dict(choices, method=method))
     times = {name: [] for name in runs}
@@ -48,7 +51,7 @@ def measure(pair, rounds, choices):
             times[name].append(statistics.median(measured()))
     rows = []
     for name, own in times.items():
-        ratio = statistics.median(a / b for a, b in zip(own, times["bare network"]))
+        ratio = statistics.median(a / b for a, b in zip(own, next(iter(times.values()))))
         shape = f"{pair[0].shape[3]} × {pair[0].shape[2]}"
         rows.append(f"| {shape} | {name} | {statistics.median(own):.4f} | {ratio:.3f} |")
     return rows
@@ -56,10 +59,7 @@ def measure(pair, rounds, choices):
 
 def bare(content, precision="float32"):
     """Return the times of forward and backward alone, with all the layers of the paper tapped."""
-    config = Config()
-    device = engine.context("cpu")
-    layers = (*config.style_layers, *config.content_layers)
-    shared = vgg.parameters(weights.load(weights.find()), layers, device, precision=precision)
+    shared, layers, device = network_of(precision)
     network = vgg.Network(shared, layers, content.shape, precision=precision)
     image = engine.array(content, device)
     heads = {layer: 1e-3 * features for layer, features in network.forward(image).items()}
@@ -71,6 +71,38 @@ def bare(content, precision="float32"):
         engine.wait()
         times.append(time.perf_counter() - began)
     return times[1:]
+
+
+def executor(content, precision):
+    """Return the times of forward and backward by the executor of MXNet 1.9.1."""
+    shared, layers, device = network_of(precision)
+    graph = vgg.symbol(layers, precision=precision)
+    image = engine.array(content, device)
+    arguments = {name: shared[name] for name in graph.list_arguments() if name != "data"}
+    requests = {name: "null" for name in arguments}
+    bound = graph.bind(
+        device,
+        args={**arguments, "data": image},
+        args_grad={"data": engine.nd.zeros_like(image)},
+        grad_req={**requests, "data": "write"},
+    )
+    heads = [1e-3 * features for features in bound.forward(is_train=True)]
+    times = []
+    for _ in range(STEPS + 1):
+        began = time.perf_counter()
+        bound.forward(is_train=True)
+        bound.backward(heads)
+        engine.wait()
+        times.append(time.perf_counter() - began)
+    return times[1:]
+
+
+def network_of(precision):
+    """Return parameters, all the layers that the paper reads, and the device."""
+    config, device = Config(), engine.context("cpu")
+    layers = (*config.style_layers, *config.content_layers)
+    shared = vgg.parameters(weights.load(weights.find()), layers, device, precision=precision)
+    return shared, layers, device
 
 
 def steps(content, style, choices):

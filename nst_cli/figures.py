@@ -32,9 +32,13 @@ PAPER_PAIRS = (
     ("brad_pitt.jpg", "picasso_selfport1907.jpg"),
 )
 
-#: Choices under which each figure takes some minutes on two cores, and those of the paper.
-LAPTOP = {"preset": "fast", "size": 192, "iterations": 80}
-FULL = {"preset": "paper"}
+# Choices under which a figure takes some minutes on two cores, and those of the paper.
+_LAPTOP = {"preset": "fast", "size": 192, "iterations": 80}
+_FULL = {"preset": "paper"}
+
+# Many images share the statistics of a style, and which of them is found from noise is a matter
+# of the optimiser: L-BFGS settles large structures first, and so frames a texture of `relu1_1`.
+_LAPTOP_OF_STYLES = {"preset": "paper", "size": 192, "iterations": 200}
 
 _GAP, _FONT, _INK, _PAPER = 8, 15, (32, 32, 32), (255, 255, 255)
 
@@ -82,7 +86,7 @@ class Figure:
     source: str
 
 
-def figure(number, folder, choices=None, pictures=None):
+def figure(number, folder, choices=None, pictures=None, full=False):
     """Lay out a figure.
 
     Parameters
@@ -92,9 +96,11 @@ def figure(number, folder, choices=None, pictures=None):
     folder : path-like
         Where its files will be.
     choices : dict, optional
-        Fields of `Config` for all pictures: size, preset and the like; default `LAPTOP`.
+        Fields of `Config` for all pictures, over those that are usual.
     pictures : path-like, optional
         The folder of the authors' pictures (`nst_cli.pictures`); default: the sample pictures.
+    full : bool
+        Whether the paper's choices are usual; otherwise small pictures, which take minutes.
 
     Returns
     -------
@@ -109,7 +115,8 @@ def figure(number, folder, choices=None, pictures=None):
     """
     if number not in _LAYOUTS:
         raise BatchError(f"There is no figure {number}: choose from 1 to {len(_LAYOUTS)}.")
-    folder, choices = os.fspath(folder), LAPTOP if choices is None else choices
+    small = _LAPTOP_OF_STYLES if number == 1 else _LAPTOP
+    folder, choices = os.fspath(folder), {**(_FULL if full else small), **(choices or {})}
     rows, columns, beside, runs = _LAYOUTS[number](_pairs(pictures))
     cells = []
     for row, column, (content, style), own in runs:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from processes import environment, error_of, nst
 
-from nst_cli import figures, images, pictures
+from nst_cli import Config, figures, images, pictures
 from nst_cli.config import METHODS
 from nst_cli.errors import BatchError
 
@@ -23,6 +23,16 @@ LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 def configs(number, **others):
     layout = figures.figure(number, "out", **others)
     return {(cell.row, cell.column): cell.run.config for cell in layout.cells}
+
+
+def test_styles_alone_are_made_by_the_authors_descent_and_all_else_by_preset_fast():
+    presets = {
+        number: {cell.run.config.preset for cell in figures.figure(number, "out").cells}
+        for number in (1, 2, 3, 4)
+    }
+    assert presets == {1: {"paper"}, 2: {"fast"}, 3: {"fast"}, 4: {"fast"}}
+    full = figures.figure(2, "out", {"seed": 3}, full=True).cells[0].run.config
+    assert (full.preset, full.size, full.seed) == ("paper", Config().size, 3)
 
 
 def test_figure_1_is_the_style_alone_to_ever_deeper_layers_from_noise():

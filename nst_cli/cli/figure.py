@@ -16,8 +16,8 @@ from .batch import Bars, table
 @click.option("--pictures", metavar="FOLDER",
               help="The authors' pictures (make images); by default the samples.")  # fmt: skip
 @click.option("--full", is_flag=True,
-              help="By preset paper at its size, which takes hours on a CPU; otherwise by preset "
-              "fast, small.")  # fmt: skip
+              help="By preset paper at its size, which takes hours on a CPU; otherwise small, and "
+              "all but figure 1 by preset fast.")  # fmt: skip
 @click.option("--size", metavar="PIXELS", help="Long edge of each picture.")
 @click.option("--iterations", metavar="N", help="Steps at most.")
 @click.option("--weights", metavar="FILE|builtin", help="VGG-19 parameters.")
@@ -41,8 +41,7 @@ def figure(number, output, pictures, full, jobs, only, rules, quiet, **choices):
     from .. import batch, figures
 
     given = {name: value for name, value in choices.items() if value is not None}
-    chosen = {**(figures.FULL if full else figures.LAPTOP), **given}
-    layout = figures.figure(number, output, chosen, pictures)
+    layout = figures.figure(number, output, given, pictures, full)
     if rules:
         for rule in figures.rules(layout, _command(number, output, pictures, full, given)):
             click.echo(rule)
