@@ -67,7 +67,7 @@ def bare(content, precision="float32"):
     for _ in range(STEPS + 1):
         began = time.perf_counter()
         network.forward(image)
-        network.backward(heads)
+        network.backward(heads.get)
         engine.wait()
         times.append(time.perf_counter() - began)
     return times[1:]
@@ -76,7 +76,7 @@ def bare(content, precision="float32"):
 def executor(content, precision):
     """Return the times of forward and backward by the executor of MXNet 1.9.1."""
     shared, layers, device = network_of(precision)
-    graph = vgg.symbol(layers, precision=precision)
+    graph = whole(vgg.blocks(layers, precision=precision))
     image = engine.array(content, device)
     arguments = {name: shared[name] for name in graph.list_arguments() if name != "data"}
     requests = {name: "null" for name in arguments}
@@ -95,6 +95,16 @@ def executor(content, precision):
         engine.wait()
         times.append(time.perf_counter() - began)
     return times[1:]
+
+
+def whole(blocks):
+    """Return the blocks of the network as one symbol."""
+    outputs, below = [], None
+    for names, block in blocks:
+        block = block if below is None else block(data=below)
+        outputs += [block[n] for n in range(len(names))]
+        below = block[len(block.list_outputs()) - 1]
+    return engine.sym.Group(outputs)
 
 
 def network_of(precision):

@@ -101,7 +101,7 @@ def test_run(device):
         times, end = [], time.monotonic() + _TEST_SECONDS
         while time.monotonic() < end or len(times) < 2:
             began = time.monotonic()
-            gradient = network.backward(network.forward(image)).asnumpy()
+            gradient = network.backward(network.forward(image).get).asnumpy()
             times.append(time.monotonic() - began)
     if not numpy.isfinite(gradient).all():
         raise EngineError(f"The gradient on {device} is not finite.")

@@ -283,22 +283,22 @@ def array(values, device, dtype="float32"):
     return load().nd.array(numpy.asarray(values), ctx=device, dtype=dtype)
 
 
-def bind(symbol, arguments, gradients):
-    """Bind `symbol` to the given NDArrays themselves.
+def bind(symbol, parameters, gradient=None):
+    """Bind `symbol`, but for its input ``data``, to the given NDArrays themselves.
 
     Parameters
     ----------
     symbol : Symbol
-    arguments : dict of str to NDArray
-        Shared, not copied: several executors may stand on one set of parameters.
-    gradients : dict of str to NDArray
-        Where `backward` writes; arguments not named here get no gradient and cost none.
+    parameters : dict of str to NDArray
+        Shared, not copied: several executors may stand on one set of them.
+    gradient : NDArray, optional
+        Where `backward` writes the gradient on the input. Parameters get none.
 
     Returns
     -------
     Executor
     """
-    return Executor(load(), symbol, arguments, gradients)
+    return Executor(load(), symbol, parameters, gradient)
 
 
 def dot(one, other):

@@ -11,34 +11,43 @@ class Executor:
     Parameters
     ----------
     mx : module
-    symbol : Symbol
-    arguments, gradients : dict of str to NDArray
+    symbol, parameters, gradient
         As `engine.bind` gets them.
     """
 
-    def __init__(self, mx, symbol, arguments, gradients):
+    def __init__(self, mx, symbol, parameters, gradient):
         self._autograd = mx.autograd
+        self._gradient = gradient
+        self._names = symbol.list_inputs()
         # Detached, they are the same arrays in memory, but not the same to another's backward.
-        own = {name: array.detach() for name, array in arguments.items()}
-        self._arguments = [own[name] for name in symbol.list_inputs()]
-        for name, gradient in gradients.items():
-            mx.autograd.mark_variables([own[name]], [gradient], "write")
-        self._trains = bool(gradients)
+        self._parameters = {
+            name: parameters[name].detach() for name in self._names if name != "data"
+        }
         self._run = mx.nd.CachedOp(symbol)
         self._recorded = []
 
-    def forward(self):
-        """Return the outputs, a list of NDArray."""
+    def forward(self, data):
+        """Return the outputs for an input, a list of NDArray."""
         # The last run's maps are given up before there are new ones.
         self._recorded = []
-        scope = self._autograd.record if self._trains else self._autograd.pause
-        with scope(train_mode=self._trains):
-            found = self._run(*self._arguments)
+        data = data.detach()
+        trains = self._gradient is not None
+        if trains:
+            self._autograd.mark_variables([data], [self._gradient], "write")
+        scope = self._autograd.record if trains else self._autograd.pause
+        with scope(train_mode=trains):
+            found = self._run(
+                *(data if name == "data" else self._parameters[name] for name in self._names)
+            )
         self._recorded = found if isinstance(found, (list, tuple)) else [found]
         # Who keeps an output keeps no more than that.
         return [output.detach() for output in self._recorded]
 
     def backward(self, head_gradients):
-        """Write the gradients, for those of the outputs; once after each `forward`."""
+        """Return the gradient for those of the outputs; once after each `forward`.
+
+        The next call overwrites it.
+        """
         recorded, self._recorded = self._recorded, []
         self._autograd.backward(recorded, head_gradients)
+        return self._gradient

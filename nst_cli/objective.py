@@ -95,12 +95,7 @@ class Objective:
 
     def hold(self):
         """Draw anew, and evaluate on this draw alone until the next call."""
-        shapes = self._network.shapes
-        self._held = {
-            term.name: self._drawn(term, shapes[term.layer])
-            for term in self.terms
-            if isinstance(term.loss, losses.GaussianMMD)
-        }
+        self._held = self._drawn()
 
     def state(self):
         """Return what `resume` needs to draw as from here on."""
@@ -113,48 +108,53 @@ class Objective:
 
     def __call__(self, image):
         """Evaluate value and gradient at an image, NDArray (1, 3, H, W)."""
+        drawn, values = self._held or self._drawn(), {}
         features = self._network.forward(image)
-        values, heads = [], {}
-        for term in self.terms:
-            value, grad = self._evaluate(term, features)
-            values.append(value)
+
+        def head_gradient(layer):
+            maps, total = features.pop(layer), None
             # A layer may serve several terms at once, so gradients add up.
-            heads[term.layer] = heads[term.layer] + grad if term.layer in heads else grad
+            for term in (term for term in self.terms if term.layer == layer):
+                values[term.name], grad = self._evaluate(term, maps, drawn)
+                total = grad if total is None else total + grad
+            return engine.nd.zeros_like(maps) if total is None else total
+
+        gradient = self._network.backward(head_gradient)
+        parts = [values[term.name] for term in self.terms]
         smoothing_gradient = None
         if self._tv_weight:
             value, grad = losses.smoothing(image)
-            values.append(self._tv_weight * value)
+            parts.append(self._tv_weight * value)
             smoothing_gradient = self._tv_weight * grad
-        for layer in self._network.layers:
-            if layer not in heads:
-                heads[layer] = engine.nd.zeros_like(features[layer])
-        gradient = self._network.backward(heads)
         # MXNet's norm adds up in float32, one value after the other, and so is off by some 1e-6.
         # The authors' clipping rests on it, and 20 steps from noise make 1e-2 of that difference.
         norm = engine.nd.norm(gradient).reshape((1,))
-        return Evaluation(engine.nd.concat(*values, dim=0), gradient, norm, smoothing_gradient)
+        return Evaluation(engine.nd.concat(*parts, dim=0), gradient, norm, smoothing_gradient)
 
     def non_finite(self, image):
         """Name the parts whose value or gradient at `image` is not finite, in words."""
-        features = self._network.forward(image)
+        drawn, features = self._held or self._drawn(), self._network.forward(image)
         found = []
         for term in self.terms:
-            value, grad = self._evaluate(term, features)
+            value, grad = self._evaluate(term, features[term.layer], drawn)
             if not _finite(value):
                 found.append(f"the loss {term.name}")
             elif not _finite(engine.nd.norm(grad)):
                 found.append(f"the gradient of {term.name}")
         return ", ".join(found) or "the gradient on the image"
 
-    def _evaluate(self, term, features):
-        drawn = {}
-        if isinstance(term.loss, losses.GaussianMMD):
-            held, shape = self._held, features[term.layer].shape
-            drawn["pairs"] = held[term.name] if held else self._drawn(term, shape)
-        return term.loss(features[term.layer], term.target, term.weight, **drawn)
+    def _evaluate(self, term, features, drawn):
+        others = {"pairs": drawn[term.name]} if term.name in drawn else {}
+        return term.loss(features, term.target, term.weight, **others)
 
-    def _drawn(self, term, shape):
-        return term.loss.draw(self._random, shape, term.target)
+    def _drawn(self):
+        """Return the pairs of each loss that needs them, by the name of its term."""
+        shapes = self._network.shapes
+        return {
+            term.name: term.loss.draw(self._random, shapes[term.layer], term.target)
+            for term in self.terms
+            if isinstance(term.loss, losses.GaussianMMD)
+        }
 
 
 def content_terms(config, features):

@@ -1,4 +1,4 @@
-"""VGG-19 as a Symbol, bound to an executor: image to feature maps, gradients back [1]_.
+"""VGG-19 as Symbols, block by block: image to feature maps, gradients back [1]_.
 
 References
 ----------
@@ -30,18 +30,18 @@ def convolutions(layers):
     return [layer.replace("relu", "conv") for layer in LAYERS[: deepest + 1]]
 
 
-def symbol(layers, pooling="avg", precision="float32", native=True):
-    """Build VGG-19 from ``data`` no deeper than the deepest of `layers`.
+def blocks(layers, pooling="avg", precision="float32", native=True):
+    """Build VGG-19 block by block, no deeper than the deepest of `layers`.
 
     Parameters
     ----------
     layers : sequence of str
-        ``relu1_1`` to ``relu5_4``; they become the outputs, in this order.
+        ``relu1_1`` to ``relu5_4``.
     pooling : str
         ``avg``, as in the paper, or ``max``, as VGG-19 was trained.
     precision : str
         ``float32``; ``tf32``, which a card sees to; or ``bfloat16`` or ``float16``, to which all
-        maps and parameters are rounded but those of the first convolution. The outputs are
+        maps and parameters are rounded but those of the first convolution. The layers are
         float32.
     native : bool
         Whether the device multiplies what is so rounded. Otherwise the products are made in
@@ -49,21 +49,19 @@ def symbol(layers, pooling="avg", precision="float32", native=True):
 
     Returns
     -------
-    Symbol
+    list of (tuple of str, Symbol)
+        Of each block those of `layers` that it has, and what it computes from ``data``, which is
+        the image, or the last output of the block before. Its outputs are these layers and,
+        where there is a block below, what that is given.
     """
-    sym = engine.sym
-    rounded = precision in _ROUNDED
-    wanted = convolutions(layers)
-    taps, node = {}, sym.var("data")
+    sym, found = engine.sym, []
+    rounded, wanted = precision in _ROUNDED, convolutions(layers)
     for block, depth in enumerate(BLOCKS, 1):
+        node, taps = sym.var("data"), {}
         for index in range(1, depth + 1):
-            name = f"conv{block}_{index}"
+            name, layer = f"conv{block}_{index}", f"relu{block}_{index}"
             if name not in wanted:
-                return sym.Group([taps[layer] for layer in layers])
-            if index == 1 and block > 1:
-                node = sym.Pooling(
-                    node, kernel=(2, 2), stride=(2, 2), pool_type=pooling, name=f"pool{block - 1}"
-                )
+                break
             widened = rounded and not native and name != FULL_PRECISION
             if widened:
                 node = sym.amp_cast(node, dtype="float32")
@@ -72,13 +70,22 @@ def symbol(layers, pooling="avg", precision="float32", native=True):
             )
             if widened:
                 node = sym.amp_cast(node, dtype=engine.data_type(precision))
-            layer = f"relu{block}_{index}"
-            node = taps[layer] = sym.Activation(node, act_type="relu", name=layer)
+            node = tap = sym.Activation(node, act_type="relu", name=layer)
             if rounded and name == FULL_PRECISION:
                 node = sym.amp_cast(node, dtype=engine.data_type(precision))
             elif rounded and layer in layers:
-                taps[layer] = sym.amp_cast(node, dtype="float32")
-    return sym.Group([taps[layer] for layer in layers])
+                tap = sym.amp_cast(node, dtype="float32")
+            if layer in layers:
+                taps[layer] = tap
+        outputs = list(taps.values())
+        if f"conv{block + 1}_1" in wanted:
+            pooled = sym.Pooling(
+                node, kernel=(2, 2), stride=(2, 2), pool_type=pooling, name=f"pool{block}"
+            )
+            outputs.append(pooled)
+        if outputs:
+            found.append((tuple(taps), sym.Group(outputs)))
+    return found
 
 
 def parameters(arrays, layers, device, dtype="float32", precision="float32"):
@@ -92,7 +99,7 @@ def parameters(arrays, layers, device, dtype="float32", precision="float32"):
     device : Context
     dtype : str
     precision : str
-        As `symbol` gets it.
+        As `blocks` gets it.
 
     Returns
     -------
@@ -124,6 +131,9 @@ def parameters(arrays, layers, device, dtype="float32", precision="float32"):
 class Network:
     """VGG-19 bound for one image size, with a gradient on the image alone.
 
+    Block by block, so that on the way back the maps of a block are given up when its gradient is
+    known: the largest maps are those of the first block, which is the last to be needed.
+
     Parameters
     ----------
     shared : dict of str to NDArray
@@ -140,25 +150,22 @@ class Network:
 
     def __init__(self, shared, layers, shape, pooling="avg", gradient=True, precision="float32"):
         first = shared[f"{FULL_PRECISION}_weight"]
-        device, dtype = first.context, first.dtype
-        graph = symbol(layers, pooling, precision, engine.multiplies(precision, device))
-        self._scales = precision == "float16"
-        self.layers = tuple(layers)
+        device = first.context
+        #: The shape of the image, (1, 3, H, W).
+        self.image_shape = shape
         #: The shape of each layer's features, ``{layer: (1, N, h, w)}``.
-        self.shapes = dict(zip(self.layers, graph.infer_shape(data=shape)[1]))
-        self._image = engine.nd.zeros(shape, ctx=device, dtype=dtype)
-        self._gradient = engine.nd.zeros(shape, ctx=device, dtype=dtype) if gradient else None
-        arguments = {name: shared[name] for name in graph.list_arguments() if name != "data"}
-        self._executor = engine.bind(
-            graph,
-            dict(arguments, data=self._image),
-            {"data": self._gradient} if gradient else {},
-        )
-
-    @property
-    def image_shape(self):
-        """The shape of the image, (1, 3, H, W)."""
-        return self._image.shape
+        self.shapes = {}
+        self._layers, self._scales = tuple(layers), precision == "float16"
+        self._blocks = []
+        native = engine.multiplies(precision, device)
+        for names, graph in blocks(layers, pooling, precision, native):
+            own = engine.nd.zeros(shape, ctx=device, dtype=first.dtype) if gradient else None
+            if gradient and self._blocks and precision in _ROUNDED:
+                own = engine.nd.amp_cast(own, dtype=engine.data_type(precision))
+            self._blocks.append((names, engine.bind(graph, shared, own)))
+            _, shapes, _ = graph.infer_shape(data=shape)
+            self.shapes.update(zip(names, shapes))
+            shape = shapes[-1]
 
     def forward(self, image):
         """Return ``{layer: features}`` of an image, (1, N, H, W) each.
@@ -168,24 +175,38 @@ class Network:
         image : NDArray, shape (1, 3, H, W)
             Network input: RGB, means subtracted.
         """
-        image.copyto(self._image)
-        return dict(zip(self.layers, self._executor.forward()))
+        features, values = {}, image
+        for names, block in self._blocks:
+            *_, values = outputs = block.forward(values)
+            features.update(zip(names, outputs))
+        return {layer: features[layer] for layer in self._layers}
 
-    def backward(self, head_gradients):
+    def backward(self, head_gradient):
         """Return the gradient on the image of the last `forward`; the next call overwrites it.
 
         Parameters
         ----------
-        head_gradients : dict of str to NDArray
-            One for every layer of the network, shaped like its features.
+        head_gradient : callable
+            Is given a layer and returns the gradient on its features, shaped like them; for each
+            layer of the network once, and the deepest first. What it makes then, and does not
+            keep, is given up before the largest maps are needed.
         """
-        heads = [head_gradients[layer] for layer in self.layers]
         if not self._scales:
-            self._executor.backward(heads)
-            return self._gradient
-        scale = _power_of_two(heads)
-        self._executor.backward([engine.nd.broadcast_mul(head, scale) for head in heads])
-        return engine.nd.broadcast_div(self._gradient, scale)
+            return self._walked(head_gradient)
+        heads = {layer: head_gradient(layer) for layer in self._deepest_first()}
+        scale = _power_of_two(list(heads.values()))
+        gradient = self._walked(lambda layer: engine.nd.broadcast_mul(heads.pop(layer), scale))
+        return engine.nd.broadcast_div(gradient, scale)
+
+    def _walked(self, head_gradient):
+        below = []
+        for names, block in reversed(self._blocks):
+            own = {layer: head_gradient(layer) for layer in reversed(names)}
+            below = [block.backward([*(own[layer] for layer in names), *below])]
+        return below[0]
+
+    def _deepest_first(self):
+        return sorted(self._layers, key=LAYERS.index, reverse=True)
 
 
 def _power_of_two(heads):

@@ -47,8 +47,8 @@ from nst_cli import engine, machine
 device = engine.context("cpu")
 image = engine.nd.ones((1, 3, 8, 8), ctx=device)
 graph = engine.sym.Pooling(engine.sym.var("data"), kernel=(2, 2), pool_type="avg")
-executor = engine.bind(graph, {"data": image}, {"data": engine.nd.zeros_like(image)})
-executor.forward()[0].wait_to_read()
+executor = engine.bind(graph, {}, engine.nd.zeros_like(image))
+executor.forward(image)[0].wait_to_read()
 print(engine.threads() == machine.usable_cores())
 """
     result = run_python(code, OMP_NUM_THREADS=None, MXNET_SUBGRAPH_VERBOSE=None)
@@ -220,25 +220,25 @@ def test_an_array_is_a_copy_of_the_type_asked_for():
     assert array.asnumpy().tolist() == [0, 1, 2]
 
 
-def test_a_bound_executor_stands_on_the_arrays_given_and_writes_the_gradients_named():
+def test_a_bound_executor_stands_on_the_arrays_given_and_has_the_gradient_on_its_input():
     device = engine.context("cpu")
-    graph = engine.sym.var("a") * engine.sym.var("b")
+    graph = engine.sym.var("data") * engine.sym.var("b")
     a, b = engine.array([2, 3], device), engine.array([5, 7], device)
     gradient = engine.nd.zeros_like(a)
-    executor = engine.bind(graph, {"a": a, "b": b}, {"a": gradient})
+    executor = engine.bind(graph, {"b": b}, gradient)
     b[:] = 10
-    assert executor.forward()[0].asnumpy().tolist() == [20, 30]
-    executor.backward([engine.nd.ones_like(a)])
+    assert executor.forward(a)[0].asnumpy().tolist() == [20, 30]
+    assert executor.backward([engine.nd.ones_like(a)]) is gradient
     assert gradient.asnumpy().tolist() == [10, 10]
 
 
 def test_outputs_are_not_touched_by_what_an_executor_does_later():
     a = engine.array([2, 3], engine.context("cpu"))
-    executor = engine.bind(3 * engine.sym.var("a"), {"a": a}, {"a": engine.nd.zeros_like(a)})
-    first = executor.forward()[0]
+    executor = engine.bind(3 * engine.sym.var("data"), {}, engine.nd.zeros_like(a))
+    first = executor.forward(a)[0]
     executor.backward([engine.nd.ones_like(a)])
     a[:] = 5
-    assert executor.forward()[0].asnumpy().tolist() == [15, 15]
+    assert executor.forward(a)[0].asnumpy().tolist() == [15, 15]
     assert first.asnumpy().tolist() == [6, 9]
 
 

@@ -88,7 +88,7 @@ def test_the_networks_features_and_gradient_are_those_of_the_cpu(devices, size, 
         shared = vgg.parameters(arrays, LAYERS, device)
         network = vgg.Network(shared, LAYERS, image.shape, pooling)
         maps = network.forward(engine.array(image, device))
-        gradients.append(network.backward({n: 1e-3 * a for n, a in maps.items()}).asnumpy())
+        gradients.append(network.backward({n: 1e-3 * a for n, a in maps.items()}.get).asnumpy())
         features.append({layer: array.asnumpy() for layer, array in maps.items()})
     for layer in LAYERS:
         assert relative(features[1][layer], features[0][layer]) < 1e-4, layer
@@ -108,7 +108,7 @@ def test_in_float16_the_networks_gradient_is_the_one_a_cpu_foretells(devices):
         network = vgg.Network(shared, LAYERS, image.shape, precision="float16")
         maps = network.forward(engine.array(image, device))
         # A gradient that float16 could not hold.
-        gradients.append(network.backward({n: 1e9 * a for n, a in maps.items()}).asnumpy())
+        gradients.append(network.backward({n: 1e9 * a for n, a in maps.items()}.get).asnumpy())
     # Rounded at the same places, from sums in another order: some values go the other way.
     assert relative(gradients[1], gradients[0]) < 1e-2
 

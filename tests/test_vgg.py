@@ -55,27 +55,32 @@ def pool(values, reduction):
 
 
 @pytest.mark.parametrize("deepest", ["relu1_1", "relu2_1", "relu4_2", "relu5_1", "relu5_4"])
-def test_the_symbol_stops_at_the_deepest_layer_asked_for(deepest):
+def test_the_blocks_stop_at_the_deepest_layer_asked_for(deepest):
     needed = LAYERS[: LAYERS.index(deepest) + 1]
     names = [layer.replace("relu", "conv") for layer in needed]
-    expected = ["data"] + [f"{name}_{part}" for name in names for part in ("weight", "bias")]
-    assert vgg.symbol([deepest, "relu1_1"]).list_arguments() == expected
+    expected = [f"{name}_{part}" for name in names for part in ("weight", "bias")]
+    graphs = [graph for _, graph in vgg.blocks([deepest, "relu1_1"])]
+    assert [n for graph in graphs for n in graph.list_arguments() if n != "data"] == expected
 
 
-def test_the_outputs_are_the_layers_asked_for_in_their_order():
-    graph = vgg.symbol(["relu2_2", "relu1_1", "relu3_4"])
-    assert graph.list_outputs() == ["relu2_2_output", "relu1_1_output", "relu3_4_output"]
+def test_a_block_gives_the_layers_asked_for_and_what_the_next_one_reads():
+    found = [(names, graph.list_outputs()) for names, graph in vgg.blocks(["relu3_4", "relu1_1"])]
+    assert found == [
+        (("relu1_1",), ["relu1_1_output", "pool1_output"]),
+        ((), ["pool2_output"]),
+        (("relu3_4",), ["relu3_4_output"]),
+    ]
 
 
 def test_the_shapes_are_those_of_vgg_19():
-    graph = vgg.symbol(LAYERS)
-    argument_shapes, output_shapes, _ = graph.infer_shape(data=(1, 3, 48, 32))
-    shapes = dict(zip(graph.list_arguments(), argument_shapes))
+    shapes = {}
+    for _, graph in vgg.blocks(LAYERS):
+        given = shapes.get("data", (1, 3, 48, 32))
+        arguments, outputs, _ = graph.infer_shape(data=given)
+        shapes.update(zip(graph.list_arguments(), arguments), data=outputs[-1])
     assert {name: shapes[f"{name}_weight"] for name in CONVOLUTIONS} == CONVOLUTIONS
-    outputs = dict(zip(LAYERS, output_shapes))
-    assert outputs["relu1_2"] == (1, 64, 48, 32)
-    assert outputs["relu3_4"] == (1, 256, 12, 8)
-    assert outputs["relu5_4"] == (1, 512, 3, 2)
+    found = vgg.Network(shared_parameters(), TAPS, (1, 3, 48, 32)).shapes
+    assert found == {"relu1_1": (1, 64, 48, 32), "relu2_1": (1, 128, 24, 16)}
 
 
 def test_parameters_are_those_needed_and_copies():
@@ -112,7 +117,7 @@ def gradient(network, image, heads):
         layer: device_array(heads[layer]) if layer in heads else engine.nd.zeros_like(array)
         for layer, array in features.items()
     }
-    return network.backward(filled).asnumpy()
+    return network.backward(filled.get).asnumpy()
 
 
 def random_heads(network, image, seed=2):
@@ -173,7 +178,7 @@ def test_networks_of_two_sizes_do_not_disturb_each_other():
     gradient(large, other, random_heads(large, other))
     for layer in TAPS:
         numpy.testing.assert_array_equal(features[layer].asnumpy(), before[layer])
-    found = small.backward({layer: device_array(head) for layer, head in heads.items()})
+    found = small.backward(lambda layer: device_array(heads[layer]))
     numpy.testing.assert_array_equal(found.asnumpy(), expected)
 
 
@@ -194,7 +199,7 @@ def test_the_image_given_to_forward_is_copied_and_not_kept():
     expected = gradient(network, image, heads)
     network.forward(image)
     image[:] = 0
-    found = network.backward({layer: device_array(head) for layer, head in heads.items()})
+    found = network.backward(lambda layer: device_array(heads[layer]))
     numpy.testing.assert_array_equal(found.asnumpy(), expected)
 
 
@@ -228,7 +233,7 @@ def test_rounded_it_comes_close_to_float32_and_gives_float32(precision, pooling)
         network = network_in(one, layers, shape, pooling)
         maps = network.forward(image)
         features[one] = {layer: array.asnumpy() for layer, array in maps.items()}
-        gradients[one] = network.backward({n: 1e-3 * a for n, a in maps.items()}).asnumpy()
+        gradients[one] = network.backward({n: 1e-3 * a for n, a in maps.items()}.get).asnumpy()
     for layer in layers:
         exact, found = features["float32"][layer], features[precision][layer]
         assert found.dtype == numpy.float32
@@ -256,13 +261,14 @@ def test_in_float16_gradients_of_any_size_are_as_accurate():
     network = network_in("float16", layers, SHAPE)
 
     def gradient(scale):
-        heads = {layer: scale * maps for layer, maps in network.forward(image).items()}
-        return network.backward(heads).asnumpy() / scale
+        maps = network.forward(image)
+        return network.backward(lambda layer: scale * maps[layer]).asnumpy() / scale
 
     # Beyond float16's range at either end, and within it; powers of two, which round nothing.
     expected = gradient(1.0)
     assert numpy.isfinite(expected).all() and abs(expected).max() > 0
     for exponent in (-60, -20, 40):
         numpy.testing.assert_array_equal(gradient(2.0**exponent), expected)
-    heads = {layer: engine.nd.zeros_like(maps) for layer, maps in network.forward(image).items()}
-    assert (network.backward(heads).asnumpy() == 0).all()
+    maps = network.forward(image)
+    found = network.backward(lambda layer: engine.nd.zeros_like(maps[layer]))
+    assert (found.asnumpy() == 0).all()
