@@ -12,14 +12,14 @@ from .errors import EngineError
 from .optimise import scale_sizes, steps_at, transfer
 
 # The peak of a process, fitted by benchmarks/memory.py to 42 runs from 256 to 768 pixels, which
-# it meets within 9 %: a fixed part, and bytes for each pixel of the picture; for each of its
+# it meets within 14 %: a fixed part, and bytes for each pixel of the picture; for each of its
 # channels in all feature maps down to the deepest layer used, and in the maps that losses read.
-_FIXED, _PIXEL, _MAP, _TAP = 290 << 20, 1025, 6.5, 4.9
+_FIXED, _PIXEL, _MAP, _TAP = 330 << 20, 705, 6.4, 4.6
 # For each channel of the largest map that a loss reads: the Gaussian MMD gathers pairs; and for
 # each further method at the same layers.
-_GAUSSIAN, _FURTHER = 16.4, 11.9
+_GAUSSIAN, _FURTHER = 11.5, 8.4
 # For each pixel again: the history of L-BFGS, and the copies in another precision.
-_LBFGS, _LOW_PRECISION = 967, 433
+_LBFGS, _LOW_PRECISION = 1100, 51
 # Without gradients a network takes so much less, with what its losses keep.
 _FORWARD = 0.5
 

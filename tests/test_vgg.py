@@ -154,6 +154,21 @@ def test_the_gradient_of_heads_on_two_layers_is_the_sum_of_single_ones(pooling):
     numpy.testing.assert_allclose(together, sum(single), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_gradients_are_asked_for_once_each_and_the_deepest_first(precision):
+    layers, asked = ("relu2_1", "relu1_2", "relu3_1", "relu1_1"), []
+    network, image = network_in(precision, layers, SHAPE), device_array(random_image(), "float32")
+    maps = network.forward(image)
+    assert tuple(maps) == layers
+
+    def head_gradient(layer):
+        asked.append(layer)
+        return maps[layer]
+
+    network.backward(head_gradient)
+    assert asked == ["relu3_1", "relu2_1", "relu1_2", "relu1_1"]
+
+
 def test_networks_of_two_sizes_stand_on_the_very_same_parameters():
     shared = shared_parameters()
     small = vgg.Network(shared, TAPS, SHAPE)
