@@ -113,17 +113,18 @@ def test_a_number_beyond_the_cards_is_told_with_how_many_there_are():
 
 
 @pytest.mark.parametrize(
-    ("cards", "visible", "shares"),
+    ("cards", "visible", "mxnet2", "shares"),
     [
-        ("8.6,8.6,7.5", None, ["0", "1", "2"]),
-        ("8.6,9.0,7.5", None, ["0", "2"]),
-        ("8.6,8.6", "5,3", ["5", "3"]),
-        ("8.6,9.0", None, []),
-        ("8.6", None, []),
-        ("", None, []),
+        ("8.6,8.6,7.5", None, None, ["0", "1", "2"]),
+        ("8.6,9.0,7.5", None, None, ["0", "2"]),
+        ("8.6,8.6", "5,3", None, ["5", "3"]),
+        ("8.6,9.0", None, None, []),
+        ("8.6,9.0", None, "2.0.0", ["0", "1"]),
+        ("8.6", None, None, []),
+        ("", None, None, []),
     ],
 )
-def test_processes_share_the_cards_that_can_be_used(fake_driver, cards, visible, shares):
+def test_processes_share_the_cards_that_can_be_used(fake_driver, cards, visible, mxnet2, shares):
     environment = {name: text for name, text in os.environ.items() if "CUDA" not in name}
     environment.update(
         PYTHONPATH=str(Path(nst_cli.__file__).parents[1]),
@@ -132,7 +133,11 @@ def test_processes_share_the_cards_that_can_be_used(fake_driver, cards, visible,
     )
     if visible:
         environment["CUDA_VISIBLE_DEVICES"] = visible
-    code = "from nst_cli.gpu import library; print(library.shares())"
+    code = (
+        "from nst_cli.gpu import library\n"
+        f"library.mxnet2 = lambda: {mxnet2!r}\n"
+        "print(library.shares())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
