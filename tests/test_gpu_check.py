@@ -54,6 +54,8 @@ def python(cuda_build, fake_driver):
                 "NST_GPU": str(cuda_build),
                 "LD_LIBRARY_PATH": str(fake_driver),
                 "FAKE_CARDS": "8.6",
+                # MXNet would say that it finds no driver.
+                "MXNET_CUDA_LIB_CHECKING": "0",
                 "PYTHONPATH": str(Path(nst_cli.__file__).parents[1]),
                 **variables,
             },
