@@ -379,11 +379,11 @@ def _keep_freed_memory():
 
     On the CPU MXNet frees every temporary at once, and glibc gives large blocks back to the
     system. Mapping fresh pages for the next one costs several times what is computed in them.
-    The largest, over 32 MiB, are given back even so: kept, they leave gaps that nothing fits.
+    The largest, over 16 MiB, are given back even so: kept, they leave gaps that nothing fits.
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library: only slower
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_MMAP_THRESHOLD, 16 << 20)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(_M_TOP_PAD, 64 << 20)
         # Threads' own arenas cannot hold large blocks.
