@@ -59,7 +59,8 @@ def compare(card, arguments):
     name = f"{card.name} ({driver.dotted(card.capability)})" if card else "No card"
     print(f"{name}, {describe()}, method poly\n\n{HEAD}")
     for size in arguments.sizes.split(","):
-        for precision, least in PRECISIONS.items():
+        for precision in PRECISIONS:
+            least = driver.LEAST.get(precision, (0, 0))
             if card and card.capability < least or not card and precision == "tf32":
                 continue
             ours, theirs = (measured(part, size, precision, arguments) for part in PARTS)
@@ -99,8 +100,7 @@ def theirs(content, style, device, precision):
     return their_step_times(content, style, STEPS, device.replace("gpu", "cuda"), half)
 
 
-# The first compute capability that has each.
-PRECISIONS = {"float32": (0, 0), "tf32": (8, 0), "float16": (7, 0)}
+PRECISIONS = ("float32", *driver.LEAST)
 PARTS = {"nst": ours, "PyTorch": theirs}
 
 if __name__ == "__main__":

@@ -21,9 +21,6 @@ from .gpu import driver, library
 
 PYTHONS = ((3, 9), (3, 12))
 
-# The first compute capabilities with TF32, and with tensor cores for float16.
-_TF32, _FLOAT16 = (8, 0), (7, 0)
-
 # MXNet reads these once, while it is loaded or at its first bind; the user's own values stand.
 _DEFAULTS = {
     "MXNET_SUBGRAPH_VERBOSE": "0",
@@ -79,7 +76,7 @@ def load(device="auto", precision="float32", deterministic=False):
     build = library.choose(device)
     if build:
         library.preload(build)
-    if build or device != "cpu" and library.mxnet2():
+    if build or not device.startswith("cpu") and library.mxnet2():
         library.prepare(precision, deterministic)
     try:
         with _old_names(), library.importable(build):
@@ -224,7 +221,7 @@ def resolved_precision(precision, device):
         offered |= {native, "float16"}
     else:
         native = "tf32" if _rounds_to_tf32(device) else "float32"
-        offered |= {native, "float16"} if _capability(device) >= _FLOAT16 else {native}
+        offered |= {native, "float16"} if _has(device, "float16") else {native}
     if precision == "auto":
         return native
     if precision == "float32" and native == "tf32":
@@ -235,9 +232,8 @@ def resolved_precision(precision, device):
     if precision not in offered:
         needs = {
             "bfloat16": "a processor with AVX-512 BF16",
-            "tf32": "an NVIDIA card of compute capability 8.0 or more, and NVIDIA_TF32_OVERRIDE "
-            "not to be 0",
-            "float16": "an NVIDIA card of compute capability 7.0 or more",
+            "tf32": f"{_card_with('tf32')}, and NVIDIA_TF32_OVERRIDE not to be 0",
+            "float16": _card_with("float16"),
         }
         raise EngineError(
             f"Precision {precision} needs {needs[precision]}, which {device} has not: use auto "
@@ -255,11 +251,16 @@ def _rounds_to_tf32(device):
     """Tell whether NVIDIA's libraries compute float32 in TF32 on a GPU, in this process."""
     if os.environ.get("NVIDIA_TF32_OVERRIDE") == "0":
         return False
-    return _capability(device) >= _TF32
+    return _has(device, "tf32")
 
 
-def _capability(device):
-    return driver.probe().cards[device.device_id].capability
+def _has(device, precision):
+    return driver.probe().cards[device.device_id].capability >= driver.LEAST[precision]
+
+
+def _card_with(precision):
+    least = driver.dotted(driver.LEAST[precision])
+    return f"an NVIDIA card of compute capability {least} or more"
 
 
 def data_type(precision):

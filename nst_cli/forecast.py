@@ -129,7 +129,7 @@ def memory(config, size, style_size):
     network = _PIXEL + _MAP * maps + taps
     steps = network + _LBFGS * (config.optimizer == "lbfgs")
     device = engine.device_of(config)
-    if engine.resolved_precision(config.precision, device) in ("bfloat16", "float16"):
+    if engine.resolved_precision(config.precision, device) in vgg.ROUNDED:
         steps += _LOW_PRECISION
     return round(_FIXED + max(steps * math.prod(size), _FORWARD * network * math.prod(style_size)))
 

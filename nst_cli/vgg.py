@@ -17,7 +17,8 @@ SMALLEST_SIDE = 16
 #: gradient.
 FULL_PRECISION = "conv1_1"
 
-_ROUNDED = ("bfloat16", "float16")
+#: The precisions in which the network keeps rounded maps.
+ROUNDED = ("bfloat16", "float16")
 
 # What float16 is to hold is brought to this norm. The gradients of all losses stay accurate from
 # 1 to 2¹⁶; beyond, they leave the range of 6e-8 to 65504 at the one end or the other.
@@ -55,7 +56,7 @@ def blocks(layers, pooling="avg", precision="float32", native=True):
         where there is a block below, what that is given.
     """
     sym, found = engine.sym, []
-    rounded, wanted = precision in _ROUNDED, convolutions(layers)
+    rounded, wanted = precision in ROUNDED, convolutions(layers)
     for block, depth in enumerate(BLOCKS, 1):
         node, taps = sym.var("data"), {}
         for index in range(1, depth + 1):
@@ -120,7 +121,7 @@ def parameters(arrays, layers, device, dtype="float32", precision="float32"):
                     f"The weights have no {convolution}, so layers from {layer} on cannot be used."
                 )
             array = engine.array(arrays[name], device, dtype)
-            if precision in _ROUNDED and convolution != FULL_PRECISION:
+            if precision in ROUNDED and convolution != FULL_PRECISION:
                 array = engine.nd.amp_cast(array, dtype=engine.data_type(precision))
                 if not engine.multiplies(precision, device):
                     array = engine.nd.amp_cast(array, dtype=dtype)
@@ -160,7 +161,7 @@ class Network:
         native = engine.multiplies(precision, device)
         for names, graph in blocks(layers, pooling, precision, native):
             own = engine.nd.zeros(shape, ctx=device, dtype=first.dtype) if gradient else None
-            if gradient and self._blocks and precision in _ROUNDED:
+            if gradient and self._blocks and precision in ROUNDED:
                 own = engine.nd.amp_cast(own, dtype=engine.data_type(precision))
             self._blocks.append((names, engine.bind(graph, shared, own)))
             _, shapes, _ = graph.infer_shape(data=shape)

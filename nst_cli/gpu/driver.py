@@ -10,6 +10,9 @@ from ..errors import EngineError
 #: a driver could translate for other cards.
 CAPABILITIES = ((5, 0), (8, 9))
 
+#: The first capabilities that have a precision beside float32; float16, with tensor cores.
+LEAST = {"tf32": (8, 0), "float16": (7, 0)}
+
 #: The first CUDA whose drivers run the libraries of CUDA 11.8.
 OLDEST_CUDA = (11, 0)
 
