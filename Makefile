@@ -148,7 +148,7 @@ ifneq ($(filter fig%,$(MAKECMDGOALS)),)
 include $(FIGURES)/rules.mk
 endif
 
-$(FIGURES)/rules.mk: $(STAMP) nst_cli/figures.py nst_cli/cli/figure.py
+$(FIGURES)/rules.mk: $(STAMP) nst_cli/views/figures.py nst_cli/cli/figure.py
 	@mkdir -p $(FIGURES)
 	@for n in 1 2 3 4; do $(NST) figure $$n -o $(FIGURES) $(FIGURE_OPTIONS) --rules; done >$@
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from common import describe, run
 
-from nst_cli import batch, plan
 from nst_cli.config import METHODS
+from nst_cli.runs import batch, plan
 
 COMMAND = [sys.executable, "-m", "nst_cli", "batch", "--quiet"]
 

@@ -18,7 +18,7 @@ import sys
 from common import add_pictures, describe, run, step_times
 
 from nst_cli.bench import pictures
-from nst_cli.gpu import driver, library
+from nst_cli.engine.gpu import driver, library
 
 STEPS = 20
 # Finding algorithms and growing the memory pool.

@@ -7,8 +7,9 @@ import argparse
 
 from common import add_pictures, describe, run
 
-from nst_cli import Config, bench, forecast
+from nst_cli import Config, bench
 from nst_cli.config import METHODS
+from nst_cli.runs import forecast
 
 STEPS = 5
 HEAD = "| size | choices | peak, MB | of what is foretold |\n|---|---|---|---|"

@@ -17,9 +17,10 @@ import torch
 from common import add_pictures, describe, run, step_times
 from torch.nn import functional
 
-from nst_cli import Config, engine, machine, vgg, weights
+from nst_cli import Config, engine, machine, weights
 from nst_cli.bench import first_below, judged, pictures, timed
 from nst_cli.config import PAPER_BETA
+from nst_cli.synthesis import vgg
 
 STEPS = 8
 MOST_EVALUATIONS = 400

@@ -14,9 +14,10 @@ import time
 
 from common import add_pictures, describe, run
 
-from nst_cli import Config, engine, transfer, vgg, weights
+from nst_cli import Config, engine, transfer, weights
 from nst_cli.bench import pictures
 from nst_cli.config import METHODS
+from nst_cli.synthesis import vgg
 
 STEPS = 6
 FUSIONS = ("bn=0.5,poly=0.5", "linear=0.5,gaussian=0.5")

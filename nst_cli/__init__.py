@@ -19,7 +19,7 @@ __all__ = ["Config", "NstError", "transfer"]
 def __getattr__(name):
     """Import `transfer` on first use (PEP 562): it brings the engine with it."""
     if name == "transfer":
-        from .optimise import transfer
+        from .synthesis import transfer
 
         return transfer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

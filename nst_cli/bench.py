@@ -12,8 +12,8 @@ import numpy
 
 from . import engine, images, machine, samples
 from .config import Config
-from .memo import Memo
-from .optimise import transfer
+from .synthesis import transfer
+from .synthesis.memo import Memo
 
 # The Gaussian MMD draws pairs at random, so its loss is a mean over as many draws. A single one
 # scatters by a quarter.

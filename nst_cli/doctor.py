@@ -6,9 +6,10 @@ import time
 import numpy
 import PIL
 
-from . import __version__, config, engine, machine, vgg, weights
+from . import __version__, config, engine, machine, weights
+from .engine.gpu import driver, library
 from .errors import EngineError, WeightsError
-from .gpu import driver, library
+from .synthesis import vgg
 
 _TEST_SIDE = 128
 _TEST_SECONDS = 1.0

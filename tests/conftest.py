@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy
 import pytest
 
-from nst_cli import engine, vgg, weights
+from nst_cli import engine, weights
+from nst_cli.synthesis import vgg
 from nst_cli.weights.params import CONVOLUTIONS
 
 

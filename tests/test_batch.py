@@ -16,7 +16,7 @@ from PIL import Image
 from processes import PATIENCE, SMALL, content_of, environment, error_of, noise, nst, save_pair
 
 from nst_cli import images
-from nst_cli.runner import log_of, sidecar_of
+from nst_cli.runs.runner import log_of, sidecar_of
 
 GRID = """
 output = "out/{content}-{method}.png"

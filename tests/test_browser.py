@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from test_report import HOSTILE, LOSSES, rewrite, save_run
 
-from nst_cli import report
+from nst_cli.views import report
 
 pytestmark = pytest.mark.browser
 

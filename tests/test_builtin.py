@@ -144,7 +144,8 @@ def test_deep_layers_tell_two_flat_colours_apart(arrays):
 
 
 def test_activations_are_those_of_the_network(arrays):
-    from nst_cli import engine, vgg
+    from nst_cli import engine
+    from nst_cli.synthesis import vgg
 
     picture = builtin.calibration_picture(numpy.random.RandomState(3), 48, 40)
     layers = ("relu1_1", "relu2_1", "relu3_1")

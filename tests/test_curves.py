@@ -2,7 +2,8 @@
 
 import pytest
 
-from nst_cli import curves, log
+from nst_cli.runs import log
+from nst_cli.views import curves
 
 
 def steps(*losses, scales=None):

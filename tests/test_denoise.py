@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nst_cli import denoise, engine
+from nst_cli import engine
+from nst_cli.synthesis import denoise
 
 # Red channel of the result, from scikit-image 0.26.0 with NumPy 2.4.6:
 #   noisy = numpy.random.RandomState(0).randint(0, 256, (4, 5, 3)).astype(float)

@@ -8,11 +8,12 @@ import numpy
 import pytest
 from click.testing import CliRunner
 
-from nst_cli import Config, denoise, engine, images, machine, transfer, weights
+from nst_cli import Config, engine, images, machine, transfer, weights
 from nst_cli.cli import main
 from nst_cli.config import METHODS
 from nst_cli.errors import NonFiniteError
-from nst_cli.objective import Objective
+from nst_cli.synthesis import denoise
+from nst_cli.synthesis.objective import Objective
 
 pytestmark = pytest.mark.devices
 

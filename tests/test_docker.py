@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from nst_cli.gpu import library
+from nst_cli.engine.gpu import library
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docker" / "Dockerfile").read_text()

@@ -9,9 +9,9 @@ import pytest
 
 import nst_cli
 from nst_cli import doctor, engine, weights
+from nst_cli.engine.gpu import driver, library
+from nst_cli.engine.gpu.driver import Card, Driver
 from nst_cli.errors import EngineError, WeightsError
-from nst_cli.gpu import driver, library
-from nst_cli.gpu.driver import Card, Driver
 
 TOPICS = ["nst", "driver", "mxnet", "processor", "devices", "weights", "executor"]
 

@@ -12,9 +12,9 @@ import pytest
 
 import nst_cli
 from nst_cli import engine, machine
+from nst_cli.engine.gpu import driver, library
+from nst_cli.engine.gpu.driver import Card, Driver
 from nst_cli.errors import EngineError
-from nst_cli.gpu import driver, library
-from nst_cli.gpu.driver import Card, Driver
 
 
 def run_python(code, **variables):

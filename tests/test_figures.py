@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 from processes import environment, error_of, nst
 
-from nst_cli import Config, figures, images, pictures
+from nst_cli import Config, images, pictures
 from nst_cli.config import METHODS
 from nst_cli.errors import BatchError
+from nst_cli.views import figures
 
 TINY = ("--size", "24", "--iterations", "2", "--weights", "builtin")
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")

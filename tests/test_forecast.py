@@ -5,8 +5,9 @@ import math
 import numpy
 import pytest
 
-from nst_cli import Config, bench, engine, forecast, machine
+from nst_cli import Config, bench, engine, machine
 from nst_cli.errors import EngineError
+from nst_cli.runs import forecast
 
 SHALLOW = {"style_layers": "relu1_1,relu2_1", "content_layers": "relu2_1", "weights": "builtin"}
 

@@ -10,11 +10,12 @@ run amplifies the difference step by step, by no more than it does between two p
 import numpy
 import pytest
 
-from nst_cli import Config, engine, transfer, vgg, weights
+from nst_cli import Config, engine, transfer, weights
 from nst_cli.config import METHODS
-from nst_cli.denoise import chambolle
 from nst_cli.errors import EngineError
-from nst_cli.losses import smoothing, style_loss
+from nst_cli.synthesis import vgg
+from nst_cli.synthesis.denoise import chambolle
+from nst_cli.synthesis.losses import smoothing, style_loss
 
 pytestmark = pytest.mark.gpu
 

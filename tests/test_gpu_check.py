@@ -15,14 +15,15 @@ import numpy
 import pytest
 
 import nst_cli
-from nst_cli.gpu import library
+from nst_cli.engine.gpu import library
 
 pytestmark = pytest.mark.gpu_check
 
 LOOK = """
 import json, sys
 import numpy
-from nst_cli import engine, vgg, weights
+from nst_cli import engine, weights
+from nst_cli.synthesis import vgg
 
 mx = engine.load(sys.argv[1])
 device = mx.cpu()

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 import nst_cli
+from nst_cli.engine.gpu import driver
+from nst_cli.engine.gpu.driver import Card, Driver
 from nst_cli.errors import EngineError
-from nst_cli.gpu import driver
-from nst_cli.gpu.driver import Card, Driver
 
 PROBE = """
 from nst_cli.errors import EngineError
-from nst_cli.gpu import driver
+from nst_cli.engine.gpu import driver
 try:
     found = driver.probe()
 except EngineError as error:
@@ -134,7 +134,7 @@ def test_processes_share_the_cards_that_can_be_used(fake_driver, cards, visible,
     if visible:
         environment["CUDA_VISIBLE_DEVICES"] = visible
     code = (
-        "from nst_cli.gpu import library\n"
+        "from nst_cli.engine.gpu import library\n"
         f"library.mxnet2 = lambda: {mxnet2!r}\n"
         "print(library.shares())"
     )

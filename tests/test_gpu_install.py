@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import nst_cli
+from nst_cli.engine.gpu import install, library
 from nst_cli.errors import EngineError
-from nst_cli.gpu import install, library
 
 # Fills the target as pip would; HANG and FAIL make it do so in the middle of its work.
 FAKE_PIP = """

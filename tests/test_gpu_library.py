@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import nst_cli
+from nst_cli.engine.gpu import driver, library
+from nst_cli.engine.gpu.driver import Card, Driver
 from nst_cli.errors import EngineError
-from nst_cli.gpu import driver, library
-from nst_cli.gpu.driver import Card, Driver
 
 # What of MXNet `engine` asks for to choose a device.
 FAKE_MXNET = """

@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 from nst_cli import engine
-from nst_cli.optimise import lbfgs
+from nst_cli.synthesis import lbfgs
 
 
 def vector(values):

@@ -5,8 +5,8 @@ import types
 
 import pytest
 
-from nst_cli import log
 from nst_cli.errors import LogError
+from nst_cli.runs import log
 
 
 def line(step, scale=1, **losses):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nst_cli import engine
 from nst_cli.config import METHODS, PAPER_BETA
 from nst_cli.errors import ShapeError
-from nst_cli.losses import (
+from nst_cli.synthesis.losses import (
     BNStatistics,
     Content,
     GaussianMMD,

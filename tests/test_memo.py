@@ -1,6 +1,6 @@
 """A value is made once, and kept while each piece of work uses it."""
 
-from nst_cli.memo import Memo, make_anew
+from nst_cli.synthesis.memo import Memo, make_anew
 
 
 def test_a_value_is_made_once():

@@ -5,10 +5,11 @@ import math
 import numpy
 import pytest
 
-from nst_cli import engine, losses, objective, vgg
+from nst_cli import engine
 from nst_cli.config import METHODS, PAPER_BETA, Config
 from nst_cli.errors import ConfigError
-from nst_cli.objective import Objective, Term
+from nst_cli.synthesis import losses, objective, vgg
+from nst_cli.synthesis.objective import Objective, Term
 from nst_cli.weights.params import CONVOLUTIONS
 
 TAPS = ("relu1_1", "relu1_2", "relu2_1")

@@ -7,14 +7,14 @@ import weakref
 import numpy
 import pytest
 
-from nst_cli import Config, engine, images, machine, transfer, vgg, weights
+from nst_cli import Config, engine, images, machine, transfer, weights
 from nst_cli.config import PAPER_BETA
 from nst_cli.errors import ConfigError, EngineError, NonFiniteError, NstError, ShapeError
-from nst_cli.memo import Memo, make_anew
-from nst_cli.objective import Evaluation
-from nst_cli.optimise import lbfgs, transfers
-from nst_cli.optimise.steps import adam, sgd
-from nst_cli.optimise.transfers import scale_sizes
+from nst_cli.synthesis import lbfgs, transfers, vgg
+from nst_cli.synthesis.memo import Memo, make_anew
+from nst_cli.synthesis.objective import Evaluation
+from nst_cli.synthesis.steps import adam, sgd
+from nst_cli.synthesis.transfers import scale_sizes
 
 SHAPE = (1, 3, 20, 24)
 FUSION = "bn=0.3,poly=0.7"
@@ -622,5 +622,5 @@ class TestSharing:
         memo.forget_unused()
         monkeypatch.setattr(vgg, "Network", None)
         monkeypatch.setattr(vgg, "parameters", None)
-        monkeypatch.setattr("nst_cli.objective.style_targets", None)
+        monkeypatch.setattr("nst_cli.synthesis.objective.style_targets", None)
         transfer(ANOTHER, STYLE, choices(gamma=2), recall=memo)

@@ -5,9 +5,9 @@ import os
 import pytest
 from PIL import Image
 
-from nst_cli import plan
 from nst_cli.config import Config
 from nst_cli.errors import BatchError, ImageError, OutputError
+from nst_cli.runs import plan
 
 PAIR = 'content = "a.png"\nstyle = "s.png"\n'
 

@@ -9,9 +9,9 @@ from PIL import Image
 from test_cli import content_of, error_of, nst
 from test_log import line
 
-from nst_cli import plot
 from nst_cli.errors import LogError, OutputError
-from nst_cli.log import Step
+from nst_cli.runs.log import Step
+from nst_cli.views import plot
 
 needs_matplotlib = pytest.mark.skipif(
     not importlib.util.find_spec("matplotlib"), reason="matplotlib is not installed"
@@ -153,5 +153,5 @@ def test_a_log_that_cannot_be_drawn_is_named_and_no_picture_is_written(tmp_path,
 
 
 def test_importing_the_command_line_brings_no_matplotlib(tmp_path):
-    code = "import sys, nst_cli.cli, nst_cli.plot; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, nst_cli.cli, nst_cli.views.plot; sys.exit('matplotlib' in sys.modules)"
     assert nst(tmp_path, program=("-c", code)).returncode == 0

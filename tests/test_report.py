@@ -14,10 +14,11 @@ from PIL import Image
 from test_cli import SMALL_OPTIONS, content_of, error_of, noise, nst, save_pair
 from test_log import line
 
-from nst_cli import Config, files, report
+from nst_cli import Config, files
 from nst_cli.errors import OutputError, ReportError
-from nst_cli.report import svg, thumbnails
-from nst_cli.report.svg import thinned
+from nst_cli.views import report
+from nst_cli.views.report import svg, thumbnails
+from nst_cli.views.report.svg import thinned
 
 LOSSES = {"total": 60.0, "content/relu4_2": 10.0, "poly/relu1_1": 20.0, "poly/relu2_1": 30.0}
 

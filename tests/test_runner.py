@@ -7,9 +7,10 @@ import numpy
 import pytest
 from PIL import Image
 
-from nst_cli import Config, engine, images, runner, transfer, vgg, weights
+from nst_cli import Config, engine, images, transfer, weights
 from nst_cli.errors import EngineError, ImageError, NonFiniteError, OutputError, WeightsError
-from nst_cli.optimise import Result
+from nst_cli.runs import runner
+from nst_cli.synthesis import Result, vgg
 from nst_cli.weights.params import CONVOLUTIONS
 
 IDENTITY = {"source": "a file", "sha256": "0" * 64}

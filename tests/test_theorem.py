@@ -12,9 +12,12 @@ from PIL import Image
 from test_cli import content_of, error_of, noise, nst
 
 import nst_cli
-from nst_cli import Config, engine, losses, runner, samples, theorem
+from nst_cli import Config, engine, samples
 from nst_cli.config import METHODS
-from nst_cli.theorem import mmd
+from nst_cli.runs import runner
+from nst_cli.synthesis import losses
+from nst_cli.views import theorem
+from nst_cli.views.theorem import mmd
 
 ROOT = Path(nst_cli.__file__).parents[1]
 

@@ -3,8 +3,9 @@
 import numpy
 import pytest
 
-from nst_cli import engine, machine, vgg
+from nst_cli import engine, machine
 from nst_cli.config import LAYERS
+from nst_cli.synthesis import vgg
 from nst_cli.weights.params import CONVOLUTIONS
 
 TAPS = ("relu1_1", "relu2_1")

@@ -43,8 +43,8 @@ def batch(ctx, file, output, force, jobs, dask, quiet, **choices):
     }
     config.Config(**given)
 
-    from .. import batch as room
-    from .. import plan
+    from ..runs import batch as room
+    from ..runs import plan
 
     runs = plan.read(file, given, output)
     plan.check(runs)
@@ -52,7 +52,7 @@ def batch(ctx, file, output, force, jobs, dask, quiet, **choices):
     with contextlib.ExitStack() as stack:
         submit = None
         if dask:
-            from .. import cluster
+            from ..runs import cluster
 
             submit = stack.enter_context(cluster.connected(dask))
         bars = stack.enter_context(Bars(len(runs), quiet))

@@ -38,7 +38,8 @@ def figure(number, output, pictures, full, jobs, only, rules, quiet, **choices):
     Example:
       nst figure 2 --pictures images
     """
-    from .. import batch, figures
+    from ..runs import batch
+    from ..views import figures
 
     given = {name: value for name, value in choices.items() if value is not None}
     layout = figures.figure(number, output, given, pictures, full)

@@ -29,8 +29,8 @@ def install(place, no_card):
     import os
 
     from .. import engine
-    from ..gpu import install as room
-    from ..gpu import library
+    from ..engine.gpu import install as room
+    from ..engine.gpu import library
 
     engine.check_python()
     usual = library.folder()

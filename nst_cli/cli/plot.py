@@ -22,6 +22,6 @@ def plot(logs, output):
       nst stylize photo.jpg painting.jpg -o a.png --log a.jsonl
       nst plot a.jsonl -o losses.png
     """
-    from .. import plot as room
+    from ..views import plot as room
 
     click.echo(os.fsencode(room.draw(logs, output)))

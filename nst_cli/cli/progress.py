@@ -69,7 +69,7 @@ def progress(settings, foretell=True, **how):
 
 def _steps_left(settings, record):
     """Return the steps at most at a record's scale and at those to come."""
-    from ..optimise import steps_at
+    from ..synthesis import steps_at
 
     scales = range(record.scale, record.scales + 1)
     return [steps_at(settings.iterations, scale, record.scales) for scale in scales]

@@ -28,8 +28,8 @@ def replay(picture, output, quiet, **found):
     Example:
       nst replay picture.png
     """
-    from .. import replay as room
-    from .. import runner
+    from ..runs import replay as room
+    from ..runs import runner
 
     recipe = room.read(picture, found)
     stem, ending = os.path.splitext(picture)

@@ -22,7 +22,7 @@ def report(folder, output):
       nst stylize photo.jpg painting.jpg -o tries/a.png --log tries/a.png.jsonl
       nst report tries
     """
-    from .. import report as room
+    from ..views import report as room
 
     path, notes = room.make(folder, output)
     for note in notes:

@@ -8,7 +8,7 @@ import click
 
 from .. import config
 from ..errors import NonFiniteError, NstError, OutputError
-from ..log import Log
+from ..runs.log import Log
 from .options import config_options
 from .progress import duration, interrupts, progress
 
@@ -36,7 +36,7 @@ def stylize(content, style, output, save_every, log, quiet, dry_run, **choices):
     Example:
       nst stylize photo.jpg painting.jpg -o picture.png --method bn=0.3,poly=0.7 --gamma 2
     """
-    from .. import runner
+    from ..runs import runner
 
     settings = config.Config(**choices)
     save_every = save_every or 0
@@ -82,7 +82,7 @@ def stylize(content, style, output, save_every, log, quiet, dry_run, **choices):
 
 def _forecast(job):
     """Yield the lines of a dry run."""
-    from .. import forecast
+    from ..runs import forecast
 
     found = forecast.forecast(job.content, job.style, job.config)
     sizes = ", then ".join(f"{width} x {height}" for height, width in found.sizes)

@@ -43,7 +43,7 @@ def theorem(content, style, output, picture, transfer, sample, numbers, quiet, *
     Example:
       nst theorem photo.jpg painting.jpg --transfer --preset fast --size 256 -o plot.png
     """
-    from .. import theorem as room
+    from ..views import theorem as room
 
     settings = config.Config(**choices)
     if transfer and picture:
@@ -72,7 +72,7 @@ def theorem(content, style, output, picture, transfer, sample, numbers, quiet, *
 
 
 def _transferred(job, quiet):
-    from .. import theorem as room
+    from ..views import theorem as room
 
     with contextlib.ExitStack() as stack:
         observers = [stack.enter_context(interrupts())]

@@ -6,7 +6,7 @@ References
    Journal of Mathematical Imaging and Vision 20 (2004), 89-97.
 """
 
-from . import engine
+from .. import engine
 
 # The authors denoise with scikit-image and its defaults; so these are that library's: give up
 # after so many iterations, or where one changes the energy by less than this part of the first.

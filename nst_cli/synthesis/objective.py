@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import engine, losses
-from .config import PAPER_BETA, parse_weights
-from .errors import ConfigError
+from .. import engine
+from ..config import PAPER_BETA, parse_weights
+from ..errors import ConfigError
+from . import losses
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 import math
 import os
 
-from . import curves, files, log
-from .errors import LogError, NstError, OutputError
+from .. import files
+from ..errors import LogError, NstError, OutputError
+from ..runs import log
+from . import curves
 
 _ENDINGS = (".png", ".svg", ".pdf")
 

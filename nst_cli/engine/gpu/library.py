@@ -15,7 +15,7 @@ import re
 import sys
 from pathlib import Path
 
-from ..errors import EngineError
+from ...errors import EngineError
 from . import driver
 
 #: Names the folder in place of the usual one.

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import batch, files, images, runner, weights
-from .config import INITS, Config
-from .errors import BatchError, EngineError, NstError, OutputError, WeightsError
+from .. import files, images, weights
+from ..config import INITS, Config
+from ..errors import BatchError, EngineError, NstError, OutputError, WeightsError
+from . import batch, runner
 from .log import Log
 
 _PATIENCE = 10

@@ -2,8 +2,8 @@
 
 import os
 
-from .. import files
-from ..errors import OutputError
+from ... import files
+from ...errors import OutputError
 from . import collect, page
 
 _ENDINGS = (".html", ".htm")

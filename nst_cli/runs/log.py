@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import dataclass
 
-from .errors import LogError, OutputError
+from ..errors import LogError, OutputError
 
 
 class Log:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, Optional
 
 import numpy
 
-from . import engine
-from .errors import ShapeError
+from .. import engine
+from ..errors import ShapeError
 
 # Pairs within the style at least, so that a small map's few do not bias a whole run.
 _STYLE_PAIRS = 1 << 12

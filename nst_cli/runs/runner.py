@@ -9,11 +9,12 @@ from typing import Any
 import numpy
 import PIL
 
-from . import __version__, denoise, engine, files, forecast, images, machine, weights
-from .config import INITS, Config
-from .errors import ImageError, NonFiniteError
-from .memo import make_anew
-from .optimise import Result, transfer
+from .. import __version__, engine, files, images, machine, weights
+from ..config import INITS, Config
+from ..errors import ImageError, NonFiniteError
+from ..synthesis import Result, denoise, transfer
+from ..synthesis.memo import make_anew
+from . import forecast
 
 #: What every sidecar has, among other things.
 KEYS = {"config", "content", "style", "init", "weights", "stop_reason"}

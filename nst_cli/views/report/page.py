@@ -8,8 +8,10 @@ import json
 import os
 import re
 
-from .. import __version__, curves, log
-from ..config import PRESETS
+from ... import __version__
+from ...config import PRESETS
+from ...runs import log
+from .. import curves
 from . import svg
 
 # They follow from the pictures or the choices, or are shown in other words.

@@ -6,9 +6,10 @@ import os
 from dataclasses import dataclass
 from typing import Optional
 
-from .. import images, log
-from ..errors import ImageError, LogError, ReportError
-from ..runner import log_of, sidecar_of
+from ... import images
+from ...errors import ImageError, LogError, ReportError
+from ...runs import log
+from ...runs.runner import log_of, sidecar_of
 from .thumbnails import Thumbnail, Thumbnails
 
 

@@ -14,8 +14,8 @@ import types
 
 import numpy
 
-from . import machine
-from .errors import EngineError
+from .. import machine
+from ..errors import EngineError
 from .executor import Executor
 from .gpu import driver, library
 

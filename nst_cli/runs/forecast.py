@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass, replace
 from typing import Optional
 
-from . import engine, images, machine, vgg
-from .config import LAYERS
-from .errors import EngineError
-from .optimise import scale_sizes, steps_at, transfer
+from .. import engine, images, machine
+from ..config import LAYERS
+from ..errors import EngineError
+from ..synthesis import scale_sizes, steps_at, transfer, vgg
 
 # The peak of a process, fitted by benchmarks/memory.py to 42 runs from 256 to 768 pixels, which
 # it meets within 14 %: a fixed part, and bytes for each pixel of the picture; for each of its

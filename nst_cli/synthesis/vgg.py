@@ -6,9 +6,9 @@ References
    Recognition", ICLR 2015, configuration E.
 """
 
-from . import engine
-from .config import BLOCKS, LAYERS
-from .errors import WeightsError
+from .. import engine
+from ..config import BLOCKS, LAYERS
+from ..errors import WeightsError
 
 # Each pooling halves the map, so below this a map of the deepest block has no position left.
 SMALLEST_SIDE = 16

@@ -1,6 +1,6 @@
 """The numbers of a comparison as lines of text, at most 100 columns wide."""
 
-from ..config import METHODS
+from ...config import METHODS
 
 _TITLES = {"linear": "linear", "gaussian": "Gaussian", "bn": "BN (Eq. 11)"}
 

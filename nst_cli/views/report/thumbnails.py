@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy
 from PIL import Image
 
-from .. import images
-from ..errors import ImageError
+from ... import images
+from ...errors import ImageError
 
 LONG_EDGE = 512
 _QUALITY = 85

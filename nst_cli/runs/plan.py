@@ -7,9 +7,9 @@ import string
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import files, images
-from .config import INITS, PRESETS, Config, did_you_mean
-from .errors import BatchError, ConfigError
+from .. import files, images
+from ..config import INITS, PRESETS, Config, did_you_mean
+from ..errors import BatchError, ConfigError
 from .runner import log_of, sidecar_of
 
 try:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from . import files, images, plan, runner, samples
-from .config import METHODS, PRESETS, Config
-from .errors import BatchError, OutputError
+from .. import files, images, samples
+from ..config import METHODS, PRESETS, Config
+from ..errors import BatchError, OutputError
+from ..runs import plan, runner
 
 GAMMAS = (0.1, 0.2, 1.0, 5.0, 10.0)
 SHARES = ((0.9, 0.1), (0.7, 0.3), (0.5, 0.5), (0.3, 0.7), (0.1, 0.9))

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy
 
-from .. import engine, images, objective, vgg, weights
+from .. import engine, images, weights
 from ..config import LAYERS
 from ..errors import ConfigError, NonFiniteError, ShapeError
-from ..memo import make_anew
+from . import objective, vgg
+from .memo import make_anew
 from .reading import taken
 from .steps import OPTIMIZERS
 

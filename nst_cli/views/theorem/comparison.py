@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy
 
-from .. import __version__, engine, files, forecast, images, losses, runner, vgg, weights
-from ..config import INITS, METHODS, Config
-from ..errors import OutputError
-from ..optimise import transfer
+from ... import __version__, engine, files, images, weights
+from ...config import INITS, METHODS, Config
+from ...errors import OutputError
+from ...runs import forecast, runner
+from ...synthesis import losses, transfer, vgg
 from . import mmd
 
 #: The pictures that may be compared, in the order in which their positions are drawn.

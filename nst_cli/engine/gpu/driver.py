@@ -4,7 +4,7 @@ import ctypes
 import os
 from dataclasses import dataclass
 
-from ..errors import EngineError
+from ...errors import EngineError
 
 #: The compute capabilities that MXNet's CUDA build has kernels for, and it has nothing else that
 #: a driver could translate for other cards.

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy
 
-from . import files, images, runner, weights
-from .config import Config
-from .errors import ConfigError, ImageError, OutputError, WeightsError
+from .. import files, images, weights
+from ..config import Config
+from ..errors import ConfigError, ImageError, OutputError, WeightsError
+from . import runner
 
 # With any of these other than it was, the last digits may differ.
 _MACHINE = ("device", "precision", "threads", "processor")

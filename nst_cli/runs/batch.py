@@ -12,11 +12,12 @@ import traceback
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from . import files, images, machine, runner, weights
-from .errors import NstError, OutputError
-from .gpu import library
+from .. import files, images, machine, weights
+from ..engine.gpu import library
+from ..errors import NstError, OutputError
+from ..synthesis.memo import Memo
+from . import runner
 from .log import Log
-from .memo import Memo
 
 # What a process of its own keeps from one run to the next.
 _kept = Memo()

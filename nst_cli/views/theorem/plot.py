@@ -2,9 +2,9 @@
 
 import os
 
-from .. import files
-from ..config import METHODS
-from ..errors import OutputError
+from ... import files
+from ...config import METHODS
+from ...errors import OutputError
 
 ENDINGS = (".png", ".svg", ".pdf")
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..errors import EngineError
+from ...errors import EngineError
 from . import driver, library
 
 #: Bytes that have to be free: what is downloaded, pip's cache of it, and what it unpacks to.
