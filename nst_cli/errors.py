@@ -80,3 +80,9 @@ class NonFiniteError(NstError):
     def __init__(self, message, result=None):
         super().__init__(message)
         self.result = result
+
+
+def reason(error):
+    """Return what an exception says, in one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split()).rstrip(".")

@@ -804,7 +804,7 @@ def test_long_metadata_are_refused_by_jpeg_alone(tmp_path):
 
 
 def test_a_jpeg_takes_metadata_up_to_the_limit_it_tells(tmp_path):
-    empty = len(images._exif(json.dumps({"nst": {"note": ""}})))
+    empty = len(images.metadata._exif(json.dumps({"nst": {"note": ""}})))
     metadata = {"note": "x" * (65533 - empty)}
     images.write(tmp_path / "a.jpg", smooth(), metadata=metadata)
     assert images.read_metadata(tmp_path / "a.jpg") == metadata

@@ -1,0 +1,24 @@
+"""Pictures: files to arrays and back; alone knows channel means, order and clipping."""
+
+from .arrays import MEANS, MIN_SIDE, fit, resize, resize_input, to_input, to_pixels
+from .metadata import read_metadata
+from .reading import Picture, read, size_of
+from .writing import ENDINGS, check_ending, holds_alpha, write
+
+__all__ = [
+    "ENDINGS",
+    "MEANS",
+    "MIN_SIDE",
+    "Picture",
+    "check_ending",
+    "fit",
+    "holds_alpha",
+    "read",
+    "read_metadata",
+    "resize",
+    "resize_input",
+    "size_of",
+    "to_input",
+    "to_pixels",
+    "write",
+]

@@ -1,0 +1,137 @@
+"""Pixels and network inputs: sizes, resampling, channel means."""
+
+import numpy as np
+from PIL import Image
+
+from ..errors import ImageError
+
+# Of ImageNet, in the order red, green, blue; VGG-19 was trained with them subtracted.
+MEANS = (123.68, 116.779, 103.939)
+# Four poolings halve a side of 16 to the 1 that relu5_1 needs.
+MIN_SIDE = 16
+# Asked for a longer edge than this, a user had better crop the picture.
+_LONGEST_ADVISED = 4096
+
+
+def resize(array, size):
+    """Resize with a Lanczos filter in float, widened when shrinking so that nothing aliases.
+
+    Parameters
+    ----------
+    array : ndarray, shape (H, W) or (H, W, C), float32
+        0 to 255.
+    size : (int, int)
+        Height and width of the result.
+
+    Returns
+    -------
+    ndarray, shape `size` or (*size, C), float32
+        A new array, clipped to 0 to 255; a copy of `array` if it has this size already.
+    """
+    if array.shape[:2] == tuple(size):
+        return np.array(array, dtype=np.float32)
+    if array.ndim == 3:
+        channels = [resize(array[..., c], size) for c in range(array.shape[2])]
+        return np.stack(channels, axis=-1)
+    # Lanczos overshoots at edges.
+    return np.clip(_resampled(array, size), 0, 255)
+
+
+def resize_input(image, size):
+    """Resize a network input as `resize` does pixels, but clip nothing.
+
+    Parameters
+    ----------
+    image : ndarray, shape (1, 3, H, W)
+    size : (int, int)
+        Height and width of the result.
+
+    Returns
+    -------
+    ndarray, shape (1, 3, *size), float32
+    """
+    return np.stack([_resampled(plane, size) for plane in image[0]])[None]
+
+
+def fit(shape, long_edge, name="the picture"):
+    """Return the size at which the long edge is `long_edge`, smaller or larger than now.
+
+    Parameters
+    ----------
+    shape : tuple
+        Height and width; further entries are ignored.
+    long_edge : int
+        Pixels.
+    name : str, optional
+        What an error calls the picture, such as its path.
+
+    Returns
+    -------
+    (int, int)
+        Height and width, the aspect kept to within half a pixel of the short side.
+
+    Raises
+    ------
+    ImageError
+        A side would have fewer than `MIN_SIDE` pixels.
+    """
+    sides = shape[:2]
+    longest, shortest = max(sides), min(sides)
+    # In integers, so that halves are always rounded up.
+    height, width = ((2 * side * long_edge + longest) // (2 * longest) for side in sides)
+    if min(height, width) >= MIN_SIDE:
+        return height, width
+    # The least edge for which the line above gives the short side MIN_SIDE pixels.
+    needed = -(-(2 * MIN_SIDE - 1) * longest // (2 * shortest))
+    if needed > _LONGEST_ADVISED:
+        advice = "it is too elongated, crop it first"
+    else:
+        advice = f"use --size {needed} or more"
+    raise ImageError(
+        f"Cannot work on {name}: its {sides[1]} x {sides[0]} pixels become {width} x {height} at "
+        f"size {long_edge}, and each side needs {MIN_SIDE}; {advice}."
+    )
+
+
+def to_input(pixels, scale=255):
+    """Turn pixels into what the network eats.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (H, W, 3)
+        RGB, 0 to 255.
+    scale : float, optional
+        What white becomes before the means are subtracted; the authors' code has 256.
+
+    Returns
+    -------
+    ndarray, shape (1, 3, H, W), float32
+    """
+    # A cast first: NumPy 1 would multiply uint8 in float16.
+    image = np.asarray(pixels, np.float32) * np.float32(scale / 255) - np.float32(MEANS)
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None])
+
+
+def to_pixels(image, rounding="round"):
+    """Turn a network input back into pixels.
+
+    Parameters
+    ----------
+    image : ndarray, shape (1, 3, H, W)
+        RGB, means subtracted.
+    rounding : {"round", "truncate"}, optional
+        ``truncate`` is what the authors' code does.
+
+    Returns
+    -------
+    ndarray, shape (H, W, 3), uint8
+    """
+    to_integer = {"round": np.rint, "truncate": np.trunc}[rounding]
+    pixels = image[0].transpose(1, 2, 0) + np.float32(MEANS)
+    return to_integer(np.clip(pixels, 0, 255)).astype(np.uint8)
+
+
+def _resampled(plane, size):
+    height, width = size
+    image = Image.fromarray(np.ascontiguousarray(plane, dtype=np.float32))
+    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))

@@ -1,0 +1,45 @@
+"""Colours of a decoded picture to sRGB, and the sRGB profile that is embedded."""
+
+import contextlib
+import functools
+import io
+import struct
+
+import numpy as np
+from PIL import ImageCms
+
+
+def to_srgb(image, profile):
+    """Return float32 sRGB pixels of an image in mode L, I;16, RGB, CMYK or LAB."""
+    if profile:
+        # ValueError: names in a broken header that are not ASCII.
+        with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
+            image = _apply(ImageCms.ImageCmsProfile(io.BytesIO(profile)), image)
+    if image.mode == "LAB":
+        image = _apply(ImageCms.createProfile("LAB"), image)
+    elif image.mode == "CMYK":
+        image = image.convert("RGB")
+    pixels = np.asarray(image, dtype=np.float32)
+    if image.mode == "I;16":
+        pixels = pixels / 257
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+
+
+def _apply(profile, image):
+    """Return an image in mode RGB, from the colours of `profile` to sRGB."""
+    # Grey pictures often carry the profile of the colour picture they were made from.
+    if image.mode == "L" and profile.profile.xcolor_space == "RGB ":
+        image = image.convert("RGB")
+    transform = ImageCms.buildTransform(profile, _srgb(), image.mode, "RGB")
+    return ImageCms.applyTransform(image, transform)
+
+
+@functools.cache
+def _srgb():
+    return ImageCms.createProfile("sRGB")
+
+
+def srgb_bytes():
+    profile = ImageCms.ImageCmsProfile(_srgb()).tobytes()
+    # LittleCMS puts the time of day into bytes 24 to 35; the first of January 2000 is as good.
+    return profile[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[36:]
