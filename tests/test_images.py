@@ -497,7 +497,7 @@ def test_an_unreadable_file_is_refused(save, monkeypatch):
     def refuse(_):
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(images.files, "sha256", refuse)
+    monkeypatch.setattr(images.reading.files, "sha256", refuse)
     with pytest.raises(ImageError, match=r"a\.png: Permission denied"):
         images.read(path)
 
