@@ -7,6 +7,7 @@ import numpy
 import PIL
 
 from . import __version__, config, engine, machine, weights
+from .engine import mxnet2
 from .engine.gpu import driver, library
 from .errors import EngineError, WeightsError
 from .synthesis import vgg
@@ -57,7 +58,7 @@ def _gpu():
         yield "driver", str(error), True
         return
     yield "driver", f"NVIDIA's, for CUDA {driver.dotted(found.cuda)}", True
-    own = library.mxnet2()
+    own = mxnet2.version()
     for card in found.cards:
         fit = "" if card.usable or own else ", which MXNet has no kernels for"
         memory = f"{card.memory / 2**30:.1f} GiB"

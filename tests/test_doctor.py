@@ -9,6 +9,7 @@ import pytest
 
 import nst_cli
 from nst_cli import doctor, engine, weights
+from nst_cli.engine import mxnet2
 from nst_cli.engine.gpu import driver, library
 from nst_cli.engine.gpu.driver import Card, Driver
 from nst_cli.errors import EngineError, WeightsError
@@ -78,7 +79,7 @@ def healthy(monkeypatch):
     monkeypatch.setattr(weights, "find", lambda: "a file")
     monkeypatch.setattr(weights, "load", lambda which: {})
     monkeypatch.setattr(doctor, "test_run", lambda device: "fast")
-    monkeypatch.setattr(library, "mxnet2", lambda: None)
+    monkeypatch.setattr(mxnet2, "version", lambda: None)
 
 
 def examined():
@@ -168,7 +169,7 @@ def test_each_card_is_a_line_that_says_whether_mxnet_can_use_it(cards, monkeypat
 
 def test_of_an_mxnet_2_it_is_not_said_which_cards_it_can_use(cards, monkeypatch):
     cards((9, 0))
-    monkeypatch.setattr(library, "mxnet2", lambda: "2.0.0beta1")
+    monkeypatch.setattr(mxnet2, "version", lambda: "2.0.0beta1")
     found = examined()
     assert found["gpu:0"] == ("Some Card, 24.0 GiB, compute capability 9.0", True)
     assert found["cuda"][1] and "MXNet 2.0.0beta1 is installed" in found["cuda"][0]

@@ -12,6 +12,7 @@ import pytest
 
 import nst_cli
 from nst_cli import engine, machine
+from nst_cli.engine import loading as loading_module
 from nst_cli.engine.gpu import driver, library
 from nst_cli.engine.gpu.driver import Card, Driver
 from nst_cli.errors import EngineError
@@ -65,9 +66,6 @@ print(engine.threads() == machine.usable_cores())
 def loading(monkeypatch):
     """Let `engine.load` load what a function returns in place of MXNet."""
     engine.load()
-    # Whatever the test leaves in these is taken back.
-    monkeypatch.setattr(engine, "nd", engine.nd)
-    monkeypatch.setattr(engine, "sym", engine.sym)
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.delitem(sys.modules, "mxnet")
 
@@ -76,7 +74,7 @@ def loading(monkeypatch):
             return function() if name == "mxnet" else importlib.import_module(name)
 
         monkeypatch.setattr(
-            engine, "importlib", types.SimpleNamespace(import_module=import_module)
+            loading_module, "importlib", types.SimpleNamespace(import_module=import_module)
         )
 
     return stand_in
@@ -94,7 +92,7 @@ def fake_mxnet():
 
 
 def test_a_python_that_cannot_run_mxnet_is_told_which_can(loading, monkeypatch):
-    monkeypatch.setattr(engine, "PYTHONS", ((3, 1), (3, 2)))
+    monkeypatch.setattr(loading_module, "PYTHONS", ((3, 1), (3, 2)))
     with pytest.raises(EngineError, match=r"does not run on Python 3\.\d+: .*Python 3\.1 to 3\.2"):
         engine.load()
 
@@ -155,7 +153,7 @@ def test_names_that_are_gone_are_lent_while_mxnet_is_imported_and_taken_back(loa
     for name in ("distutils", "distutils.version"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     loading(look)
-    monkeypatch.setattr(engine.importlib, "import_module", import_module)
+    monkeypatch.setattr(loading_module.importlib, "import_module", import_module)
     engine.load()
     assert lent == {"bool": bool, "order": True}
     assert "bool" not in vars(numpy)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import nst_cli
+from nst_cli.engine import mxnet2
 from nst_cli.engine.gpu import install, library
 from nst_cli.errors import EngineError
 
@@ -46,7 +47,7 @@ cli.main()
 
 @pytest.fixture(autouse=True)
 def no_mxnet2(monkeypatch):
-    monkeypatch.setattr(library, "mxnet2", lambda: None)
+    monkeypatch.setattr(mxnet2, "version", lambda: None)
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +211,7 @@ def test_one_usable_card_among_others_is_enough(command):
 
 
 def test_beside_an_mxnet_2_it_is_not_installed(monkeypatch, tmp_path):
-    monkeypatch.setattr(library, "mxnet2", lambda: "2.0.0beta1")
+    monkeypatch.setattr(mxnet2, "version", lambda: "2.0.0beta1")
     with pytest.raises(EngineError, match="MXNet 2.0.0beta1 is installed.*mxnet==1.9.1"):
         install.install(tmp_path / "gpu", card=False)
     assert not any(tmp_path.iterdir())

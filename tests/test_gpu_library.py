@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import nst_cli
+from nst_cli.engine import mxnet2
 from nst_cli.engine.gpu import driver, library
 from nst_cli.engine.gpu.driver import Card, Driver
 from nst_cli.errors import EngineError
@@ -175,12 +176,12 @@ def test_an_mxnet_2_serves_what_cards_it_was_built_for(
 
 def test_the_installed_mxnet_2_is_told_from_the_first_unread(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    assert library.mxnet2() is None
+    assert mxnet2.version() is None
     module(tmp_path, "broken {")
-    assert library.mxnet2() is None
+    assert mxnet2.version() is None
     for version, expected in ("1.9.1", None), ("2.0.0beta1", "2.0.0beta1"):
         (tmp_path / "mxnet/libinfo.py").write_text(f'__version__ = "{version}"\n')
-        assert library.mxnet2() == expected
+        assert mxnet2.version() == expected
 
 
 @pytest.mark.parametrize(
@@ -280,7 +281,7 @@ def test_mxnets_library_that_is_gone_is_named(build, tmp_path):
 def one_card(monkeypatch):
     card = Card(0, "Some Card", (8, 6), 1 << 30)
     monkeypatch.setattr(driver, "probe", lambda: Driver((12, 2), (card,)))
-    monkeypatch.setattr(library, "mxnet2", lambda: None)
+    monkeypatch.setattr(mxnet2, "version", lambda: None)
     monkeypatch.delenv("MXNET_LIBRARY_PATH", raising=False)
 
 

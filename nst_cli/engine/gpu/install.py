@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from ...errors import EngineError
+from .. import mxnet2
 from . import driver, library
 
 #: Bytes that have to be free: what is downloaded, pip's cache of it, and what it unpacks to.
@@ -62,7 +63,7 @@ def _check_machine(card):
     found = f"{platform.system()} {platform.machine()}"
     if found != "Linux x86_64":
         raise EngineError(f"The CUDA build of MXNet is for Linux on x86_64, and this is {found}.")
-    own = library.mxnet2()
+    own = mxnet2.version()
     if own:
         raise EngineError(
             f"MXNet {own} is installed, and nst takes that for every device: install mxnet==1.9.1 "

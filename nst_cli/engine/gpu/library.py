@@ -8,14 +8,13 @@ an MXNet 2 has made it: that serves every device it can.
 import contextlib
 import ctypes
 import importlib
-import importlib.machinery
 import json
 import os
-import re
 import sys
 from pathlib import Path
 
 from ...errors import EngineError
+from .. import mxnet2
 from . import driver
 
 #: Names the folder in place of the usual one.
@@ -109,17 +108,6 @@ def find():
     return None
 
 
-def mxnet2():
-    """Return the version of the installed MXNet, unread, if it is an MXNet 2; else None."""
-    spec = importlib.machinery.PathFinder.find_spec("mxnet")
-    for folder in spec and spec.submodule_search_locations or ():
-        with contextlib.suppress(OSError):
-            text = Path(folder, "libinfo.py").read_text("utf-8")
-            found = re.search(r'^__version__ = "(2\..+)"', text, re.MULTILINE)
-            return found and found[1]
-    return None
-
-
 def choose(device):
     """Return the folder of the CUDA build if `device` is to be computed with it, else None.
 
@@ -137,7 +125,7 @@ def choose(device):
     # Who names a library to MXNet has chosen already.
     if kind == "cpu" or os.environ.get("MXNET_LIBRARY_PATH"):
         return None
-    own = mxnet2()
+    own = mxnet2.version()
     if kind == "auto":
         return find() if first_usable() is not None and not own else None
     try:
@@ -176,7 +164,7 @@ def _usable():
     except EngineError:
         return []
     # What cards an MXNet 2 was built for, it alone knows.
-    return [card.index for card in cards if card.usable or mxnet2()]
+    return [card.index for card in cards if card.usable or mxnet2.version()]
 
 
 def preload(place):
