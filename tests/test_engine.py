@@ -1,10 +1,12 @@
 """What standing on MXNet costs: loading it, its devices, its threads and its errors."""
 
 import importlib
+import math
 import os
 import subprocess
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import numpy
@@ -12,13 +14,14 @@ import pytest
 
 import nst_cli
 from nst_cli import engine, machine
+from nst_cli.engine import lending
 from nst_cli.engine import loading as loading_module
 from nst_cli.engine.gpu import driver, library
 from nst_cli.engine.gpu.driver import Card, Driver
 from nst_cli.errors import EngineError
 
 
-def run_python(code, **variables):
+def run_python(code, options=(), **variables):
     """Run code in a fresh Python; a variable that is None is not set there."""
     environment = {**os.environ, "PYTHONPATH": str(Path(nst_cli.__file__).parents[1])}
     for name, value in variables.items():
@@ -26,7 +29,7 @@ def run_python(code, **variables):
         if value is not None:
             environment[name] = value
     return subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, *options, "-c", code],
         env=environment,
         capture_output=True,
         text=True,
@@ -91,16 +94,24 @@ def fake_mxnet():
     return types.SimpleNamespace(nd="nd", sym="sym", __version__="1.9.1")
 
 
-def test_a_python_that_cannot_run_mxnet_is_told_which_can(loading, monkeypatch):
-    monkeypatch.setattr(loading_module, "PYTHONS", ((3, 1), (3, 2)))
-    with pytest.raises(EngineError, match=r"does not run on Python 3\.\d+: .*Python 3\.1 to 3\.2"):
+def test_a_python_that_is_too_old_is_named_with_one_that_is_not(loading, monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 8, 18))
+    with pytest.raises(EngineError, match=r"needs Python 3\.9 or newer, and this is 3\.8: "):
         engine.load()
+
+
+def test_a_python_newer_than_any_tested_is_not_refused(loading, monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 99, 0))
+    loading(fake_mxnet)
+    assert engine.load().nd == "nd"
 
 
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
-        (ImportError("No module named 'mxnet'"), "pip install mxnet==1.9.1 'numpy<2'"),
+        (ModuleNotFoundError("No module named 'mxnet'", name="mxnet"), "nst mxnet install gets"),
+        (ModuleNotFoundError("No module named 'requests'", name="requests"), "pip install requ"),
+        (ImportError("cannot import name 'x'"), "cannot be imported: cannot import name 'x'."),
         (OSError("libgomp.so.1: cannot open shared object file"), "install libgomp1"),
         (OSError("libquadmath.so.0: cannot open shared object file"), "libquadmath0"),
         (OSError("libcuda.so.1: cannot open shared object file"), "NVIDIA's driver"),
@@ -114,7 +125,6 @@ def test_a_failure_to_load_is_one_line_that_says_what_to_install(loading, error,
         engine.load()
     assert advice in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert "bool" not in vars(numpy)
 
 
 @pytest.mark.parametrize(
@@ -136,28 +146,64 @@ def test_threads_are_known_though_mxnet_was_imported_by_other_code(monkeypatch, 
     assert engine.threads() >= 1
 
 
-def test_names_that_are_gone_are_lent_while_mxnet_is_imported_and_taken_back(loading, monkeypatch):
-    lent = {}
+@pytest.fixture
+def as_mxnet():
+    """Evaluate an expression of NumPy's names as a module of MXNet's would."""
+    return lambda text: eval(text, {"__name__": "mxnet.numpy.utils", "numpy": numpy})
 
-    def look():
-        version = sys.modules["distutils.version"].LooseVersion
-        lent["bool"] = numpy.bool
-        lent["order"] = version("1.9") < version("1.17.2") < version("1.26")
-        return fake_mxnet()
+
+def test_names_that_numpy_no_longer_has_are_lent_to_mxnet_alone_and_taken_back(as_mxnet):
+    before = dict(vars(numpy))
+    with lending.lent():
+        assert as_mxnet("numpy.bool") in (bool, numpy.bool_)
+        assert as_mxnet("numpy.PINF, numpy.NINF, numpy.Inf") == (math.inf, -math.inf, math.inf)
+        assert math.copysign(1, as_mxnet("numpy.NZERO")) == -1
+        assert numpy.isnan(as_mxnet("numpy.NaN")) and numpy.isnan(as_mxnet("numpy.NAN"))
+        with pytest.raises(AttributeError, match="has no function gone_for_good"):
+            as_mxnet("numpy.gone_for_good(1)")
+        with pytest.raises(AttributeError, match="gone_for_good"):
+            numpy.gone_for_good  # noqa: B018
+    with pytest.raises(AttributeError, match="gone_for_good"):
+        as_mxnet("numpy.gone_for_good")
+    assert vars(numpy) == before
+
+
+def test_distutils_is_lent_where_it_is_missing_and_taken_back(monkeypatch):
+    before = {name for name in sys.modules if name.startswith("distutils")}
+    for name in before | {"distutils", "distutils.version"}:
+        monkeypatch.delitem(sys.modules, name, raising=False)
 
     def import_module(name):
-        if name == "mxnet":
-            return look()
         raise ImportError(name)
 
-    for name in ("distutils", "distutils.version"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    loading(look)
-    monkeypatch.setattr(loading_module.importlib, "import_module", import_module)
-    engine.load()
-    assert lent == {"bool": bool, "order": True}
-    assert "bool" not in vars(numpy)
-    assert "distutils" not in sys.modules and "distutils.version" not in sys.modules
+    monkeypatch.setattr(lending, "importlib", types.SimpleNamespace(import_module=import_module))
+    with lending.lent():
+        from distutils.version import LooseVersion, StrictVersion
+
+        for version in (LooseVersion, StrictVersion):
+            assert version("1.9") < version("1.17.2") < version("2.5.0rc1")
+    assert not [name for name in sys.modules if name.startswith("distutils")]
+
+
+def test_mxnets_warnings_are_dropped_and_those_of_others_are_not():
+    def warn(module):
+        warnings.warn_explicit("old", DeprecationWarning, "file.py", 1, module=module)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with lending.lent():
+            warnings.warn("an escape sequence", SyntaxWarning, stacklevel=1)
+        warn("mxnet.ndarray.ndarray")
+        for other in ("mxnets", "nst_cli.engine"):
+            with pytest.raises(DeprecationWarning):
+                warn(other)
+
+
+@pytest.mark.parametrize("options", [["-OO"], ["-W", "error"]])
+def test_python_without_docstrings_or_with_strict_warnings_imports_mxnet(options):
+    code = "from nst_cli import engine; print(engine.array([2], engine.context('cpu')).asscalar())"
+    result = run_python(code, options)
+    assert (result.stdout, result.stderr) == ("2.0\n", "")
 
 
 def test_nd_and_sym_are_mxnets_own_and_other_names_are_unknown():

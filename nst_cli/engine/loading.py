@@ -6,16 +6,14 @@ import importlib
 import os
 import re
 import sys
-import types
-
-import numpy
 
 from .. import machine
 from ..errors import EngineError
 from . import mxnet2
 from .gpu import driver, library
+from .lending import lent
 
-PYTHONS = ((3, 9), (3, 12))
+OLDEST_PYTHON = (3, 9)
 
 # MXNet reads these once, while it is loaded or at its first bind; the user's own values stand.
 _DEFAULTS = {
@@ -66,13 +64,10 @@ def load(device="auto", precision="float32", deterministic=False):
     if build or not device.startswith("cpu") and mxnet2.version():
         library.prepare(precision, deterministic)
     try:
-        with _old_names(), library.importable(build):
+        with lent(), library.importable(build):
             module = importlib.import_module("mxnet")
     except ImportError as error:
-        raise EngineError(
-            f"MXNet cannot be imported ({last_line(error)}): on Linux x86_64 install it with "
-            "pip install mxnet==1.9.1 'numpy<2'."
-        ) from error
+        raise EngineError(_import_advice(error)) from error
     except OSError as error:
         raise EngineError(_library_advice(error)) from error
     _keep_freed_memory()
@@ -82,12 +77,12 @@ def load(device="auto", precision="float32", deterministic=False):
 
 
 def check_python():
-    """Raise `EngineError` unless this Python is one that MXNet runs on."""
-    if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
+    """Raise `EngineError` unless this Python is new enough."""
+    if sys.version_info[:2] < OLDEST_PYTHON:
         raise EngineError(
-            f"MXNet 1.9.1 does not run on Python {driver.dotted(sys.version_info[:2])}: make an "
-            f"environment with Python {' to '.join(map(driver.dotted, PYTHONS))} and install "
-            "nst-cli there."
+            f"nst needs Python {driver.dotted(OLDEST_PYTHON)} or newer, and this is "
+            f"{driver.dotted(sys.version_info[:2])}: install nst-cli in an environment with a "
+            "newer one."
         )
 
 
@@ -98,31 +93,6 @@ def threads():
         return ctypes.CDLL("libgomp.so.1").omp_get_max_threads()
     except (OSError, AttributeError):  # another OpenMP, as on macOS, which obeys the variable
         return int(os.environ["OMP_NUM_THREADS"])
-
-
-@contextlib.contextmanager
-def _old_names():
-    """Lend MXNet the two names it needs while it is imported, and take them back."""
-    lend_bool = "bool" not in vars(numpy)
-    if lend_bool:
-        numpy.bool = bool  # gone from NumPy 1.24 to 1.26
-    lent = []
-    try:
-        importlib.import_module("distutils.version")
-    except ImportError:
-        # Python 3.12 has no distutils unless setuptools brings its own.
-        lent = ["distutils", "distutils.version"]
-        package, module = (types.ModuleType(name) for name in lent)
-        module.LooseVersion = module.StrictVersion = _Version
-        package.version = module
-        sys.modules.update(zip(lent, (package, module)))
-    try:
-        yield
-    finally:
-        if lend_bool:
-            del numpy.bool
-        for name in lent:
-            sys.modules.pop(name, None)
 
 
 def _keep_freed_memory():
@@ -141,11 +111,15 @@ def _keep_freed_memory():
         mallopt(_M_ARENA_MAX, 1)
 
 
-class _Version(tuple):
-    """The ordering of ``distutils.version.LooseVersion``, as far as MXNet asks for it."""
-
-    def __new__(cls, text):
-        return super().__new__(cls, (int(part) for part in text.split(".")[:2]))
+def _import_advice(error):
+    if error.name == "mxnet":
+        return (
+            "MXNet is not installed: nst mxnet install gets it, on Linux or on macOS with an "
+            "Intel processor."
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return f"MXNet needs the package {error.name}, which is missing: pip install {error.name}."
+    return f"MXNet cannot be imported: {last_line(error)}."
 
 
 def _library_advice(error):
