@@ -26,6 +26,8 @@ COMMANDS = (
     "nst weights fetch",
     "nst weights check",
     "nst weights path",
+    "nst mxnet",
+    "nst mxnet install",
     "nst gpu",
     "nst gpu install",
     "nst doctor",

@@ -9,6 +9,7 @@ from .doctor import doctor
 from .figure import figure
 from .gpu import gpu
 from .group import Group
+from .mxnet import mxnet
 from .plot import plot
 from .replay import replay
 from .report import report
@@ -30,6 +31,6 @@ def main():
 
 
 for command in (
-    stylize, batch, replay, figure, report, plot, theorem, weights, gpu, doctor, bench,
+    stylize, batch, replay, figure, report, plot, theorem, weights, mxnet, gpu, doctor, bench,
 ):  # fmt: skip
     main.add_command(command)
