@@ -1,8 +1,11 @@
 """The command line: options to a `Config`, one call, its result echoed."""
 
+import sys
+
 import click
 
 from .. import __version__
+from . import docstrings
 from .batch import batch
 from .bench import bench
 from .doctor import doctor
@@ -34,3 +37,6 @@ for command in (
     stylize, batch, replay, figure, report, plot, theorem, weights, mxnet, gpu, doctor, bench,
 ):  # fmt: skip
     main.add_command(command)
+
+if sys.flags.optimize > 1:
+    docstrings.restore(main)
