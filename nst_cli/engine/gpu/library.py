@@ -62,7 +62,10 @@ LIBRARIES = (
 
 
 def folder():
-    """Return the folder that the CUDA build has or would have, as an absolute Path."""
+    """Return the folder that the CUDA build has or would have, as an absolute Path.
+
+    None if none is named and the user has no home folder.
+    """
     named = os.environ.get(VARIABLE)
     if named:
         return Path(named).absolute()
@@ -70,14 +73,35 @@ def folder():
     # The XDG specification tells programs to ignore a relative path.
     if not os.path.isabs(base):
         base = os.path.expanduser("~/.local/share")
-    return Path(base, "nst", "gpu")
+    return Path(base, "nst", "gpu") if os.path.isabs(base) else None
 
 
 def packages(place):
     """Return what is installed in the folder `place`, as in `PACKAGES`; None where nothing is."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return tuple(json.loads(Path(place, MARK).read_text("utf-8"))["packages"])
-    return None
+    packages = _mark(place).get("packages")
+    return tuple(packages) if isinstance(packages, list) else None
+
+
+def foreign(place):
+    """Return the name of something in the folder `place` that `install` did not put there.
+
+    None where all is its own, or there is no such folder; the place itself where it is a file.
+    """
+    place = Path(place)
+    if not place.is_dir():
+        return place.name if place.exists() else None
+    entries = _mark(place).get("entries")
+    own = {MARK, *map(str, entries if isinstance(entries, list) else ())}
+    return next((name for name in sorted(os.listdir(place)) if name not in own), None)
+
+
+def _mark(place):
+    """Return what `MARK` says in the folder `place`; an empty dict where that is nothing."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        document = json.loads(Path(place, MARK).read_text("utf-8"))
+        if isinstance(document, dict):
+            return document
+    return {}
 
 
 def find():
@@ -89,6 +113,8 @@ def find():
         What is there is of another version, or NST_GPU names a folder that has it not.
     """
     place = folder()
+    if place is None:
+        return None
     found = packages(place)
     if found == PACKAGES:
         return place
