@@ -18,6 +18,7 @@ import sys
 from common import add_pictures, describe, run, step_times
 
 from nst_cli.bench import pictures
+from nst_cli.engine import mxnet2
 from nst_cli.engine.gpu import driver, library
 
 STEPS = 20
@@ -49,7 +50,7 @@ def found(device):
     """Return the card that a device is, or None for the CPU; there must be one."""
     if device == "cpu":
         return None
-    if not library.choose(device) and not library.mxnet2():
+    if not library.choose(device) and not mxnet2.version():
         sys.exit("Error: MXNet's CUDA build is not installed: nst gpu install gets it.")
     return driver.probe().card(int(device.partition(":")[2] or 0))
 

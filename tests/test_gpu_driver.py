@@ -134,8 +134,9 @@ def test_processes_share_the_cards_that_can_be_used(fake_driver, cards, visible,
     if visible:
         environment["CUDA_VISIBLE_DEVICES"] = visible
     code = (
+        "from nst_cli.engine import mxnet2\n"
         "from nst_cli.engine.gpu import library\n"
-        f"library.mxnet2 = lambda: {mxnet2!r}\n"
+        f"mxnet2.version = lambda: {mxnet2!r}\n"
         "print(library.shares())"
     )
     done = subprocess.run(

@@ -5,12 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 import nst_cli
+from nst_cli.engine import mxnet2
 from nst_cli.engine.gpu import driver, library
 from nst_cli.engine.gpu.driver import Card, Driver
 from nst_cli.errors import EngineError
@@ -19,7 +19,8 @@ from nst_cli.errors import EngineError
 FAKE_MXNET = """
 import types
 
-__version__, nd, sym = "{build}", None, None
+__version__ = "{build}"
+nd = types.SimpleNamespace(waitall=lambda: None)
 features = types.SimpleNamespace(is_enabled=lambda name: "{build}" == "cuda")
 runtime = types.SimpleNamespace(Features=lambda: features)
 context = types.SimpleNamespace(num_gpus=lambda: 2)
@@ -175,12 +176,12 @@ def test_an_mxnet_2_serves_what_cards_it_was_built_for(
 
 def test_the_installed_mxnet_2_is_told_from_the_first_unread(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    assert library.mxnet2() is None
+    assert mxnet2.version() is None
     module(tmp_path, "broken {")
-    assert library.mxnet2() is None
+    assert mxnet2.version() is None
     for version, expected in ("1.9.1", None), ("2.0.0beta1", "2.0.0beta1"):
         (tmp_path / "mxnet/libinfo.py").write_text(f'__version__ = "{version}"\n')
-        assert library.mxnet2() == expected
+        assert mxnet2.version() == expected
 
 
 @pytest.mark.parametrize(
@@ -209,9 +210,13 @@ def test_determinism_goes_before_the_users_own_variables(chosen, build):
 @pytest.mark.parametrize(
     ("first", "then", "words"),
     [
-        (["cpu"], ["gpu"], "'gpu' comes too late: this process has loaded MXNet for the CPU"),
-        (["gpu", "auto"], ["gpu", "float32"], "float32 comes too late"),
-        (["gpu", "auto"], ["gpu", "auto", True], "deterministic comes too late"),
+        (["cpu"], ["gpu"], "'gpu' must be requested before MXNet is first used"),
+        (["gpu", "auto"], ["gpu", "float32"], "float32 on a GPU must be requested before"),
+        (
+            ["gpu", "auto"],
+            ["gpu", "auto", True],
+            "deterministic on a GPU must be requested",
+        ),
         (["gpu", "float32"], ["gpu", "tf32"], "tf32 needs"),
     ],
 )
@@ -220,12 +225,15 @@ def test_what_a_process_can_no_longer_change_is_an_error(chosen, build, first, t
     assert words in line
 
 
-def test_a_process_that_another_started_chooses_for_itself(build, fake_driver, installed):
+def test_a_process_with_the_environment_of_a_worker_chooses_for_itself(
+    build, fake_driver, installed
+):
     code = """
 import subprocess, sys
 from nst_cli import engine
 engine.context("gpu", "float32", True)
-sys.exit(subprocess.run([sys.executable, "-c", *sys.argv[1:]]).returncode)
+worker = engine.worker_environment(1)
+sys.exit(subprocess.run([sys.executable, "-c", *sys.argv[1:]], env=worker).returncode)
 """
     surroundings = {"path": [installed], "driver_folder": fake_driver, "NST_GPU": build}
     choice = json.dumps([["gpu", "auto", False]])
@@ -280,7 +288,7 @@ def test_mxnets_library_that_is_gone_is_named(build, tmp_path):
 def one_card(monkeypatch):
     card = Card(0, "Some Card", (8, 6), 1 << 30)
     monkeypatch.setattr(driver, "probe", lambda: Driver((12, 2), (card,)))
-    monkeypatch.setattr(library, "mxnet2", lambda: None)
+    monkeypatch.setattr(mxnet2, "version", lambda: None)
     monkeypatch.delenv("MXNET_LIBRARY_PATH", raising=False)
 
 
@@ -313,7 +321,7 @@ def test_a_folder_that_the_variable_names_and_that_has_no_mark_is_an_error(
         library.choose("auto")
 
 
-def test_without_a_driver_a_gpu_fails_within_two_seconds_and_before_mxnet_is_imported(tmp_path):
+def test_without_a_driver_a_gpu_fails_before_mxnet_is_imported(tmp_path):
     code = """
 import atexit, runpy, sys
 atexit.register(lambda: print("mxnet" in sys.modules))
@@ -322,11 +330,8 @@ runpy.run_module("nst_cli", run_name="__main__")
 """
     from nst_cli import samples
 
-    began = time.monotonic()
     done = python("-c", code.replace("{0}", str(samples.CONTENT)), driver_folder=tmp_path)
-    seconds = time.monotonic() - began
     if "There is no NVIDIA driver here" not in done.stderr:
         pytest.skip("this machine has a driver")
     assert (done.returncode, done.stdout) == (1, "False\n")
     assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
-    assert seconds < 2

@@ -1,34 +1,19 @@
-"""The package as it is installed, and MXNet in the environments it may meet."""
+"""The package as it is installed, and `nst mxnet install`."""
 
-import importlib
 import importlib.metadata
-import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import nst_cli
 from nst_cli import engine
+from nst_cli.cli import main
+from nst_cli.engine import install
 from nst_cli.errors import EngineError
-
-AFTER_LOADING = """
-import ctypes, json, os, sys
-import numpy
-numpy_had_bool = "bool" in vars(numpy)
-# As on Python 3.12: importing it fails.
-sys.modules["distutils"] = None
-from nst_cli import engine, machine
-engine.load()
-print(json.dumps({
-    "variable": os.environ["OMP_NUM_THREADS"],
-    "threads": ctypes.CDLL("libgomp.so.1").omp_get_max_threads(),
-    "usable": machine.usable_cores(),
-    "distutils": [name for name in sys.modules if name.startswith("distutils")],
-    "bool is as before": ("bool" in vars(numpy)) == numpy_had_bool,
-}))
-"""
 
 
 def python(*arguments, **variables):
@@ -43,25 +28,6 @@ def python(*arguments, **variables):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-@pytest.fixture(scope="module")
-def after_loading():
-    return json.loads(python("-c", AFTER_LOADING, OMP_NUM_THREADS=None))
-
-
-@pytest.fixture
-def unloaded(monkeypatch):
-    """An `engine` that has not loaded MXNet, and will leave the environment as it is."""
-    monkeypatch.delitem(sys.modules, "mxnet", raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
-    return engine
-
-
-@pytest.mark.parametrize("module", ["nst_cli", "nst_cli.cli", "nst_cli.engine"])
-def test_importing_does_not_import_mxnet(module):
-    code = f"import {module}, sys; print('mxnet' in sys.modules)"
-    assert python("-c", code).strip() == "False"
 
 
 def test_help_does_not_import_mxnet():
@@ -83,69 +49,112 @@ def test_the_installed_version_is_that_of_the_package():
     assert version == nst_cli.__version__
 
 
-@pytest.mark.parametrize("found", [(3, 8, 18), (3, 13, 0)])
-def test_a_python_that_mxnet_cannot_run_with_is_told_which_can(unloaded, monkeypatch, found):
-    monkeypatch.setattr(sys, "version_info", found)
-    with pytest.raises(EngineError) as caught:
-        unloaded.load()
-    message = str(caught.value)
-    assert f"does not run on Python 3.{found[1]}:" in message
-    assert "Python 3.9 to 3.12" in message
-    assert "\n" not in message
+@pytest.fixture
+def commands(monkeypatch):
+    """Let no MXNet be installed, and return the commands that install it, which are not run."""
+    calls = []
+
+    def run(command, **options):
+        calls.append([Path(command[0]).name, *command[1:]])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(install, "_installed", lambda: None)
+    monkeypatch.setattr(install, "_imported_from", lambda: Path("folder"))
+    monkeypatch.setattr(install.subprocess, "run", run)
+    return calls
+
+
+@pytest.fixture
+def packages(monkeypatch):
+    """Set which of the packages pip and requests there are."""
+
+    def set_them(*names):
+        monkeypatch.setattr(
+            install.importlib.util, "find_spec", lambda name: name in names or None
+        )
+
+    return set_them
+
+
+QUIET = ("--disable-pip-version-check", "--no-input")
+PIP = [Path(sys.executable).name, "-m", "pip", "install"]
+
+
+def arguments(command):
+    assert command[:4] == PIP
+    return [
+        word for word in command[4:] if word not in ("--disable-pip-version-check", "--no-input")
+    ]
+
+
+def test_from_python_3_13_on_mxnet_is_installed_without_its_pins(commands, packages, monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0))
+    packages("pip")
+    assert install.install() == Path("folder")
+    assert [*map(arguments, commands)] == [["requests>=2.20"], ["--no-deps", "mxnet==1.9.1"]]
+    commands.clear()
+    packages("pip", "requests")
+    install.install()
+    assert [*map(arguments, commands)] == [["--no-deps", "mxnet==1.9.1"]]
+
+
+def test_before_python_3_13_mxnet_is_installed_with_its_pins(commands, packages, monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 12, 9))
+    packages("pip")
+    install.install()
+    assert [*map(arguments, commands)] == [["mxnet==1.9.1"]]
+
+
+def test_without_pip_it_is_uv_that_installs_and_without_both_pip_is_made(
+    commands, packages, monkeypatch
+):
+    packages("requests")
+    monkeypatch.setattr(install.shutil, "which", lambda name: f"bin/{name}")
+    install.install()
+    assert commands[-1][:5] == ["uv", "pip", "install", "--python", sys.executable]
+    commands.clear()
+    monkeypatch.setattr(install.shutil, "which", lambda name: None)
+    install.install()
+    assert commands[0][1:] == ["-m", "ensurepip"] and commands[1][:4] == PIP
 
 
 @pytest.mark.parametrize(
-    ("library", "advice"),
-    [
-        ("libquadmath.so.0", "libquadmath0"),
-        ("libgomp.so.1", "libgomp1"),
-        ("libcuda.so.1", "driver"),
-    ],
+    ("present", "words"),
+    [((), "has neither pip nor ensurepip"), (("pip",), r"could not be installed \(exit code 7\)")],
 )
-def test_a_missing_system_library_is_named_with_what_brings_it(
-    unloaded, monkeypatch, library, advice
-):
-    text = f"{library}: cannot open shared object file: No such file or directory"
-    fail_to_import_mxnet(monkeypatch, OSError(text))
-    with pytest.raises(EngineError) as caught:
-        unloaded.load()
-    message = str(caught.value)
-    assert library in message
-    assert advice in message.replace(text, "")
-    assert "\n" not in message
-
-
-def test_a_machine_without_mxnet_is_told_where_it_can_be_had(unloaded, monkeypatch):
-    fail_to_import_mxnet(monkeypatch, ModuleNotFoundError("No module named 'mxnet'"))
-    with pytest.raises(EngineError, match=r"pip install mxnet==1\.9\.1") as caught:
-        unloaded.load()
+def test_an_installer_that_fails_is_one_line(commands, packages, monkeypatch, present, words):
+    packages(*present)
+    monkeypatch.setattr(install.shutil, "which", lambda name: None)
+    monkeypatch.setattr(
+        install.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 7)
+    )
+    with pytest.raises(EngineError, match=words) as caught:
+        install.install()
     assert "\n" not in str(caught.value)
 
 
-def test_all_usable_cores_compute_unless_the_user_says_otherwise(after_loading):
-    usable = after_loading["usable"]
-    assert (after_loading["variable"], after_loading["threads"]) == (str(usable), usable)
+def test_a_machine_that_mxnet_has_no_wheel_for_is_named_with_those_it_has(commands, monkeypatch):
+    monkeypatch.setattr(install.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(install.platform, "machine", lambda: "arm64")
+    with pytest.raises(EngineError, match="has wheels for Linux x86_64, .* this is Darwin arm64"):
+        install.install()
+    assert not commands
 
 
-def test_the_users_number_of_threads_stands():
-    code = "import os; from nst_cli import engine; engine.load(); print(engine.threads())"
-    assert python("-c", code, OMP_NUM_THREADS="3").strip() == "3"
+def test_an_mxnet_that_is_installed_and_works_is_left_as_it_is(monkeypatch):
+    monkeypatch.setattr(install, "_installer", lambda: pytest.fail("something is installed"))
+    result = CliRunner().invoke(main, ["mxnet", "install"])
+    assert result.exit_code == 0
+    assert engine.origin() in result.output.splitlines()
 
 
-def test_what_numpy_lends_mxnet_is_taken_back(after_loading):
-    assert after_loading["bool is as before"]
-
-
-def test_the_stand_in_for_distutils_is_taken_away(after_loading):
-    assert after_loading["distutils"] == []
-
-
-def fail_to_import_mxnet(monkeypatch, error):
-    original = importlib.import_module
-
-    def import_module(name, *arguments):
-        if name == "mxnet":
-            raise error
-        return original(name, *arguments)
-
-    monkeypatch.setattr(importlib, "import_module", import_module)
+def test_an_mxnet_that_is_installed_and_broken_is_left_and_named(tmp_path, monkeypatch):
+    (tmp_path / "mxnet").mkdir()
+    (tmp_path / "mxnet" / "__init__.py").write_text("raise ImportError('it is broken')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(install, "_installer", lambda: pytest.fail("something is installed"))
+    result = CliRunner().invoke(main, ["mxnet", "install"])
+    assert result.exit_code == 1
+    assert result.output.count("\n") == 1
+    assert f"An MXNet is installed in {tmp_path / 'mxnet'} and does not work" in result.output
+    assert "it is broken" in result.output and "pip uninstall mxnet" in result.output

@@ -1,0 +1,153 @@
+"""Loads MXNet, with what this Python, NumPy and system need for it."""
+
+import contextlib
+import ctypes
+import importlib
+import platform
+import sys
+import threading
+
+import numpy
+
+from ..errors import EngineError
+from . import environment, mxnet2
+from .gpu import driver, library
+from .lending import ignore_warnings, lent
+
+OLDEST_PYTHON = (3, 9)
+
+# From glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
+
+_SYSTEM_LIBRARIES = ("libgomp", "libquadmath", "libstdc++")
+
+# MXNet, once it is loaded; one thread loads it while others wait.
+_module = None
+_lock = threading.Lock()
+
+
+def load(device="auto", precision="float32", deterministic=False):
+    """Import MXNet and return the module; a process does it once, and keeps what it got.
+
+    Parameters
+    ----------
+    device : str
+        As `context` gets it. ``cpu`` takes the installed MXNet, a GPU the CUDA build.
+    precision : str
+    deterministic : bool
+        As in `Config`; they count where a GPU is taken.
+
+    Raises
+    ------
+    EngineError
+        This Python or this system cannot run MXNet 1.9.1, or has no such GPU; the message says
+        what can.
+    """
+    global _module
+    if _module is None:
+        with _lock:
+            if _module is None:
+                _module = _loaded(device, precision, deterministic)
+    return _module
+
+
+def _loaded(device, precision, deterministic):
+    # What the caller has imported is taken as it is, with all that can still be set.
+    module = sys.modules.get("mxnet")
+    environment.prepare()
+    if module is None:
+        check_python()
+        environment.check()
+        module = _imported(device, precision, deterministic)
+    ignore_warnings()
+    _keep_freed_memory()
+    if module.__version__.startswith("2."):
+        mxnet2.behave_like_the_first(module)
+    return module
+
+
+def _imported(device, precision, deterministic):
+    build = library.choose(device)
+    if build:
+        library.preload(build)
+    if build or not device.startswith("cpu") and mxnet2.version():
+        library.prepare(precision, deterministic)
+    try:
+        with environment.threads_chosen(), lent(), library.importable(build):
+            module = importlib.import_module("mxnet")
+            # Starts its engine, and with that the threads.
+            module.nd.waitall()
+    except ImportError as error:
+        raise EngineError(_import_advice(error)) from error
+    except OSError as error:
+        raise EngineError(_library_advice(error)) from error
+    except Exception as error:
+        # Of a Python or a NumPy newer than those that were tried.
+        raise EngineError(
+            f"MXNet cannot be loaded with Python {platform.python_version()} and NumPy "
+            f"{numpy.__version__}: {type(error).__name__}: {last_line(error)}."
+        ) from error
+    return module
+
+
+def check_python():
+    """Raise `EngineError` unless this Python is new enough."""
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        raise EngineError(
+            f"nst needs Python {driver.dotted(OLDEST_PYTHON)} or newer, and this is "
+            f"{driver.dotted(sys.version_info[:2])}: install nst-cli in an environment with a "
+            "newer one."
+        )
+
+
+def threads():
+    """Return how many threads MXNet computes with on the CPU."""
+    load()
+    try:
+        return ctypes.CDLL("libgomp.so.1").omp_get_max_threads()
+    except (OSError, AttributeError):  # another OpenMP, as on macOS, which obeys the variable
+        return environment.threads()
+
+
+def _keep_freed_memory():
+    """Have the C library keep what MXNet frees.
+
+    On the CPU MXNet frees every temporary at once, and glibc gives large blocks back to the
+    system. Mapping fresh pages for the next one costs several times what is computed in them.
+    The largest, over 16 MiB, are given back even so: kept, they leave gaps that nothing fits.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library: only slower
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 16 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_TOP_PAD, 64 << 20)
+        # Threads' own arenas cannot hold large blocks.
+        mallopt(_M_ARENA_MAX, 1)
+
+
+def _import_advice(error):
+    if error.name == "mxnet":
+        return (
+            "MXNet is not installed: nst mxnet install gets it, on Linux or on macOS with an "
+            "Intel processor."
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return f"MXNet needs the package {error.name}, which is missing: pip install {error.name}."
+    return f"MXNet cannot be imported: {last_line(error)}."
+
+
+def _library_advice(error):
+    text = last_line(error)
+    if any(name in text for name in _SYSTEM_LIBRARIES):
+        return (
+            f"MXNet lacks a system library ({text}): install libgomp1 and libquadmath0 "
+            "(Debian, Ubuntu) or libgomp and libquadmath (Fedora, RHEL)."
+        )
+    if "libcuda" in text:
+        return f"This CUDA build of MXNet needs NVIDIA's driver ({text}): install it, or mxnet."
+    return f"MXNet cannot be loaded ({text})."
+
+
+def last_line(error):
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
