@@ -1,5 +1,12 @@
 """The errors a user can be told about; everything else is a bug and keeps its traceback."""
 
+import unicodedata
+
+# Controls, the two separators of lines, and what stands for a byte that is no text; and what
+# turns the direction of writing, by which a name can pose as another.
+_UNSHOWN = {"Cc", "Zl", "Zp", "Cs"}
+_TURNS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c")
+
 
 class NstError(Exception):
     """Something the user can mend; the message is one line that says what and how."""
@@ -57,6 +64,10 @@ class WeightsError(NstError):
     """Network parameters that are missing, broken or of another network."""
 
 
+class DownloadError(NstError):
+    """A file that cannot be downloaded, or that is not the one expected."""
+
+
 class EngineError(NstError):
     """MXNet cannot be loaded here, or the device asked for is not there."""
 
@@ -86,3 +97,22 @@ def reason(error):
     """Return what an exception says, in one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split()).rstrip(".")
+
+
+def shown(text: str) -> str:
+    """Return a text with its control characters and line ends escaped, for a message of one line.
+
+    A byte of a file's name that is no text comes out as ``\\xe9``.
+    """
+    return "".join(_escaped(c) if _is_unshown(c) else c for c in str(text))
+
+
+def _is_unshown(character):
+    return character in _TURNS or unicodedata.category(character) in _UNSHOWN
+
+
+def _escaped(character):
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")

@@ -1,5 +1,12 @@
 """The command line: options to a `Config`, one call, its result echoed."""
 
+# isort: off
+# First of all, because what is imported below may open files.
+from . import streams
+
+streams.open_missing()
+# isort: on
+
 import click
 
 from .. import __version__
@@ -8,7 +15,7 @@ from .bench import bench
 from .doctor import doctor
 from .figure import figure
 from .gpu import gpu
-from .group import Group
+from .group import Program
 from .plot import plot
 from .replay import replay
 from .report import report
@@ -17,7 +24,7 @@ from .theorem import theorem
 from .weights import weights
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nst")
 def main():
     """Style transfer by matching feature distributions.

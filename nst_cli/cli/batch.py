@@ -6,11 +6,10 @@ import sys
 
 import click
 from click.core import ParameterSource
-from tqdm import tqdm
 
 from .. import config
 from .options import config_options
-from .progress import interrupts, interval, progress
+from .progress import interrupts, interval, progress, tqdm
 
 
 @click.command(short_help="Make the pictures that a file lists.")
@@ -93,7 +92,7 @@ class Bars:
         if self._quiet:
             return self._lost
         self._steps = contextlib.ExitStack()
-        draw = self._steps.enter_context(progress(run.config, False, position=1, leave=False))
+        draw = self._steps.enter_context(progress(run.config, position=1, leave=False))
 
         def observe(record):
             self._lost(record)

@@ -4,12 +4,11 @@ import contextlib
 import os
 
 import click
-from tqdm import tqdm
 
 from .. import config
 from ..errors import ConfigError
 from .options import config_options
-from .progress import interrupts, progress
+from .progress import interrupts, progress, tqdm
 
 # What a comparison goes by; the rest of a `Config` is the transfer's alone.
 _COMPARED = (
