@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from .batch import Bars, table
+from .making import echo_path, jobs_option, make_all, overwrite_option
 
 
 @click.command(short_help="Make a figure of the paper.")
@@ -22,12 +22,12 @@ from .batch import Bars, table
 @click.option("--iterations", metavar="N", help="Steps at most.")
 @click.option("--weights", metavar="FILE|builtin", help="VGG-19 parameters.")
 @click.option("--device", metavar="auto|cpu|gpu|gpu:N", help="Where to compute.")
-@click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True,
-              metavar="N", help="Processes, which share the processor's cores.")  # fmt: skip
+@jobs_option
+@overwrite_option
 @click.option("--only", metavar="NAME", help="Make this picture alone, and no grid.")
 @click.option("--rules", is_flag=True, help="Print rules for make, and make nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bars and no table.")
-def figure(number, output, pictures, full, jobs, only, rules, quiet, **choices):
+def figure(number, output, pictures, full, jobs, overwrite, only, rules, quiet, **choices):
     """Make figure NUMBER of the paper: its pictures, a labelled grid of them, and a manifest.
 
     1: styles alone, by method and depth of layers. 2: the methods at five balances. 3: six pairs
@@ -38,38 +38,25 @@ def figure(number, output, pictures, full, jobs, only, rules, quiet, **choices):
     Example:
       nst figure 2 --pictures images
     """
-    from ..runs import batch
     from ..views import figures
 
     given = {name: value for name, value in choices.items() if value is not None}
-    layout = figures.figure(number, output, given, pictures, full)
+    layout = figures.figure(
+        number, os.path.expanduser(output), given, pictures and os.path.expanduser(pictures), full
+    )
     if rules:
         for rule in figures.rules(layout, _command(number, output, pictures, full, given)):
             click.echo(rule)
         return
     runs = figures.runs_of(layout, only)
-    figures.check(layout)
-    found = []
-    with Bars(len(runs), quiet) as bars:
-
-        def on_finished(finished):
-            found.append(finished)
-            bars.finish(finished)
-
-        batch.make(
-            runs, jobs=jobs, on_start=bars.start, on_finished=on_finished,
-            at_once=not quiet,
-        )  # fmt: skip
-    states = {finished.state for finished in found}
-    if not states <= {"done", "skipped"}:
-        for line in table(found, len(runs)):
-            click.echo(line, err=True)
-        sys.exit(130 if "interrupted" in states else 1)
-    if only:
-        click.echo(os.fsencode(found[0].run.output))
-        return
-    figures.write(layout)
-    click.echo(os.fsencode(layout.grid))
+    if not only:
+        figures.check(layout, overwrite)
+    code = make_all(runs, overwrite=overwrite, quiet=quiet, with_table=False, jobs=jobs)
+    if code:
+        sys.exit(code)
+    if not only:
+        figures.write(layout)
+    echo_path(runs[0].output if only else layout.grid)
 
 
 def _command(number, output, pictures, full, given):

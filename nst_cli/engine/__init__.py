@@ -14,13 +14,13 @@ from .. import machine
 from ..errors import EngineError
 from .executor import Executor
 from .gpu import library
-from .loading import check_python, last_line, load, threads
+from .loading import check_python, last_line, load, threads, users_threads
 from .precision import data_type, multiplies, resolved_precision
 
 __all__ = [
     "array", "bind", "check_python", "context", "data_type", "device_of", "dot", "failures",
     "free_memory", "gpu_count", "has_cuda", "is_host", "load", "multiplies", "origin", "release",
-    "resolved_precision", "threads", "version", "wait",
+    "resolved_precision", "threads", "users_threads", "version", "wait",
 ]  # fmt: skip
 
 _MARK = "MXNetError:"

@@ -31,6 +31,9 @@ _DEFAULTS = {
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 
+# What `load` found in variables before it set them.
+_loaded = {}
+
 _SYSTEM_LIBRARIES = ("libgomp", "libquadmath", "libstdc++")
 
 
@@ -54,10 +57,10 @@ def load(device="auto", precision="float32", deterministic=False):
     if "mxnet" in sys.modules:
         return sys.modules["mxnet"]
     check_python()
-    # Left alone MXNet uses half of the logical CPUs. A list, as OpenMP allows for nested loops,
-    # makes it abort; it has no nested loops.
-    users = re.match(r"\s*([1-9]\d*)", os.environ.get("OMP_NUM_THREADS", ""))
-    os.environ["OMP_NUM_THREADS"] = users[1] if users else str(machine.usable_cores())
+    # Left alone MXNet uses half of the logical CPUs, and text or a list makes it abort.
+    users = users_threads()
+    _loaded["threads"] = users
+    os.environ["OMP_NUM_THREADS"] = str(users or machine.usable_cores())
     for key, value in _DEFAULTS.items():
         os.environ.setdefault(key, value)
     build = library.choose(device)
@@ -89,6 +92,18 @@ def check_python():
             f"environment with Python {' to '.join(map(driver.dotted, PYTHONS))} and install "
             "nst-cli there."
         )
+
+
+def users_threads():
+    """Return the threads that the user's OMP_NUM_THREADS asks for; None where it names no number.
+
+    `load` sets the variable for this process. What it sets does not count here.
+    """
+    if "threads" in _loaded:
+        return _loaded["threads"]
+    # OpenMP allows a list, for nested loops. MXNet has none.
+    match = re.match(r"\s*([1-9]\d*)", os.environ.get("OMP_NUM_THREADS", ""))
+    return int(match[1]) if match else None
 
 
 def threads():
