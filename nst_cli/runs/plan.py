@@ -120,12 +120,12 @@ def check(runs: Iterable[Run], overwrite: bool = False) -> dict[Run, list[NstErr
     pictures = _errors(_check_picture, (path for run in runs for path in _inputs(run)))
     networks = _errors(_check_weights, (run.config.weights for run in runs))
     inputs = _identities(runs, networks)
-    problems = {}
+    problems, probed = {}, set()
     for run in runs:
         errors = [pictures[path] for path in dict.fromkeys(_inputs(run)) if path in pictures]
         errors += [networks[name] for name in [run.config.weights] if name in networks]
         try:
-            _check_outputs(run, inputs, overwrite, can_be_made=not errors)
+            _check_outputs(run, inputs, overwrite, probed, can_be_made=not errors)
         except NstError as error:
             errors.append(error)
         if errors:
@@ -198,7 +198,8 @@ def _identity(path):
     return status.st_dev, status.st_ino
 
 
-def _check_outputs(run, inputs, overwrite, can_be_made):
+def _check_outputs(run, inputs, overwrite, probed, can_be_made):
+    """Check the three files of a run; `probed` holds the folders in which files can be made."""
     images.check_ending(run.output)
     folder = os.path.dirname(run.output)
     if not os.path.isdir(folder or os.curdir):
@@ -206,12 +207,29 @@ def _check_outputs(run, inputs, overwrite, can_be_made):
             return
         _make_folder(folder)
     for path, ours in sidecar.outputs(run.output):
+        if _is_free(path):
+            if folder not in probed:
+                files.check_output(path)
+                probed.add(folder)
         # Not left to `files.check_output`, which compares each output with each input.
-        if (taken := inputs.get(_identity(path))) is not None:
+        elif (taken := inputs.get(_identity(path))) is not None:
             raise OutputError(
                 f"Cannot write {path}: that would overwrite {taken}; choose another name."
             )
-        files.check_output(path, overwrite=overwrite, ours=ours)
+        else:
+            files.check_output(path, overwrite=overwrite, ours=ours)
+
+
+def _is_free(path):
+    """Return whether nothing exists under a path that could exist."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    # Such as a name that is too long.
+    except OSError:
+        pass
+    return False
 
 
 def _make_folder(folder):

@@ -1,5 +1,7 @@
 """Names of pictures, made from a template and the choices of a run."""
 
+import dataclasses
+import functools
 import os
 import re
 import string
@@ -9,6 +11,8 @@ from pathlib import Path
 from ..config import Config, did_you_mean
 from ..errors import BatchError, reason
 from .patterns import Match
+
+_CHOICES = {field.name for field in dataclasses.fields(Config)}
 
 
 def short(value: object) -> str:
@@ -45,14 +49,17 @@ def named(
     """
     if not isinstance(template, str):
         raise BatchError(f"output {short(template)} is not a template: it must be a text.")
-    fields = {
-        **{key: _word(value) for key, value in config.to_dict().items()},
-        **{key: Path(match.path).stem for key, match in pictures.items()},
-        **{f"{key}_folder": match.folder for key, match in pictures.items()},
-        "init": Path(config.init).stem,
-        "number": f"{number:03d}",
-    }
-    _check_template(template, fields)
+    fields = {key: Path(match.path).stem for key, match in pictures.items()}
+    fields.update({f"{key}_folder": match.folder for key, match in pictures.items()})
+    fields.update(init=Path(config.init).stem, number=f"{number:03d}")
+    for name in _names_in(template):
+        if name not in fields and name in _CHOICES:
+            fields[name] = _word(getattr(config, name))
+        elif name not in fields:
+            known = sorted({*fields, *_CHOICES})
+            raise BatchError(
+                f"output {short(template)}: no field {name!r}{did_you_mean(name, known)}"
+            )
     # Before it is filled: a picture's own name may begin with ~.
     template = os.path.expanduser(template)
     try:
@@ -72,28 +79,26 @@ def named(
     return output
 
 
-def _check_template(template, fields):
+@functools.lru_cache(maxsize=1)
+def _names_in(template):
+    """Return the names of a template's fields, after a look at what follows them."""
+    names = []
     try:
         for _, name, form, _ in string.Formatter().parse(template):
-            if name is not None and name not in fields:
-                raise BatchError(
-                    f"output {short(template)}: no field {name!r}"
-                    f"{did_you_mean(name, sorted(fields))}"
-                )
             if form and ("{" in form or re.search(r"\d{3}", form)):
                 raise BatchError(
                     f"output {short(template)}: {form!r} cannot follow the field {name!r}."
                 )
+            if name is not None:
+                names.append(name)
     except ValueError as error:
         raise BatchError(
             f"output {short(template)} is not a template: {reason(error)}."
         ) from error
+    return names
 
 
 def _word(value):
-    words = [f"{v:g}" if isinstance(v, float) else str(v) for v in _listed(value)]
+    values = value if isinstance(value, tuple) else [value]
+    words = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
     return "+".join(words).replace(os.sep, "-")
-
-
-def _listed(value):
-    return value if isinstance(value, list) else [value]
