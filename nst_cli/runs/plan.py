@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from .. import files, images, weights
 from ..config import INITS, PRESETS, Config, did_you_mean
-from ..errors import BatchError, ConfigError, NstError, OutputError, reason
+from ..errors import BatchError, ConfigError, ImageError, NstError, OutputError, reason
 from . import patterns, sidecar, tomlfile
 from .templates import named, short
 
@@ -404,7 +404,13 @@ class _Reader:
 
 def _is_own(path):
     """Return whether a picture has nst's mark in it, or nst's sidecar beside it."""
-    return sidecar.is_picture(path) or sidecar.is_sidecar(sidecar.sidecar_of(path))
+    try:
+        if images.read_metadata(path) is not None:
+            return True
+    # A broken picture among the inputs is named with them.
+    except ImageError:
+        pass
+    return sidecar.is_sidecar(sidecar.sidecar_of(path))
 
 
 def _is_path(value):

@@ -5,17 +5,17 @@ References
 .. [1] Li et al., "Demystifying Neural Style Transfer", arXiv:1701.01036v2, section 4.
 """
 
-import json
 import os
 import re
 from dataclasses import dataclass
 
+import numpy
 from PIL import Image, ImageDraw, ImageFont
 
 from .. import files, images, samples
 from ..config import METHODS, PRESETS, Config
-from ..errors import BatchError, OutputError
-from ..runs import plan, runner
+from ..errors import BatchError, ImageError
+from ..runs import plan, sidecar
 
 GAMMAS = (0.1, 0.2, 1.0, 5.0, 10.0)
 SHARES = ((0.9, 0.1), (0.7, 0.3), (0.5, 0.5), (0.3, 0.7), (0.1, 0.9))
@@ -40,6 +40,9 @@ _FULL = {"preset": "paper"}
 # Many images share the statistics of a style, and which of them is found from noise is a matter
 # of the optimiser: L-BFGS settles large structures first, and so frames a texture of `relu1_1`.
 _LAPTOP_OF_STYLES = {"preset": "paper", "size": 192, "iterations": 200}
+
+_MANIFEST_KEYS = {"figure", "pictures", "cells"}
+_LARGEST_MANIFEST = 16 << 20
 
 _GAP, _FONT, _INK, _PAPER = 8, 15, (32, 32, 32), (255, 255, 255)
 
@@ -129,20 +132,51 @@ def figure(number, folder, choices=None, pictures=None, full=False):
     return Figure(number, rows, columns, cells, beside, grid, manifest, source)
 
 
-def check(layout):
-    """Find out, before the first run, whether a figure can be made; makes its folders."""
-    plan.check([cell.run for cell in layout.cells])
-    for path in (layout.grid, layout.manifest):
-        files.check_output(path)
+def check(layout, overwrite=False):
+    """Check, before the first run, that the grid and the manifest can be written.
+
+    The runs are checked by `plan.check`.
+
+    Parameters
+    ----------
+    layout : Figure
+    overwrite : bool
+        Whether files may be replaced that nst did not make.
+
+    Raises
+    ------
+    OutputError
+    """
+    # A folder that is missing yet holds nothing that could be lost.
+    if os.path.isdir(os.path.dirname(layout.grid) or os.curdir):
+        files.check_output(layout.grid, overwrite=overwrite, ours=_is_grid)
+        files.check_output(layout.manifest, overwrite=overwrite, ours=_is_manifest)
+
+
+def _is_grid(path):
+    try:
+        metadata = images.read_metadata(path)
+    except ImageError:
+        return False
+    return metadata is not None and "figure" in metadata
+
+
+def _is_manifest(path):
+    try:
+        with files.open_regular(path) as stream:
+            document = files.from_json(stream.read(_LARGEST_MANIFEST))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and document.keys() == _MANIFEST_KEYS
 
 
 def write(layout):
-    """Compose the grid of a figure whose pictures are there, and write it and its manifest.
+    """Compose the grid of a figure whose pictures exist, and write it and its manifest.
 
     Raises
     ------
     ImageError
-        A picture is not there or cannot be read.
+        A picture is missing or cannot be read.
     OutputError
         A file cannot be written.
     """
@@ -151,22 +185,14 @@ def write(layout):
             "row": layout.rows[cell.row],
             "column": layout.columns[cell.column],
             "picture": os.path.relpath(cell.run.output, os.path.dirname(layout.manifest) or "."),
-            **runner.read_sidecar(cell.run.output),
+            **sidecar.read(cell.run.output).document,
         }
         for cell in layout.cells
     ]
+    mark = {"program": "nst", "figure": layout.number}
+    images.write(layout.grid, numpy.asarray(compose(layout)), None, mark)
     document = {"figure": layout.number, "pictures": layout.source, "cells": cells}
-    try:
-        with files.replacing(layout.grid) as temporary:
-            compose(layout).save(temporary)
-        with (
-            files.replacing(layout.manifest) as temporary,
-            open(temporary, "w", encoding="utf-8") as stream,
-        ):
-            json.dump(document, stream, indent=2)
-            stream.write("\n")
-    except OSError as error:
-        raise OutputError(f"Cannot write figure {layout.number}: {error.strerror}.") from error
+    files.write_json(layout.manifest, document)
 
 
 def compose(layout):
