@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from concurrent import futures
 from pathlib import Path
 
 import pytest
@@ -70,11 +71,9 @@ def test_a_run_that_leaves_the_finite_numbers_sends_its_last_good_image(monkeypa
     made = cluster.work(parcel_of(run))
     assert made.error == "Step 2 is not finite."
 
-    class Future:
-        def result(self):
-            return made
-
-    finished = cluster._received(run, Future())
+    future = futures.Future()
+    future.set_result(made)
+    finished = cluster._received(run, future)
     assert (finished.state, finished.reason) == (
         "failed", "Step 2 is not finite. The last good image is in o.png.",
     )  # fmt: skip
