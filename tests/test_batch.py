@@ -12,11 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from processes import PATIENCE, SMALL, content_of, environment, error_of, noise, nst, save_pair
 
 from nst_cli import images
-from nst_cli.runs.runner import log_of, sidecar_of
+from nst_cli.runs.sidecar import log_of, sidecar_of
 
 GRID = """
 output = "out/{content}-{method}.png"
@@ -101,19 +100,20 @@ def test_every_run_makes_its_picture_sidecar_and_log_and_nothing_else(made):
 def test_a_picture_of_a_batch_is_that_of_a_run_alone(made, tmp_path):
     _, folder = made
     save_batch(tmp_path)
+    (tmp_path / "alone").mkdir()
     options = [
         w for k, v in SMALL.items() if k != "device" for w in (f"--{k.replace('_', '-')}", v)
     ]
     for name in ("a-gaussian", "b-linear"):
         content, method = name.split("-")
         alone = nst(
-            tmp_path, "stylize", f"{content}.png", "style.png", "-o", "x.png", *options,
+            tmp_path, "stylize", f"{content}.png", "style.png", "-o", "alone/x.png", *options,
             "--method", method, "--weights", "builtin",
         )  # fmt: skip
         assert alone.returncode == 0, alone.stderr
         picture = folder / f"out/{name}.png"
-        assert (tmp_path / "x.png").read_bytes() == picture.read_bytes()
-        assert (tmp_path / "x.png.json").read_text() == Path(sidecar_of(picture)).read_text()
+        assert (tmp_path / "alone/x.png").read_bytes() == picture.read_bytes()
+        assert (tmp_path / "alone/x.png.json").read_text() == Path(sidecar_of(picture)).read_text()
 
 
 def test_a_second_time_nothing_is_made_and_mxnet_is_not_loaded(made, tmp_path):
@@ -137,11 +137,11 @@ def test_a_second_time_nothing_is_made_and_mxnet_is_not_loaded(made, tmp_path):
         (lambda folder: (folder / "out/a-linear.png.json").unlink(), ["out/a-linear.png"]),
         (lambda folder: (folder / "out/b-linear.png").write_bytes(b"x"), ["out/b-linear.png"]),
         (
-            lambda folder: Image.new("RGB", (9, 9)).save(folder / "out/b-linear.png"),
-            ["out/b-linear.png"],
+            lambda folder: (folder / "out/a-linear.png.json").write_text('{"config": {}}'),
+            ["out/a-linear.png"],
         ),
     ],
-    ids=["an input changed", "gone", "no sidecar", "broken", "another picture"],
+    ids=["an input changed", "gone", "no sidecar", "broken", "a damaged sidecar"],
 )
 def test_what_is_not_up_to_date_alone_is_made_again(made, tmp_path, change, redone):
     folder = copy_of(made[1], tmp_path)

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from .. import files, images, machine, weights
+from ..config import INITS
 from ..engine.gpu import library
 from ..errors import NstError, OutputError
 from ..synthesis.memo import Memo
-from . import runner
+from . import runner, sidecar
 from .log import Log
 
 # What a process of its own keeps from one run to the next.
@@ -107,7 +108,7 @@ def _is_made(run, sums):
     if not os.path.exists(run.output):
         return False
     inputs = {"content": run.content, "style": run.style}
-    if run.config.init not in runner.INITS:
+    if run.config.init not in INITS:
         inputs["init"] = run.config.init
     try:
         known = {name: sums(path) for name, path in inputs.items()}
@@ -115,7 +116,7 @@ def _is_made(run, sums):
         return False
     which = weights.find(run.config.weights or None)
     known["weights"] = _weights_sum(which)
-    return runner.is_made(run.output, run.config, known)
+    return sidecar.is_made(run.output, run.config, known)
 
 
 @functools.cache
@@ -172,7 +173,7 @@ def _made(run, on_step=None, at_once=False):
 
 
 def _run(run, on_step, at_once):
-    log = runner.log_of(run.output)
+    log = sidecar.log_of(run.output)
     job = runner.prepare(run.content, run.style, run.output, run.config, log=log, recall=_kept)
     _make_room(job)
     try:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from .. import files, images, weights
 from ..config import INITS, Config
 from ..errors import BatchError, EngineError, NstError, OutputError, WeightsError
-from . import batch, runner
+from . import batch, runner, sidecar
 from .log import Log
 
 _PATIENCE = 10
@@ -144,7 +144,7 @@ def work(parcel):
             raise WeightsError(
                 f"The worker's weights {found['source']} are others than the caller's."
             )
-        with Log(runner.log_of(output)) as lines:
+        with Log(sidecar.log_of(output)) as lines:
             runner.run(job, on_step=lines.write, at_once=False)
         if lines.error:
             raise OutputError(f"The worker's log is not complete: {lines.error.strerror}.")

@@ -10,7 +10,7 @@ from pathlib import Path
 from .. import files, images
 from ..config import INITS, PRESETS, Config, did_you_mean
 from ..errors import BatchError, ConfigError
-from .runner import log_of, sidecar_of
+from .sidecar import log_of, outputs, sidecar_of
 
 try:
     import tomllib
@@ -78,17 +78,23 @@ def read(path, overrides=None, template=None):
     return runs
 
 
-def check(runs):
+def check(runs, *, overwrite=False):
     """Find out, before the first run, whether all inputs are there and all outputs can be.
 
     Makes the folders of the outputs.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+    overwrite : bool
+        Whether existing files may be replaced that nst did not make.
 
     Raises
     ------
     ImageError
         An input is missing or no picture.
     OutputError
-        An output cannot be written or would overwrite an input.
+        An output cannot be written, or would overwrite an input or a file that nst did not make.
     BatchError
         Two runs would write the same file.
     """
@@ -109,8 +115,8 @@ def check(runs):
         folder = os.path.dirname(run.output)
         if folder:
             _make_folder(folder)
-        for path in (run.output, sidecar_of(run.output), log_of(run.output)):
-            files.check_output(path, inputs)
+        for path, ours in outputs(run.output):
+            files.check_output(path, inputs, overwrite=overwrite, ours=ours)
 
 
 def _make_folder(folder):
