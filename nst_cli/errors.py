@@ -36,6 +36,26 @@ class OutputError(NstError):
     """A file that cannot be written, or that would overwrite another."""
 
 
+class IncompleteError(OutputError):
+    """A picture was made, but not every file could be written where it should be.
+
+    Parameters
+    ----------
+    message : str
+        One line that names the file that failed, and where the picture is.
+    outcome : object
+        The `Outcome` of the run.
+    """
+
+    def __init__(self, message, outcome=None):
+        super().__init__(message)
+        self.outcome = outcome
+
+
+class SidecarError(NstError):
+    """A description of how a picture was made that is missing, broken or not by nst."""
+
+
 class BatchError(NstError):
     """A batch file that cannot be used, or workers that cannot be reached."""
 
@@ -53,11 +73,13 @@ class LogError(NstError):
         One line that names the file, and the line in it.
     steps : sequence of log.Step, optional
         Those before the line that is broken.
+    is_cut : bool
+        Whether the file ends within that line, as that of a killed run does.
     """
 
-    def __init__(self, message, steps=()):
+    def __init__(self, message, steps=(), is_cut=False):
         super().__init__(message)
-        self.steps = tuple(steps)
+        self.steps, self.is_cut = tuple(steps), is_cut
 
 
 class WeightsError(NstError):
@@ -85,12 +107,17 @@ class NonFiniteError(NstError):
         One line that names the step and the layer.
     result : object
         The `Result` of the steps before it, with the last good image.
+
+    Attributes
+    ----------
+    path : str or None
+        Where that image was written.
     """
 
-    # Pickled on its way from another process, it is made by the message alone, and then filled.
+    # Unpickling calls it with the message alone and then restores the attributes.
     def __init__(self, message, result=None):
         super().__init__(message)
-        self.result = result
+        self.result, self.path = result, None
 
 
 def reason(error):

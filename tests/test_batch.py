@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
-from nst_cli.runs.sidecar import log_of, sidecar_of
 from PIL import Image
 from processes import PATIENCE, SMALL, content_of, environment, error_of, noise, nst, save_pair
 
 from nst_cli import images
+from nst_cli.runs.sidecar import log_of, sidecar_of
 
 GRID = """
 output = "out/{content}-{method}.png"

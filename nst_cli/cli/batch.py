@@ -8,14 +8,14 @@ from click.core import ParameterSource
 
 from .. import config
 from ..errors import shown
-from .making import echo_path, jobs_option, make_all, overwrite_option
-from .options import config_options
+from .making import echo_path, jobs_option, make_all
+from .options import PATH, config_options, overwrite_option
 
 
 @click.command(short_help="Make the pictures that a file lists.")
-@click.argument("file")
+@click.argument("file", type=PATH)
 @config_options
-@click.option("-o", "--output", metavar="TEMPLATE",
+@click.option("-o", "--output", metavar="TEMPLATE", type=PATH,
               help="Names of the pictures, such as out/{content}-{gamma}.png; overrides those of "
               "FILE.")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Also make what exists and is up to date.")

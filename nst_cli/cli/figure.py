@@ -1,26 +1,26 @@
 """`nst figure`: the figures of the paper."""
 
-import os
 import shlex
 import sys
 
 import click
 
-from .making import echo_path, jobs_option, make_all, overwrite_option
+from .making import echo_path, jobs_option, make_all
+from .options import PATH, overwrite_option
 
 
 @click.command(short_help="Make a figure of the paper.")
 @click.argument("number", type=click.IntRange(1, 4))
-@click.option("-o", "--output", metavar="FOLDER", default="out/figures", show_default=True,
-              help="Where the grid, its pictures and its manifest will be.")  # fmt: skip
-@click.option("--pictures", metavar="FOLDER",
+@click.option("-o", "--output", metavar="FOLDER", type=PATH, default="out/figures",
+              show_default=True, help="Where the grid, its pictures and its manifest will be.")  # fmt: skip
+@click.option("--pictures", metavar="FOLDER", type=PATH,
               help="The authors' pictures (make images); by default the samples.")  # fmt: skip
 @click.option("--full", is_flag=True,
               help="By preset paper at its size, which takes hours on a CPU; otherwise small, and "
               "all but figure 1 by preset fast.")  # fmt: skip
 @click.option("--size", metavar="PIXELS", help="Long edge of each picture.")
 @click.option("--iterations", metavar="N", help="Steps at most.")
-@click.option("--weights", metavar="FILE|builtin", help="VGG-19 parameters.")
+@click.option("--weights", metavar="FILE|builtin", type=PATH, help="VGG-19 parameters.")
 @click.option("--device", metavar="auto|cpu|gpu|gpu:N", help="Where to compute.")
 @jobs_option
 @overwrite_option
@@ -31,8 +31,8 @@ def figure(number, output, pictures, full, jobs, overwrite, only, rules, quiet, 
     """Make figure NUMBER of the paper: its pictures, a labelled grid of them, and a manifest.
 
     1: styles alone, by method and depth of layers. 2: the methods at five balances. 3: six pairs
-    by the four methods. 4: fusions of two methods. What is there and up to date is not made
-    again. Prints the path of the grid.
+    by the four methods. 4: fusions of two methods. What exists and is up to date is not
+    made again. Prints the path of the grid.
 
     \b
     Example:
@@ -41,16 +41,14 @@ def figure(number, output, pictures, full, jobs, overwrite, only, rules, quiet, 
     from ..views import figures
 
     given = {name: value for name, value in choices.items() if value is not None}
-    layout = figures.figure(
-        number, os.path.expanduser(output), given, pictures and os.path.expanduser(pictures), full
-    )
+    layout = figures.figure(number, output, given, pictures, full)
     if rules:
         for rule in figures.rules(layout, _command(number, output, pictures, full, given)):
             click.echo(rule)
         return
     runs = figures.runs_of(layout, only)
     if not only:
-        figures.check(layout, overwrite)
+        figures.check(layout, overwrite=overwrite)
     code = make_all(runs, overwrite=overwrite, quiet=quiet, with_table=False, jobs=jobs)
     if code:
         sys.exit(code)

@@ -10,14 +10,11 @@ import click
 from ..errors import BatchError, shown
 from .progress import interrupts, interval, progress, tqdm
 
-#: Options of the commands that make many pictures.
+#: How many pictures at a time.
 jobs_option = click.option(
     "-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
     help="Processes, which share the processor's cores.",
 )  # fmt: skip
-overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace existing files, even those that nst did not make."
-)
 
 # As many different faults fit into one line.
 _FEW = 3

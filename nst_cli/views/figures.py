@@ -9,12 +9,11 @@ import os
 import re
 from dataclasses import dataclass
 
-import numpy
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from .. import files, images, samples
 from ..config import METHODS, PRESETS, Config
-from ..errors import BatchError, ImageError
+from ..errors import BatchError, OutputError, reason
 from ..runs import plan, sidecar
 
 GAMMAS = (0.1, 0.2, 1.0, 5.0, 10.0)
@@ -41,8 +40,8 @@ _FULL = {"preset": "paper"}
 # of the optimiser: L-BFGS settles large structures first, and so frames a texture of `relu1_1`.
 _LAPTOP_OF_STYLES = {"preset": "paper", "size": 192, "iterations": 200}
 
-_MANIFEST_KEYS = {"figure", "pictures", "cells"}
-_LARGEST_MANIFEST = 16 << 20
+# By which nst knows a grid, near its start.
+_MARK, _START = ("Software", "nst figure"), 1024
 
 _GAP, _FONT, _INK, _PAPER = 8, 15, (32, 32, 32), (255, 255, 255)
 
@@ -132,7 +131,7 @@ def figure(number, folder, choices=None, pictures=None, full=False):
     return Figure(number, rows, columns, cells, beside, grid, manifest, source)
 
 
-def check(layout, overwrite=False):
+def check(layout: Figure, *, overwrite: bool = False) -> None:
     """Check, before the first run, that the grid and the manifest can be written.
 
     The runs are checked by `plan.check`.
@@ -141,7 +140,7 @@ def check(layout, overwrite=False):
     ----------
     layout : Figure
     overwrite : bool
-        Whether files may be replaced that nst did not make.
+        Whether existing files may be replaced that nst did not make.
 
     Raises
     ------
@@ -149,34 +148,19 @@ def check(layout, overwrite=False):
     """
     # A folder that is missing yet holds nothing that could be lost.
     if os.path.isdir(os.path.dirname(layout.grid) or os.curdir):
-        files.check_output(layout.grid, overwrite=overwrite, ours=_is_grid)
-        files.check_output(layout.manifest, overwrite=overwrite, ours=_is_manifest)
-
-
-def _is_grid(path):
-    try:
-        metadata = images.read_metadata(path)
-    except ImageError:
-        return False
-    return metadata is not None and "figure" in metadata
-
-
-def _is_manifest(path):
-    try:
-        with files.open_regular(path) as stream:
-            document = files.from_json(stream.read(_LARGEST_MANIFEST))
-    except (OSError, ValueError):
-        return False
-    return isinstance(document, dict) and document.keys() == _MANIFEST_KEYS
+        for path, ours in ((layout.grid, _is_grid), (layout.manifest, _is_manifest)):
+            files.check_output(path, overwrite=overwrite, ours=ours)
 
 
 def write(layout):
-    """Compose the grid of a figure whose pictures exist, and write it and its manifest.
+    """Compose the grid of a figure whose pictures are there, and write it and its manifest.
 
     Raises
     ------
     ImageError
         A picture is missing or cannot be read.
+    SidecarError
+        A sidecar is missing or broken.
     OutputError
         A file cannot be written.
     """
@@ -189,10 +173,33 @@ def write(layout):
         }
         for cell in layout.cells
     ]
-    mark = {"program": "nst", "figure": layout.number}
-    images.write(layout.grid, numpy.asarray(compose(layout)), None, mark)
-    document = {"figure": layout.number, "pictures": layout.source, "cells": cells}
+    document = {
+        "program": "nst", "figure": layout.number, "pictures": layout.source, "cells": cells,
+    }  # fmt: skip
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text(*_MARK)
+    try:
+        with files.replacing(layout.grid) as temporary:
+            compose(layout).save(temporary, "PNG", pnginfo=mark)
+    except OSError as error:
+        raise OutputError(f"Cannot write {layout.grid}: {reason(error)}.") from error
     files.write_json(layout.manifest, document)
+
+
+def _is_grid(path):
+    try:
+        with files.open_regular(path) as stream:
+            return "\0".join(_MARK).encode() in stream.read(_START)
+    except OSError:
+        return False
+
+
+def _is_manifest(path):
+    try:
+        with files.open_regular(path) as stream:
+            return stream.read(_START).startswith(b'{\n  "program": "nst",\n  "figure": ')
+    except OSError:
+        return False
 
 
 def compose(layout):
