@@ -121,8 +121,8 @@ def test_a_second_time_nothing_is_made_and_mxnet_is_not_loaded(made, tmp_path):
     folder = copy_of(made[1], tmp_path)
     before = content_of(folder)
     code = (
-        "import sys; from nst_cli import cli; cli.main(standalone_mode=False); "
-        "print('mxnet' in sys.modules)"
+        "import atexit, sys; from nst_cli import cli; "
+        "atexit.register(lambda: print('mxnet' in sys.modules)); cli.main()"
     )
     again = batch(folder, program=("-c", code))
     assert (again.returncode, again.stdout) == (0, "False\n"), again.stderr
@@ -157,7 +157,7 @@ def test_sidecars_that_are_damaged_foreign_or_of_an_older_picture_count_as_not_u
     damaged = [
         json.dumps({**whole[PICTURES[0]], "config": {}}),
         json.dumps({**whole[PICTURES[1]], "weights": "w"}),
-        json.dumps({**whole[PICTURES[2]], "picture": {"sha256": "0" * 64, "size": 1}}),
+        json.dumps({**whole[PICTURES[2]], "steps": 9, "picture": {"sha256": "0" * 64, "size": 1}}),
         '{"program": "nst", "config": ' + "[" * 100_000,
     ]
     for path, text in zip(PICTURES, damaged):

@@ -52,7 +52,8 @@ def batch(ctx, file, output, force, overwrite, jobs, dask, quiet, **choices):
         connected=lambda: _connected(dask), on_done=lambda run: echo_path(run.output),
         force=force, jobs=jobs,
     )  # fmt: skip
-    sys.exit(code)
+    if code:
+        sys.exit(code)
 
 
 def _connected(address):

@@ -12,7 +12,8 @@ from .options import PATH, overwrite_option
 @click.command(short_help="Make a figure of the paper.")
 @click.argument("number", type=click.IntRange(1, 4))
 @click.option("-o", "--output", metavar="FOLDER", type=PATH, default="out/figures",
-              show_default=True, help="Where the grid, its pictures and its manifest will be.")  # fmt: skip
+              show_default=True,
+              help="Where the grid, its pictures and its manifest will be.")  # fmt: skip
 @click.option("--pictures", metavar="FOLDER", type=PATH,
               help="The authors' pictures (make images); by default the samples.")  # fmt: skip
 @click.option("--full", is_flag=True,
