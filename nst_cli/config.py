@@ -60,6 +60,7 @@ PRESETS = {
         "device": "auto",
         "deterministic": False,
         "weights": "",
+        "metadata": True,
     },
 }
 PRESETS["fast"] = {
@@ -140,6 +141,9 @@ class Config:
         Whether a GPU shall compute the same each time, which takes longer. The CPU always does.
     weights : str
         Path of the VGG-19 parameters or ``builtin``; empty means look in the usual places.
+    metadata : bool
+        Whether the picture carries how it was made: names and checksums, no folders. The sidecar
+        has it in any case.
 
     Raises
     ------
@@ -172,6 +176,7 @@ class Config:
     device: Optional[str] = None
     deterministic: Optional[bool] = None
     weights: Optional[str] = None
+    metadata: Optional[bool] = None
 
     def __post_init__(self):
         _choice("preset", self.preset, PRESETS)
@@ -429,4 +434,5 @@ _CHECKS = {
     "device": _device,
     "deterministic": _flag,
     "weights": _text,
+    "metadata": _flag,
 }

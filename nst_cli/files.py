@@ -1,100 +1,328 @@
-"""Files that are whole or not there and overwrite no input, and checksums of their content."""
+"""Files that are whole or missing, that replace only what nst made, and their checksums."""
 
 import contextlib
+import errno
+import fcntl
 import hashlib
+import json
 import os
-import secrets
-import tempfile
+import stat
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO, Callable, Optional
 
-from .errors import OutputError
+from .errors import OutputError, reason
 
 _BLOCK = 1 << 20
+# How many programs may write one file at a time.
+_SLOTS = 8
+# A longer ending is left out of a temporary name.
+_LONGEST_ENDING = 16
 
 
 @contextlib.contextmanager
-def replacing(path):
-    """Yield a temporary path beside `path`; rename it to `path` on success, else remove it.
+def replacing(path: os.PathLike) -> Iterator[str]:
+    """Yield a temporary path; rename it to `path` on success, else remove it.
 
-    The temporary name keeps the ending of `path`, so that a writer which goes by endings
-    works, and it starts with a dot and a random part, so that two runs never share one.
+    The temporary file lies beside `path` and has its ending, for writers that choose a format by
+    the ending. If `path` is a symbolic link, the link's target is replaced. An existing file's
+    permissions are kept. What a killed writer of the same file left behind is removed.
 
     Parameters
     ----------
     path : path-like
-        Where the finished file shall be. Its folder must exist.
+        Where the finished file will be. Its folder must exist.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
     """
-    path = os.fspath(path)
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{secrets.token_hex(4)}-{name}")
+    target = target_of(path)
+    temporary, descriptor = _reserved(target)
     try:
-        yield temporary
-        os.replace(temporary, path)
-    except BaseException:
         with contextlib.suppress(FileNotFoundError):
+            os.fchmod(descriptor, os.stat(target).st_mode & 0o777)
+        yield temporary
+        # Otherwise a power cut may leave the name without the content.
+        os.fsync(descriptor)
+        os.replace(temporary, target)
+        _sync_folder(os.path.dirname(target))
+    except BaseException:
+        with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+    finally:
+        os.close(descriptor)
 
 
-def check_output(path, inputs=()):
-    """Find out, before the long work, whether a file can be written to `path`.
-
-    Parameters
-    ----------
-    path : path-like
-    inputs : iterable of path-like, optional
-        Files that must not be overwritten, by whatever name or link.
+def write_text(path: os.PathLike, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all.
 
     Raises
     ------
     OutputError
-        The folder is missing or not writable, the file a folder, protected or one of `inputs`.
+        The file cannot be written.
+    """
+    try:
+        with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise OutputError(f"Cannot write {os.fspath(path)}: {reason(error)}.") from error
+
+
+def write_json(path: os.PathLike, document: Any) -> None:
+    """Write indented JSON, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    write_text(path, json.dumps(document, indent=2) + "\n")
+
+
+def from_json(text: bytes) -> Any:
+    """Return what a JSON text says that a stranger may have written.
+
+    Raises
+    ------
+    ValueError
+        It is not JSON, or nested too deeply; in one line.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"it is not JSON ({reason(error)})") from None
+
+
+def check_output(
+    path: os.PathLike,
+    inputs: Iterable[os.PathLike] = (),
+    *,
+    overwrite: bool = False,
+    ours: Optional[Callable[[str], bool]] = None,
+) -> None:
+    """Check, before the long work, that `path` can be written and no file of the user's is lost.
+
+    Parameters
+    ----------
+    path : path-like
+        A symbolic link stands for its target.
+    inputs : iterable of path-like, optional
+        Files that must not be overwritten, by any name or link, even if `overwrite` is set.
+    overwrite : bool
+        Whether an existing file may be replaced that nst did not make.
+    ours : callable, optional
+        Returns True for the path of an existing file that nst made. By default no file counts.
+
+    Raises
+    ------
+    OutputError
+        The folder is missing or not writable; or `path` is a folder, a device, a pipe, protected,
+        one of `inputs`, or a file that nst did not make.
     """
     path = os.fspath(path)
-    folder, name = os.path.split(path)
-    folder = folder or os.curdir
-    if not os.path.isdir(folder):
-        found = "is not a folder" if os.path.exists(folder) else "does not exist, make it first"
-        raise OutputError(f"Cannot write {path}: the folder {folder} {found}.")
-    if os.path.isdir(path):
-        raise OutputError(f"Cannot write {path}: it is a folder; give the name of a file.")
-    if os.path.exists(path) and not os.access(path, os.W_OK):
-        raise OutputError(f"Cannot write {path}: the file there is write-protected.")
+    try:
+        target = target_of(path)
+        mode = _mode_of(target)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"Cannot write {path}: {reason(error)}.") from error
+    _check_folder(path, os.path.dirname(target) or os.curdir)
+    if mode is not None:
+        _check_existing(path, target, mode)
     for other in inputs:
-        if _is_same_file(path, other):
+        if _is_same_file(target, other):
             raise OutputError(
                 f"Cannot write {path}: that would overwrite {os.fspath(other)}; choose another "
                 "name."
             )
-    try:
-        # Access bits do not tell of read-only media or of names too long; `replacing` makes
-        # names as long as this one.
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=f"-{name}"):
-            pass
-    except OSError as error:
+    if mode is not None and not overwrite and not (ours and ours(path)):
         raise OutputError(
-            f"Cannot write {path}: no file can be made in {folder} ({error.strerror})."
+            f"Cannot write {path}: it exists and nst did not make it; --overwrite replaces it, or "
+            "choose another name."
+        )
+    try:
+        # Permission bits do not reveal media that are read-only.
+        temporary, descriptor = _reserved(target)
+        os.unlink(temporary)
+        os.close(descriptor)
+    except OSError as error:
+        folder = os.path.dirname(target) or os.curdir
+        raise OutputError(
+            f"Cannot write {path}: no file can be made in {folder} ({reason(error)})."
         ) from error
+
+
+def target_of(path: os.PathLike) -> str:
+    """Return the file that is written under a path: the target of a symbolic link, else the path.
+
+    Raises
+    ------
+    OSError
+        The link leads back to itself.
+    """
+    path = os.fspath(path)
+    if not os.path.islink(path):
+        return path
+    target = os.path.realpath(path)
+    if os.path.islink(target):
+        raise OSError(errno.ELOOP, "it is a symbolic link that leads back to itself")
+    return target
+
+
+def open_regular(path: os.PathLike) -> BinaryIO:
+    """Open a regular file for reading bytes; devices and pipes, which may never end, are refused.
+
+    Raises
+    ------
+    OSError
+        The file cannot be opened, or is no regular file.
+    """
+    # Opening a pipe would wait for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder", os.fspath(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def sha256(path: os.PathLike) -> str:
+    """Return the SHA-256 of a regular file's content, as 64 hex digits.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read, or is no regular file.
+    """
+    with open_regular(path) as stream:
+        return _digest(stream, hashlib.sha256())
+
+
+def git_blob_id(path: os.PathLike) -> str:
+    """Return the id Git gives a file's content: SHA-1 of ``blob <size>\\0`` and the bytes."""
+    with open_regular(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        return _digest(stream, hashlib.sha1(b"blob %d\0" % size))
+
+
+def _digest(stream, digest):
+    for block in iter(lambda: stream.read(_BLOCK), b""):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _mode_of(target):
+    """Return the mode of an existing file, or None."""
+    try:
+        return os.stat(target).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _check_folder(path, folder):
+    if not os.path.isdir(folder):
+        problem = "is not a folder" if os.path.exists(folder) else "does not exist, make it first"
+        raise OutputError(f"Cannot write {path}: the folder {folder} {problem}.")
+
+
+def _check_existing(path, target, mode):
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"Cannot write {path}: it is a folder; give the name of a file.")
+    if not stat.S_ISREG(mode):
+        raise OutputError(
+            f"Cannot write {path}: it is a device or a pipe; give the name of a file."
+        )
+    if not os.access(target, os.W_OK):
+        raise OutputError(f"Cannot write {path}: the file there is write-protected.")
 
 
 def _is_same_file(first, second):
     try:
         return os.path.samefile(first, second)
-    except OSError:
+    except (OSError, ValueError):
         return os.path.realpath(first) == os.path.realpath(second)
 
 
-def sha256(path):
-    """Return the SHA-256 of a file's content, as 64 hex digits."""
-    return _digest(path, hashlib.sha256())
+def _reserved(target):
+    """Make an empty temporary file for `target`; return its path and a locked descriptor.
+
+    The lock tells the files of programs that run from those of programs that were killed.
+    """
+    folder, name = os.path.split(target)
+    key = hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
+    ending = os.path.splitext(name)[1]
+    if len(os.fsencode(ending)) > _LONGEST_ENDING:
+        ending = ""
+    slots = [os.path.join(folder, f".nst-{key}-{slot}{ending}") for slot in range(_SLOTS)]
+    for slot in slots:
+        _remove_leftover(slot)
+    for slot in slots:
+        descriptor = _created(slot)
+        if descriptor is not None:
+            return slot, descriptor
+    raise OSError(errno.EBUSY, f"{_SLOTS} other programs are writing it")
 
 
-def git_blob_id(path):
-    """Return the id Git gives a file's content: SHA-1 of ``blob <size>\\0`` and the bytes."""
-    return _digest(path, hashlib.sha1(b"blob %d\0" % os.path.getsize(path)))
+def _created(path):
+    """Make and lock a file; None if another program has it."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except FileExistsError:
+        return None
+    if _locked(descriptor) is not False and _is_at(descriptor, path):
+        return descriptor
+    # Another program took it for a leftover and removes it.
+    os.close(descriptor)
+    return None
 
 
-def _digest(path, digest):
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(_BLOCK), b""):
-            digest.update(block)
-    return digest.hexdigest()
+def _remove_leftover(path):
+    """Remove a temporary file whose writer is dead."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        # Locked by this process, no other renames or removes it.
+        if _locked(descriptor) and _is_at(descriptor, path):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor):
+    """Lock a file; False if another program holds the lock, None if there are no locks here."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _is_at(descriptor, path):
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except OSError:
+        return False
+
+
+def _sync_folder(folder):
+    """Make a rename durable; some file systems cannot."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder or os.curdir, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

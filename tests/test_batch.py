@@ -16,7 +16,7 @@ from PIL import Image
 from processes import PATIENCE, SMALL, content_of, environment, error_of, noise, nst, save_pair
 
 from nst_cli import images
-from nst_cli.runs.runner import log_of, sidecar_of
+from nst_cli.runs.sidecar import log_of, sidecar_of
 
 GRID = """
 output = "out/{content}-{method}.png"
@@ -101,27 +101,28 @@ def test_every_run_makes_its_picture_sidecar_and_log_and_nothing_else(made):
 def test_a_picture_of_a_batch_is_that_of_a_run_alone(made, tmp_path):
     _, folder = made
     save_batch(tmp_path)
+    (tmp_path / "out").mkdir()
     options = [
         w for k, v in SMALL.items() if k != "device" for w in (f"--{k.replace('_', '-')}", v)
     ]
     for name in ("a-gaussian", "b-linear"):
         content, method = name.split("-")
         alone = nst(
-            tmp_path, "stylize", f"{content}.png", "style.png", "-o", "x.png", *options,
+            tmp_path, "stylize", f"{content}.png", "style.png", "-o", "out/x.png", *options,
             "--method", method, "--weights", "builtin",
         )  # fmt: skip
         assert alone.returncode == 0, alone.stderr
         picture = folder / f"out/{name}.png"
-        assert (tmp_path / "x.png").read_bytes() == picture.read_bytes()
-        assert (tmp_path / "x.png.json").read_text() == Path(sidecar_of(picture)).read_text()
+        assert (tmp_path / "out/x.png").read_bytes() == picture.read_bytes()
+        assert (tmp_path / "out/x.png.json").read_text() == Path(sidecar_of(picture)).read_text()
 
 
 def test_a_second_time_nothing_is_made_and_mxnet_is_not_loaded(made, tmp_path):
     folder = copy_of(made[1], tmp_path)
     before = content_of(folder)
     code = (
-        "import sys; from nst_cli import cli; cli.main(standalone_mode=False); "
-        "print('mxnet' in sys.modules)"
+        "import atexit, sys; from nst_cli import cli; "
+        "atexit.register(lambda: print('mxnet' in sys.modules)); cli.main()"
     )
     again = batch(folder, program=("-c", code))
     assert (again.returncode, again.stdout) == (0, "False\n"), again.stderr
@@ -136,12 +137,8 @@ def test_a_second_time_nothing_is_made_and_mxnet_is_not_loaded(made, tmp_path):
         (lambda folder: (folder / "out/a-linear.png").unlink(), ["out/a-linear.png"]),
         (lambda folder: (folder / "out/a-linear.png.json").unlink(), ["out/a-linear.png"]),
         (lambda folder: (folder / "out/b-linear.png").write_bytes(b"x"), ["out/b-linear.png"]),
-        (
-            lambda folder: Image.new("RGB", (9, 9)).save(folder / "out/b-linear.png"),
-            ["out/b-linear.png"],
-        ),
     ],
-    ids=["an input changed", "gone", "no sidecar", "broken", "another picture"],
+    ids=["an input changed", "gone", "no sidecar", "broken"],
 )
 def test_what_is_not_up_to_date_alone_is_made_again(made, tmp_path, change, redone):
     folder = copy_of(made[1], tmp_path)
@@ -150,6 +147,47 @@ def test_what_is_not_up_to_date_alone_is_made_again(made, tmp_path, change, redo
     assert again.returncode == 0, again.stderr
     assert sorted(again.stdout.split()) == redone
     assert states_in(again) == {path: "done" if path in redone else "skipped" for path in PICTURES}
+
+
+def test_sidecars_that_are_damaged_foreign_or_of_an_older_picture_count_as_not_up_to_date(
+    made, tmp_path
+):
+    folder = copy_of(made[1], tmp_path)
+    whole = {path: json.loads((folder / sidecar_of(path)).read_text()) for path in PICTURES}
+    damaged = [
+        json.dumps({**whole[PICTURES[0]], "config": {}}),
+        json.dumps({**whole[PICTURES[1]], "weights": "w"}),
+        json.dumps({**whole[PICTURES[2]], "steps": 9, "picture": {"sha256": "0" * 64, "size": 1}}),
+        '{"program": "nst", "config": ' + "[" * 100_000,
+    ]
+    for path, text in zip(PICTURES, damaged):
+        (folder / sidecar_of(path)).write_text(text)
+    again = batch(folder)
+    assert again.returncode == 0, again.stderr
+    assert sorted(again.stdout.split()) == PICTURES and "Traceback" not in again.stderr
+    for path in PICTURES:
+        assert json.loads((folder / sidecar_of(path)).read_text()) == whole[path]
+
+
+def test_files_that_nst_did_not_make_are_kept_unless_overwrite_is_given(made, tmp_path):
+    folder = copy_of(made[1], tmp_path)
+    Image.new("RGB", (9, 9)).save(folder / "out/a-linear.png")
+    (folder / log_of("out/a-gaussian.png")).write_text("notes of mine\n")
+    (folder / "out/a-gaussian.png").unlink()
+    (folder / sidecar_of("out/b-linear.png")).write_text('{"GPSPosition": "here"}')
+    (folder / "out/b-linear.png").unlink()
+    before = content_of(folder)
+    again = batch(folder)
+    assert (again.returncode, again.stdout) == (1, "")
+    expected = dict.fromkeys(PICTURES, "failed") | {"out/b-gaussian.png": "skipped"}
+    assert states_in(again) == expected
+    assert again.stderr.count("nst did not make it") == 6
+    assert content_of(folder) == before
+    forced = batch(folder, "--overwrite", "--jobs", "2")
+    assert forced.returncode == 0, forced.stderr
+    assert sorted(forced.stdout.split()) == [p for p in PICTURES if expected[p] == "failed"]
+    for path in PICTURES:
+        assert (folder / path).read_bytes() == (made[1] / path).read_bytes()
 
 
 def test_other_options_or_force_make_them_again(made, tmp_path):
@@ -177,6 +215,41 @@ def test_inputs_that_moved_are_still_the_same(made, tmp_path):
     assert set(states_in(again).values()) == {"skipped"}
 
 
+def test_every_bad_input_is_named_at_the_start_and_in_the_table_and_the_rest_is_made(tmp_path):
+    text = GRID.replace('["a.png", "b.png"]', '["none.png", "a.png", "page.png", "b.png"]')
+    save_batch(tmp_path, text)
+    (tmp_path / "page.png").write_text("<html>")
+    done = batch(tmp_path, "--quiet")
+    assert done.returncode == 1
+    assert sorted(done.stdout.split()) == PICTURES
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("Note: Cannot read none.png: No such file or directory. 2 runs")
+    assert lines[1].startswith("Note: Cannot read page.png: ") and "2 runs" in lines[1]
+    failed = [line for line in lines if line.startswith("failed")]
+    assert [re.search(r"Cannot read (\S+):", line)[1] for line in failed] == (
+        ["none.png"] * 2 + ["page.png"] * 2
+    )
+    assert lines[-1] == "4 done, 4 failed, of 8 runs."
+
+
+def test_a_batch_does_not_take_its_own_pictures_for_inputs(tmp_path):
+    text = GRID.replace("out/{content}-{method}", "{content}-painted")
+    text = text.replace('["a.png", "b.png"]', '"[abp]*.png"').replace(', "gaussian"', "")
+    save_batch(tmp_path, text)
+    assert sorted(batch(tmp_path).stdout.split()) == ["a-painted.png", "b-painted.png"]
+    before = content_of(tmp_path)
+    for options in ((), ("--jobs", "2")):
+        again = batch(tmp_path, *options)
+        assert (again.returncode, again.stdout) == (0, ""), again.stderr
+        assert "Note: Patterns left out 2 pictures" in again.stderr
+        assert "2 skipped, of 2 runs." in again.stderr
+    # Without the sidecar it still carries its mark; changed by hand it still has the sidecar.
+    (tmp_path / "a-painted.png.json").unlink()
+    again = batch(tmp_path)
+    assert again.stdout.split() == ["a-painted.png"], again.stderr
+    assert content_of(tmp_path) == before
+
+
 def test_a_run_that_fails_is_told_and_does_not_stop_the_others(tmp_path):
     save_batch(tmp_path)
     # Its header is whole, so that only the run itself finds out.
@@ -199,7 +272,9 @@ def test_a_run_that_fails_is_told_and_does_not_stop_the_others(tmp_path):
     [
         ("[[run]\n", (), "batch.toml is not TOML", 1),
         (GRID.replace("size = 32", "sise = 32"), (), "did you mean 'size'", 1),
-        (GRID.replace('"a.png"', '"none.png"'), (), "Cannot read none.png", 1),
+        (GRID.replace('"a.png", "b.png"', '"none.png"'), (), "Cannot read none.png", 1),
+        (GRID.replace('"builtin"', '"none.params"'), (), "none.params", 1),
+        (GRID.replace('"out/', '"a.png/'), (), "Cannot make the folder a.png", 1),
         (GRID.replace("-{method}", ""), (), "would both write out/a.png", 1),
         (GRID, ("--gamma", "x"), "gamma is 'x'", 2),
         (GRID, ("--dask", "tcp://127.0.0.1:1"), "No Dask scheduler answers", 1),
@@ -215,9 +290,16 @@ def test_what_cannot_be_is_one_line_before_the_work(tmp_path, text, options, wor
     assert not list(tmp_path.rglob("out/*"))
 
 
-def started(folder, *options, **others):
+# Where SIGINT is ignored, as in the background of a shell, Python leaves it so.
+HEARS_INTERRUPTS = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from nst_cli.cli import main; main()"
+)
+
+
+def started(folder, *options, program=("-m", "nst_cli"), **others):
     return subprocess.Popen(
-        [sys.executable, "-m", "nst_cli", "batch", "batch.toml", *options],
+        [sys.executable, *program, "batch", "batch.toml", *options],
         cwd=folder, env=environment(**others), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -231,16 +313,41 @@ def wait_for(condition):
 
 
 def is_logging(folder):
-    """Whether a run has made a step; its log has its final name only when it is done."""
-    for path in (folder / "out").glob(".*.jsonl"):
-        # A file made to see whether one can be made is gone at once.
+    """Return whether a run has made a step."""
+    return bool(logs_in(folder))
+
+
+def logs_in(folder):
+    """Return the logs that have a step, finished or not."""
+    logs = []
+    for path in (folder / "out").glob("*.jsonl"):
+        # One that is replaced while this looks at it is none.
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_size:
-                return True
+                logs.append(path)
+    return logs
+
+
+def hidden_in(folder):
+    return [path for path in folder.rglob(".*") if path.name.startswith(".")]
+
+
+def children_of(pid):
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def is_running(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
 
 
 LONG = GRID.replace("iterations = 4", "iterations = 400\nstop_eps = 0")
+
+
+def is_finished(picture):
+    sidecar = Path(sidecar_of(picture))
+    return sidecar.exists() and json.loads(sidecar.read_text())["stop_reason"] != "interrupted"
 
 
 @pytest.mark.parametrize("options", [(), ("--jobs", "2")], ids=["here", "in processes"])
@@ -249,13 +356,17 @@ def test_killed_in_the_middle_it_leaves_whole_files_and_goes_on_there(tmp_path, 
     out = tmp_path / "out"
     process = started(tmp_path, *options, "--quiet")
     wait_for(lambda: list(out.glob("[ab]*.json")))
+    workers = children_of(process.pid)
     process.kill()
     process.communicate()
+    # They save the image so far and end.
+    wait_for(lambda: not any(map(is_running, workers)))
+    assert not options or not hidden_in(tmp_path)
     kept = {path.name: path.read_bytes() for path in out.glob("[ab]*.png")}
-    assert 0 < len(kept) < 4
+    assert 0 < len(kept)
     for name in kept:
         images.read(out / name)
-    whole = [name for name in kept if (out / sidecar_of(name)).exists()]
+    whole = [name for name in kept if is_finished(out / name)]
     again = batch(tmp_path, *options)
     assert again.returncode == 0, again.stderr
     states = states_in(again)
@@ -263,17 +374,59 @@ def test_killed_in_the_middle_it_leaves_whole_files_and_goes_on_there(tmp_path, 
     assert [name for name in kept if states[f"out/{name}"] == "skipped"] == whole
     for name in whole:
         assert (out / name).read_bytes() == kept[name]
+    assert not hidden_in(tmp_path)
 
 
-def test_interrupted_it_saves_the_image_so_far_and_says_what_is_left(tmp_path):
-    save_batch(tmp_path, GRID.replace("iterations = 4", "iterations = 100000\nstop_eps = 0"))
-    process = started(tmp_path)
+@pytest.fixture
+def endless(tmp_path):
+    """Start batches that would take for ever; end them with the test."""
+    processes = []
+
+    def start(*options):
+        save_batch(tmp_path, GRID.replace("iterations = 4", "iterations = 100000\nstop_eps = 0"))
+        processes.append(started(tmp_path, *options, program=("-c", HEARS_INTERRUPTS)))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            workers = children_of(process.pid) if process.poll() is None else []
+            process.kill()
+            process.communicate()
+            wait_for(lambda workers=workers: not any(map(is_running, workers)))
+
+
+def test_interrupted_it_saves_the_image_so_far_and_says_what_is_left(tmp_path, endless):
+    process = endless()
     wait_for(lambda: is_logging(tmp_path))
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "1 interrupted, 3 not begun, of 4 runs." in stderr and "Traceback" not in stderr
     assert states_in(batch(tmp_path, "--iterations", "4"))["out/a-linear.png"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_interrupted_in_processes_all_images_so_far_are_saved_and_nothing_is_left_behind(
+    tmp_path, endless, number, code
+):
+    process = endless("--jobs", "2")
+    wait_for(lambda: len(logs_in(tmp_path)) == 2)
+    workers = children_of(process.pid)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=PATIENCE)
+    assert process.returncode == code
+    assert "2 interrupted, 2 not begun, of 4 runs." in stderr and "Traceback" not in stderr
+    assert stderr.count("the image so far is saved") == 2
+    assert len(workers) == 2 and not any(map(is_running, workers))
+    assert not hidden_in(tmp_path)
+    saved = sorted((tmp_path / "out").glob("*.png"))
+    assert len(saved) == 2
+    for path in saved:
+        images.read(path)
+        assert json.loads(Path(sidecar_of(path)).read_text())["stop_reason"] == "interrupted"
 
 
 def test_in_processes_the_same_pictures_are_made(made, tmp_path):
@@ -289,10 +442,7 @@ def test_a_process_that_is_killed_takes_only_its_run_with_it(tmp_path):
     save_batch(tmp_path, LONG)
     process = started(tmp_path, "--jobs", "2")
     wait_for(lambda: is_logging(tmp_path))
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    # Beside the workers there is a process that tracks what they share.
-    workers = [c for c in children if "spawn_main" in Path(f"/proc/{c}/cmdline").read_text()]
-    os.kill(int(workers[0]), signal.SIGKILL)
+    os.kill(int(children_of(process.pid)[0]), signal.SIGKILL)
     stdout, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert len(stdout.split()) == 3

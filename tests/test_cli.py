@@ -35,7 +35,7 @@ from test_weights import vgg_shapes, write_file
 
 import nst_cli
 from nst_cli import Config, engine, files, images, machine, weights
-from nst_cli.runs.runner import sidecar_of, step_name
+from nst_cli.runs.sidecar import sidecar_of, step_name
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from processes import environment, error_of, nst
 
 from nst_cli import Config, images, pictures
 from nst_cli.config import METHODS
-from nst_cli.errors import BatchError
+from nst_cli.errors import BatchError, OutputError
 from nst_cli.views import figures
 
 TINY = ("--size", "24", "--iterations", "2", "--weights", "builtin")
@@ -134,6 +134,33 @@ def test_a_picture_that_is_lacking_alone_is_made_again(made):
     done = nst(folder, "figure", "4", *TINY, "-o", "f", "--quiet")
     assert done.returncode == 0, done.stderr
     assert [p for p in paths if p.stat().st_mtime_ns != before[p]] == [paths[3]]
+
+
+def test_a_figure_replaces_its_own_files_and_others_only_by_overwrite(made, tmp_path):
+    _, folder = made
+    shutil.copytree(folder / "f", tmp_path / "f")
+    layout = figures.figure(4, tmp_path / "f")
+    figures.check(layout)
+    for path in (layout.grid, layout.manifest):
+        before = Path(path).read_bytes()
+        Image.new("RGB", (9, 9)).save(path, "PNG")
+        with pytest.raises(OutputError, match=f"{path}.*nst did not make it"):
+            figures.check(layout)
+        figures.check(layout, overwrite=True)
+        Path(path).write_bytes(before)
+    Path(layout.manifest).write_text('{"figure": 4}')
+    line = error_of(nst(tmp_path, "figure", "4", *TINY, "-o", "f", "--quiet"), 1)
+    assert "f/fig4.json" in line
+
+
+def test_a_picture_that_is_missing_costs_the_grid_and_not_the_other_pictures(tmp_path):
+    images.write(tmp_path / "tubingen.jpg", _plain((9, 9, 9), 48, 32))
+    for name in set(pictures.BLOB_IDS) - {"dog.jpg", "tubingen.jpg"}:
+        shutil.copy(tmp_path / "tubingen.jpg", tmp_path / name)
+    done = nst(tmp_path, "figure", "3", "--pictures", ".", "-o", "f", *TINY, "--iterations", "1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Note: Cannot read ./dog.jpg: No such file or directory. 4 runs" in done.stderr
+    assert done.stderr.endswith("20 done, 4 failed, of 24 runs.\n")
 
 
 def test_what_cannot_be_is_one_line(tmp_path):

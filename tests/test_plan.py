@@ -1,13 +1,17 @@
 """From a batch file to its runs, and what is wrong with it before the first of them."""
 
+import json
 import os
+import re
 
+import numpy
 import pytest
 from PIL import Image
 
+from nst_cli import images
 from nst_cli.config import Config
-from nst_cli.errors import BatchError, ImageError, OutputError
-from nst_cli.runs import plan
+from nst_cli.errors import BatchError, ImageError, NstError, OutputError, WeightsError
+from nst_cli.runs import patterns, plan
 
 PAIR = 'content = "a.png"\nstyle = "s.png"\n'
 
@@ -16,16 +20,36 @@ PAIR = 'content = "a.png"\nstyle = "s.png"\n'
 def folder(tmp_path, monkeypatch):
     """The working folder, with pictures in one beside it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NST_WEIGHTS", "builtin")
     os.mkdir("in")
     for name in ("a", "b", "c", "s"):
         Image.new("RGB", (20, 30)).save(f"in/{name}.png")
     return tmp_path
 
 
-def read(text, *arguments, **others):
+def read_plan(text, *arguments, **others):
     with open("in/batch.toml", "w") as stream:
         stream.write(text)
     return plan.read("in/batch.toml", *arguments, **others)
+
+
+def read(text, *arguments, **others):
+    return read_plan(text, *arguments, **others).runs
+
+
+def save(path, **options):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    Image.new("RGB", (20, 30)).save(path, **options)
+
+
+def contents_of(text):
+    return [run.content for run in read(f"[grid]\nstyle = 's.png'\n{text}")]
+
+
+def messages_of(runs, **options):
+    """Return what stands against each run, by its output."""
+    refused = plan.check(runs, **options)
+    return {run.output: [str(error) for error in errors] for run, errors in refused.items()}
 
 
 def test_a_run_is_what_its_table_says_beside_the_file():
@@ -62,12 +86,6 @@ def test_a_grid_is_every_combination_of_its_lists_the_last_fastest():
     assert last.config.content_layers == ("relu1_1", "relu1_2")
 
 
-def test_a_name_that_looks_like_a_pattern_is_a_name_where_it_exists():
-    Image.new("RGB", (20, 30)).save("in/a[1].png")
-    (run,) = read("[grid]\ncontent = 'a[1].png'\nstyle = 's.png'\n")
-    assert run.content == "in/a[1].png"
-
-
 def test_a_template_has_the_fields_of_the_config_and_the_stems_of_the_pictures():
     text = (
         f"output = '{{number}}/{{content}}+{{style}}-{{method}}-{{gamma}}-{{style_layers}}.png'\n"
@@ -82,7 +100,7 @@ def test_a_template_has_the_fields_of_the_config_and_the_stems_of_the_pictures()
     ("text", "words"),
     [
         ("[[run]\n", ("is not TOML", "line 1")),
-        ("\xff", ("is not TOML",)),
+        ("\xff", ("is not TOML", "line 1 is not UTF-8")),
         ("", ("has no runs",)),
         ("[[runs]]\n", ("unknown key 'runs'", "did you mean 'run'")),
         (f"[[run]]\n{PAIR}gama = 2\n", ("run 1", "'gama'", "did you mean 'gamma'")),
@@ -94,6 +112,36 @@ def test_a_template_has_the_fields_of_the_config_and_the_stems_of_the_pictures()
         (f"output = '{{gama}}.png'\n[[run]]\n{PAIR}", ("no field 'gama'", "'gamma'")),
         (f"output = '{{gamma'\n[[run]]\n{PAIR}", ("is not a template",)),
         (f"output = 3\n[[run]]\n{PAIR}", ("is not a template",)),
+        (f"output = '{{number:{{foo}}}}.png'\n[[run]]\n{PAIR}", ("cannot follow", "'number'")),
+        (f"output = '{{number:999999999}}.png'\n[[run]]\n{PAIR}", ("cannot follow",)),
+        (f"output = '{{number!z}}.png'\n[[run]]\n{PAIR}", ("is not a template",)),
+        (f"output = '{{content.stem}}.png'\n[[run]]\n{PAIR}", ("no field 'content.stem'",)),
+        ("[[run]]\ncontent = 'a*.png'\nstyle = 's.png'\n", ("a*.png", "[[grid]]")),
+        ("[[run]]\ncontent = ['a.png']\nstyle = 's.png'\n", ("content is a list", "[[grid]]")),
+        (f"[[run]]\n{PAIR}gamma = [1, 2]\n", ("gamma is a list", "[[grid]]")),
+        (f"[[run]]\n{PAIR}weights = ['w']\n", ("weights is a list",)),
+        (f"[[run]]\n{PAIR}init = {{a = 1}}\n", ("init is a table",)),
+        (f"[[run]]\n{PAIR}size = {{a = 1}}\n", ("size is a table",)),
+        (f"[[run]]\n{PAIR}gamma.{'a.' * 5000}a = 1\n", ("gamma is a table",)),
+        (f"[[run]]\n{PAIR}method.{'a.' * 5000}a = 1\n", ("method has", "within")),
+        (f"[[run]]\n{PAIR}style_layers = [['relu1_1']]\n", ("style_layers has", "within")),
+        (f"[grid]\n{PAIR}gamma = []\n", ("gamma is an empty list",)),
+        (
+            f"[grid]\n{PAIR}"
+            + "".join(f"{key} = [{'1, ' * 99}1]\n" for key in ("gamma", "alpha", "c")),
+            ("1000000 combinations",),
+        ),
+        ("a = " + "[" * 100_000, ("nested too deeply",)),
+        (f"[[run]]\n{PAIR}seed = {'9' * 5000}\n", ("is not TOML",)),
+        ('[[run]]\ncontent = "photos\\a.jpg"\n', ("is not TOML", "line 2", "use /", "'single")),
+        ('[[run]]\ncontent = "C:\\users\\a.jpg"\n', ("is not TOML", "use /")),
+        ('[[run]]\ncontent = "in\\new.jpg"\nstyle = "s.png"\n', ("in\\new.jpg'", "use /")),
+        (f'output = "o\\new.png"\n[[run]]\n{PAIR}', ("'o\\new.png'", "use /")),
+        ('[[run]]\ncontent = "a\\u0000.png"\nstyle = "s.png"\n', ("content", "NUL")),
+        ('[grid]\ncontent = "*\\u0000.png"\nstyle = "s.png"\n', ("content", "NUL")),
+        (f'[[run]]\n{PAIR}init = "a\\u0000"\n', ("init", "NUL")),
+        (f'[[run]]\n{PAIR}weights = "a\\u0000"\n', ("weights", "NUL")),
+        (f'output = "\\u0000.png"\n[[run]]\n{PAIR}', ("output", "NUL")),
         ("run = 'a.png'\n", ("is not a table",)),
         ("defaults = 3\n", ("is not a table",)),
     ],
@@ -113,6 +161,230 @@ def test_a_file_that_is_not_there_is_named():
         plan.read("none.toml")
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[[run]]".encode("utf-16"), "it is UTF-16 text; save it as UTF-8"),
+        (b"\xfe\xff" + "[[run]]".encode("utf-16-be"), "it is UTF-16 text; save it as UTF-8"),
+        ("[[run]]".encode("utf-32"), "it is UTF-32 text; save it as UTF-8"),
+        ("[[run]]".encode("utf-16-le"), "NUL bytes in it, as UTF-16 text has; save it as UTF-8"),
+        (b"#" * (17 << 20), "larger than 16 MiB"),
+    ],
+)
+def test_another_encoding_and_a_huge_file_are_named(content, words):
+    with open("in/batch.toml", "wb") as stream:
+        stream.write(content)
+    with pytest.raises(BatchError, match=words):
+        plan.read("in/batch.toml")
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_taken():
+    with open("in/batch.toml", "wb") as stream:
+        stream.write(b"\xef\xbb\xbf" + f"[[run]]\n{PAIR}".replace("\n", "\r\n").encode())
+    assert plan.read("in/batch.toml").runs[0].content == "in/a.png"
+
+
+def test_what_is_no_regular_file_is_refused_at_once():
+    os.mkfifo("pipe")
+    for path in ("pipe", "in", os.devnull, "/dev/zero"):
+        with pytest.raises(BatchError, match=f"Cannot read {path}: it is"):
+            plan.read(path)
+
+
+# Patterns
+
+
+@pytest.mark.parametrize("name", ["shoot [2024]", "set[12]", "what*", "q?"])
+def test_the_folder_of_the_batch_file_is_never_a_pattern(name):
+    save(f"{name}/photos/mine.jpg")
+    save(f"{name}/s.png")
+    save("set1/photos/other.jpg")
+    with open(f"{name}/batch.toml", "w") as stream:
+        stream.write("[grid]\ncontent = 'photos/*.jpg'\nstyle = 's.png'\n")
+    (run,) = plan.read(f"{name}/batch.toml").runs
+    assert (run.content, run.style) == (f"{name}/photos/mine.jpg", f"{name}/s.png")
+
+
+def test_a_part_of_a_pattern_that_exists_by_that_name_is_no_pattern():
+    save("in/set[12]/x.jpg")
+    save("in/set1/y.jpg")
+    assert contents_of("content = 'set[12]/*.jpg'") == ["in/set[12]/x.jpg"]
+    save("in/a[1].png")
+    assert contents_of("content = ['a[1].png']") == ["in/a[1].png"]
+
+
+def test_upper_and_lower_case_of_an_ending_are_alike_and_each_file_is_taken_once():
+    for name in ("A.JPG", "b.jpg", "c.Jpg", "d.jpeg"):
+        save(f"in/photos/{name}", format="JPEG")
+    expected = [f"in/photos/{name}" for name in ("A.JPG", "b.jpg", "c.Jpg")]
+    assert contents_of("content = 'photos/*.jpg'") == expected
+    many = "content = ['photos/*.jpg', 'photos/*.JPG', 'photos/b.jpg', './photos/A.JPG']"
+    assert contents_of(many) == expected
+    assert contents_of("content = 'photos/[Ab].jp*'") == expected[:2]
+
+
+def test_a_pattern_below_the_home_folder_is_found_whatever_that_is_called(monkeypatch):
+    save("home [x]/photos/a.jpg")
+    monkeypatch.setenv("HOME", os.path.abspath("home [x]"))
+    home = os.path.abspath("home [x]/photos/a.jpg")
+    assert contents_of("content = '~/photos/*.jpg'") == [home]
+    assert contents_of("content = '~/photos/a.jpg'") == [home]
+    # Found by a pattern, such a name is only a name.
+    save("in/~/b.jpg")
+    save("in/~root.jpg")
+    assert contents_of("content = '**/*.jpg'") == ["in/~/b.jpg", "in/~root.jpg"]
+
+
+def test_two_stars_cross_folders_but_not_hidden_ones_nor_for_ever():
+    for name in ("x.jpg", "mon/y.jpg", "mon/deep/z.jpg", ".hidden/no.jpg", ".no.jpg"):
+        save(f"in/tree/{name}")
+    os.symlink("..", "in/tree/mon/loop")
+    os.symlink("mon", "in/tree/other")
+    names = ["mon/deep/z.jpg", "mon/y.jpg", "other/deep/z.jpg", "other/y.jpg", "x.jpg"]
+    assert contents_of("content = 'tree/**/*.jpg'") == [f"in/tree/{name}" for name in names]
+    assert contents_of("content = 'tree/**/**/deep/*.jpg'") == [
+        "in/tree/mon/deep/z.jpg", "in/tree/other/deep/z.jpg",
+    ]  # fmt: skip
+    assert contents_of("content = 'tree/.*.jpg'") == ["in/tree/.no.jpg"]
+
+
+def test_a_pattern_for_all_names_takes_no_folder_sidecar_or_log_but_dangling_links():
+    save("in/all/x.jpg")
+    os.mkdir("in/all/folder.jpg")
+    os.symlink("nowhere", "in/all/z.jpg")
+    for name in ("x.jpg.json", "x.jpg.jsonl"):
+        open(f"in/all/{name}", "w").close()
+    assert contents_of("content = 'all/*'") == ["in/all/x.jpg", "in/all/z.jpg"]
+
+
+def test_a_name_with_a_line_end_is_found_and_keeps_it():
+    save("in/new/a\nb.jpg")
+    (run,) = read("[grid]\nstyle = 's.png'\ncontent = 'new/*.jpg'\noutput = '{content}.png'\n")
+    assert (run.content, run.output) == ("in/new/a\nb.jpg", "in/a\nb.png")
+    assert read('[[run]]\ncontent = "new/a\\nb.jpg"\nstyle = "s.png"\n')[0].content == run.content
+
+
+def test_a_pattern_among_the_defaults_is_an_axis_of_a_grid():
+    runs = read("[defaults]\ncontent = '[ab].png'\n[grid]\nstyle = 's.png'\ngamma = [1, 2]\n")
+    assert [run.content for run in runs] == ["in/a.png"] * 2 + ["in/b.png"] * 2
+
+
+def test_a_pattern_without_a_match_is_noted_beside_others_and_fails_alone():
+    work = read_plan(
+        "[[grid]]\ncontent = ['a.png', 'x*.png']\nstyle = 's.png'\n"
+        "[[grid]]\ncontent = 'y*.png'\nstyle = 's.png'\n"
+    )
+    assert [run.content for run in work.runs] == ["in/a.png"]
+    assert work.notes == ["in/batch.toml, grid 1: no file matches content 'x*.png'."]
+    assert work.failures == ["in/batch.toml, grid 2: no file matches content 'y*.png'."]
+
+
+def test_folders_that_cannot_be_listed_are_reported(monkeypatch):
+    save("in/tree/mon/y.jpg")
+    scandir = os.scandir
+
+    def refusing(path):
+        if path.endswith("mon"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(patterns.os, "scandir", refusing)
+    work = read_plan("[grid]\ncontent = ['a.png', 'tree/**/*.jpg']\nstyle = 's.png'\n")
+    assert "Cannot list the folder in/tree/mon: Permission denied." in work.notes
+
+
+# Own outputs
+
+
+SIDECAR = {
+    "program": "nst", "versions": {}, "config": Config().to_dict(),
+    "content": {"path": "a.png", "sha256": "0" * 64},
+    "style": {"path": "s.png", "sha256": "0" * 64}, "init": None,
+    "weights": {"source": "builtin", "sha256": "0" * 64}, "steps": 1,
+    "stop_reason": "iterations", "beta": {}, "losses": {},
+}  # fmt: skip
+
+
+def test_patterns_leave_out_what_nst_made_and_a_path_does_not():
+    save("in/photos/a.jpg")
+    images.write("in/photos/marked.jpg", numpy.zeros((30, 20, 3), numpy.uint8), None, SIDECAR)
+    save("in/photos/beside.jpg")
+    with open("in/photos/beside.jpg.json", "w") as stream:
+        json.dump(SIDECAR, stream)
+    # Another program's file of such a name is no sidecar.
+    save("in/photos/foreign.jpg")
+    with open("in/photos/foreign.jpg.json", "w") as stream:
+        json.dump({"GPSPosition": "somewhere"}, stream)
+    work = read_plan("[grid]\ncontent = 'photos/*.jpg'\nstyle = 's.png'\n")
+    assert [run.content for run in work.runs] == ["in/photos/a.jpg", "in/photos/foreign.jpg"]
+    (note,) = work.notes
+    assert "left out 2 pictures that nst made" in note
+    text = "content = ['photos/*.jpg', 'photos/marked.jpg']"
+    assert "in/photos/marked.jpg" in contents_of(text)
+
+
+def test_patterns_leave_out_what_the_batch_itself_makes():
+    save("in/photos/a.jpg")
+    save("in/photos/a-painted.jpg")
+    work = read_plan(
+        "[grid]\ncontent = 'photos/*.jpg'\nstyle = 's.png'\n"
+        "output = 'photos/{content}-painted.jpg'\n"
+    )
+    assert [(run.content, run.output) for run in work.runs] == [
+        ("in/photos/a.jpg", "in/photos/a-painted.jpg")
+    ]
+    assert "left out 1 picture " in work.notes[0]
+
+
+# Templates
+
+
+def test_the_folder_of_a_picture_below_its_pattern_keeps_a_tree():
+    for name in ("x.jpg", "mon/IMG_1.jpg", "tue/am/IMG_1.jpg"):
+        save(f"in/photos/{name}")
+    text = "[grid]\ncontent = 'photos/**/*.jpg'\nstyle = 's.png'\n"
+    runs = read(f"output = '{{content_folder}}/{{content}}.png'\n{text}")
+    assert [run.output for run in runs] == ["in/mon/IMG_1.png", "in/tue/am/IMG_1.png", "in/x.png"]
+    plan.check(runs)
+    assert os.path.isdir("in/tue/am")
+    runs = read(text, template="new/{content_folder}/{style_folder}{content}.png")
+    assert [run.output for run in runs][1:] == ["new/tue/am/IMG_1.png", "new/x.png"]
+
+
+def test_the_folder_of_a_path_leads_nowhere_outside():
+    save("mon/a.png")
+    text = "style = 's.png'\noutput = 'o/{content_folder}/{content}.png'\n"
+    outputs = [
+        read(f"[[run]]\ncontent = {path!r}\n{text}")[0].output
+        for path in ("../mon/a.png", "../in/../mon/a.png", os.path.abspath("mon/a.png"), "a.png")
+    ]
+    assert outputs == [
+        "in/o/mon/a.png", "in/o/in/mon/a.png",
+        f"in/o{os.path.abspath('mon/a.png')}", "in/o/a.png",
+    ]  # fmt: skip
+
+
+def test_a_template_and_a_batch_file_may_lie_in_the_home_folder(monkeypatch, folder):
+    monkeypatch.setenv("HOME", str(folder))
+    with open("in/batch.toml", "w") as stream:
+        stream.write(f"output = '~/o/{{content}}.png'\n[[run]]\n{PAIR}")
+    (run,) = plan.read("~/in/batch.toml").runs
+    assert run.output == f"{folder}/o/a.png"
+    (run,) = plan.read("in/batch.toml", {"init": "~/in/b.png"}, "~/{content}.png").runs
+    assert (run.output, run.config.init) == (f"{folder}/a.png", f"{folder}/in/b.png")
+    # A picture's own name is not read as a home folder.
+    save("in/~.png")
+    assert (
+        read("[[run]]\ncontent = './~.png'\nstyle = 's.png'\noutput = '{content}/x.png'\n")[
+            0
+        ].output
+        == "in/~/x.png"
+    )
+
+
+# Before the first run
+
+
 def test_two_runs_of_one_name_are_found_with_both_numbers():
     runs = read(f"[grid]\n{PAIR}gamma = [1, 2, 1.5]\n")
     with pytest.raises(BatchError, match=r"Runs 1 and 2 would both write in/a-s-poly.png"):
@@ -120,13 +392,19 @@ def test_two_runs_of_one_name_are_found_with_both_numbers():
     other = read(f"[grid]\n{PAIR}gamma = [1, 2]\noutput = ['x.png', '../in/x.png']\n")
     with pytest.raises(BatchError, match="would both write"):
         plan.check(other)
+    os.mkdir("in/real")
+    os.symlink("real", "in/link")
+    other = read(f"[grid]\n{PAIR}gamma = [1]\noutput = ['real/x.png', 'link/x.png']\n")
+    with pytest.raises(BatchError, match="would both write"):
+        plan.check(other)
 
 
-def test_names_that_meet_in_a_sidecar_are_found_too():
-    runs = read(f"[grid]\n{PAIR}output = ['x.png', 'x.png.json.png']\n")
-    plan.check(runs)
-    with pytest.raises(ImageError, match="x.json"):
-        plan.check(read(f"[grid]\n{PAIR}output = 'x.json'\n"))
+def test_runs_that_are_equal_in_every_respect_are_one():
+    assert len(read(f"[[run]]\n{PAIR}[[run]]\n{PAIR}")) == 1
+
+
+def test_names_that_only_resemble_each_other_do_not_meet():
+    plan.check(read(f"[grid]\n{PAIR}output = ['x.png', 'x.png.json.png']\n"))
 
 
 @pytest.mark.parametrize(
@@ -135,14 +413,72 @@ def test_names_that_meet_in_a_sidecar_are_found_too():
         ("content = 'none.png'\nstyle = 's.png'\n", ImageError, "in/none.png"),
         ("content = 'batch.toml'\nstyle = 's.png'\n", ImageError, "in/batch.toml"),
         (f"{PAIR}init = 'none.png'\n", ImageError, "in/none.png"),
+        (f"{PAIR}weights = 'none.params'\n", WeightsError, "in/none.params"),
+        (f"{PAIR}weights = 'a.png'\n", WeightsError, "in/a.png"),
         (f"{PAIR}output = 's.png'\n", OutputError, "would overwrite in/s.png"),
-        (f"{PAIR}output = 'batch.toml/x.png'\n", BatchError, "in/batch.toml"),
+        (f"{PAIR}output = 'batch.toml/x.png'\n", NstError, "in/batch.toml"),
         (f"{PAIR}output = 'x.gif'\n", ImageError, ".gif"),
+        (f"{PAIR}output = 'x.json'\n", ImageError, "x.json"),
+        (f"{PAIR}output = 'c.png'\n", OutputError, "in/c.png.*did not make"),
+        (f"{PAIR}output = '{'x' * 300}.png'\n", OutputError, "xxx.png"),
     ],
 )
-def test_inputs_and_outputs_that_cannot_be_are_found_before_the_first_run(text, error, words):
-    with pytest.raises(error, match=words):
-        plan.check(read(f"[[run]]\n{text}"))
+def test_what_stands_against_a_run_is_known_before_the_first_and_leaves_the_others(
+    text, error, words
+):
+    runs = read(f"[[run]]\n{text}[[run]]\n{PAIR}output = 'fine.png'\n")
+    refused = plan.check(runs)
+    assert list(refused) == runs[:1]
+    (failure,) = refused[runs[0]]
+    assert isinstance(failure, error) and re.search(words, str(failure))
+    assert "\n" not in str(failure)
+
+
+def test_everything_that_is_wrong_is_named_at_once():
+    (messages,) = messages_of(
+        read(
+            "[[run]]\ncontent = 'x.png'\nstyle = 'y.png'\ninit = 'z.png'\n"
+            "weights = 'w'\noutput = 'c.png'\n"
+        )
+    ).values()
+    named = ("in/x.png", "in/y.png", "in/z.png", "in/w", "in/c.png")
+    assert len(messages) == 5 and all(a in b for a, b in zip(named, messages))
+
+
+def test_an_input_is_safe_under_any_name_even_from_overwrite():
+    os.link("in/a.png", "in/hard.png")
+    os.symlink("a.png", "in/soft.png")
+    for name in ("hard", "soft"):
+        (run,) = read(f"[[run]]\n{PAIR}output = '{name}.png'\n")
+        (message,) = messages_of([run], overwrite=True)[run.output]
+        assert "would overwrite in/a.png" in message
+    (run,) = read(f"[[run]]\n{PAIR}output = 'c.png'\n")
+    assert plan.check([run]) and not plan.check([run], overwrite=True)
+
+
+def test_a_folder_among_the_pictures_comes_with_the_pattern_that_was_meant():
+    os.mkdir("in/photos")
+    runs = read("[[run]]\ncontent = 'photos'\nstyle = 's.png'\n")
+    (messages,) = messages_of(runs).values()
+    assert "In a [[grid]], in/photos/*.jpg stands for the pictures in it." in messages[0]
+
+
+def test_each_input_is_looked_at_once_however_many_runs_need_it(monkeypatch):
+    looks, size_of, find = [], images.size_of, plan.weights.find
+    monkeypatch.setattr(plan.images, "size_of", lambda path: (looks.append(path), size_of(path)))
+    monkeypatch.setattr(plan.weights, "find", lambda given: (looks.append(given), find(given))[1])
+    monkeypatch.setattr(plan.files, "check_output", lambda path, **_: None)
+    gammas = ", ".join(map(str, range(1, 501)))
+    text = "output = 'o/{number}.png'\n[grid]\nstyle = 's.png'\ncontent = ['a.png', 'b.png']\n"
+    runs = read(f"{text}weights = 'none'\ngamma = [{gammas}]\n")
+    stats, stat = [], os.stat
+    monkeypatch.setattr(
+        plan.os, "stat", lambda path, **_: (stats.append(path), stat(path, **_))[1]
+    )
+    assert len(plan.check(runs)) == 1000
+    assert sorted(looks) == ["in/a.png", "in/b.png", "in/none", "in/s.png"]
+    # A few looks at each run, and not one at each pair of a run and an input.
+    assert len(stats) < 20 * len(runs)
 
 
 def test_folders_of_outputs_are_made():

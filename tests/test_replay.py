@@ -74,7 +74,7 @@ def with_metadata(path, change):
 def test_other_weights_are_named(folder):
     with_metadata(folder / "x.png", lambda d: d["weights"].update(sha256="0" * 64))
     line = error_of(nst(folder, "replay", "x.png"), 1)
-    assert "The weights builtin are others" in line and "000000000000…" in line
+    assert "The weights builtin differ from those" in line and "000000000000…" in line
 
 
 def test_what_differs_of_the_machine_is_told(folder):

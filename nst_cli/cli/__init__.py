@@ -1,5 +1,12 @@
 """The command line: options to a `Config`, one call, its result echoed."""
 
+# isort: off
+# First of all, because what is imported below may open files.
+from . import streams
+
+streams.open_missing()
+# isort: on
+
 import sys
 
 import click
@@ -11,7 +18,7 @@ from .bench import bench
 from .doctor import doctor
 from .figure import figure
 from .gpu import gpu
-from .group import Group
+from .group import Program
 from .mxnet import mxnet
 from .plot import plot
 from .replay import replay
@@ -21,7 +28,7 @@ from .theorem import theorem
 from .weights import weights
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nst")
 def main():
     """Style transfer by matching feature distributions.

@@ -1,44 +1,44 @@
 """`nst figure`: the figures of the paper."""
 
-import os
 import shlex
 import sys
 
 import click
 
-from .batch import Bars, table
+from .making import echo_path, jobs_option, make_all
+from .options import PATH, overwrite_option
 
 
 @click.command(short_help="Make a figure of the paper.")
 @click.argument("number", type=click.IntRange(1, 4))
-@click.option("-o", "--output", metavar="FOLDER", default="out/figures", show_default=True,
+@click.option("-o", "--output", metavar="FOLDER", type=PATH, default="out/figures",
+              show_default=True,
               help="Where the grid, its pictures and its manifest will be.")  # fmt: skip
-@click.option("--pictures", metavar="FOLDER",
+@click.option("--pictures", metavar="FOLDER", type=PATH,
               help="The authors' pictures (make images); by default the samples.")  # fmt: skip
 @click.option("--full", is_flag=True,
               help="By preset paper at its size, which takes hours on a CPU; otherwise small, and "
               "all but figure 1 by preset fast.")  # fmt: skip
 @click.option("--size", metavar="PIXELS", help="Long edge of each picture.")
 @click.option("--iterations", metavar="N", help="Steps at most.")
-@click.option("--weights", metavar="FILE|builtin", help="VGG-19 parameters.")
+@click.option("--weights", metavar="FILE|builtin", type=PATH, help="VGG-19 parameters.")
 @click.option("--device", metavar="auto|cpu|gpu|gpu:N", help="Where to compute.")
-@click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True,
-              metavar="N", help="Processes, which share the processor's cores.")  # fmt: skip
+@jobs_option
+@overwrite_option
 @click.option("--only", metavar="NAME", help="Make this picture alone, and no grid.")
 @click.option("--rules", is_flag=True, help="Print rules for make, and make nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bars and no table.")
-def figure(number, output, pictures, full, jobs, only, rules, quiet, **choices):
+def figure(number, output, pictures, full, jobs, overwrite, only, rules, quiet, **choices):
     """Make figure NUMBER of the paper: its pictures, a labelled grid of them, and a manifest.
 
     1: styles alone, by method and depth of layers. 2: the methods at five balances. 3: six pairs
-    by the four methods. 4: fusions of two methods. What is there and up to date is not made
-    again. Prints the path of the grid.
+    by the four methods. 4: fusions of two methods. What exists and is up to date is not
+    made again. Prints the path of the grid.
 
     \b
     Example:
       nst figure 2 --pictures images
     """
-    from ..runs import batch
     from ..views import figures
 
     given = {name: value for name, value in choices.items() if value is not None}
@@ -48,28 +48,14 @@ def figure(number, output, pictures, full, jobs, only, rules, quiet, **choices):
             click.echo(rule)
         return
     runs = figures.runs_of(layout, only)
-    figures.check(layout)
-    found = []
-    with Bars(len(runs), quiet) as bars:
-
-        def on_finished(finished):
-            found.append(finished)
-            bars.finish(finished)
-
-        batch.make(
-            runs, jobs=jobs, on_start=bars.start, on_finished=on_finished,
-            at_once=not quiet,
-        )  # fmt: skip
-    states = {finished.state for finished in found}
-    if not states <= {"done", "skipped"}:
-        for line in table(found, len(runs)):
-            click.echo(line, err=True)
-        sys.exit(130 if "interrupted" in states else 1)
-    if only:
-        click.echo(os.fsencode(found[0].run.output))
-        return
-    figures.write(layout)
-    click.echo(os.fsencode(layout.grid))
+    if not only:
+        figures.check(layout, overwrite=overwrite)
+    code = make_all(runs, overwrite=overwrite, quiet=quiet, with_table=False, jobs=jobs)
+    if code:
+        sys.exit(code)
+    if not only:
+        figures.write(layout)
+    echo_path(runs[0].output if only else layout.grid)
 
 
 def _command(number, output, pictures, full, given):

@@ -1,23 +1,64 @@
-"""The group of commands that turns errors into lines."""
+"""The group of commands that turns errors into lines, and interruptions into exit codes."""
+
+import contextlib
+import sys
 
 import click
 
-from ..errors import ConfigError, NstError
+from ..errors import ConfigError, NstError, shown
+from . import streams
+from .progress import interrupts
 
 
 class Group(click.Group):
-    """Commands whose errors are one line and whose interruption exits as a shell expects."""
+    """Commands whose errors are one line each."""
+
+    def make_context(self, info_name, args, parent=None, **extra):
+        with _one_line():
+            return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx):
         try:
-            return super().invoke(ctx)
+            with _one_line():
+                return super().invoke(ctx)
         except ConfigError as error:
+            message = shown(error)
             if error.field is None:
-                raise click.UsageError(str(error)) from error
+                raise click.UsageError(message) from error
             hint = f"--{error.field.replace('_', '-')}"
-            raise click.BadParameter(str(error), param_hint=hint) from error
+            raise click.BadParameter(message, param_hint=hint) from error
         except NstError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(shown(error)) from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(130)
+
+
+class Program(Group):
+    """The whole program: standard streams that may fail, and signals that end it in good order."""
+
+    def main(self, *args, **options):
+        streams.open_missing()
+        with streams.forgiving() as failure:
+            code = self._exit_code(*args, **options)
+            error = failure()
+            sys.exit(streams.exit_code(code, error) if error else code)
+
+    def _exit_code(self, *args, **options):
+        code = 0
+        with interrupts() as heard:
+            try:
+                super().main(*args, **options)
+            except SystemExit as ending:
+                code = ending.code or 0
+            # Commands know that they were interrupted, but not by which signal.
+            return 128 + heard.signals[0] if heard.signals and code else code
+
+
+@contextlib.contextmanager
+def _one_line():
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = shown(error.message)
+        raise

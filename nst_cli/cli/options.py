@@ -1,13 +1,35 @@
 """The options that make a `Config`, one for each of its fields."""
 
+import os
+
 import click
 
 from .. import config
 
 
-def _option(name, metavar, text, choices=None):
+class _Path(click.ParamType):
+    """The name of a file or folder; ``~`` at its start is the home folder, as in a shell.
+
+    A shell leaves it alone within ``--output=~/out.png`` and in quotes.
+    """
+
+    name = "text"
+
+    def convert(self, value, param, ctx):
+        return os.path.expanduser(value)
+
+
+PATH = _Path()
+
+overwrite_option = click.option(
+    "--overwrite", is_flag=True,
+    help="Also replace existing files that nst did not make.",
+)  # fmt: skip
+
+
+def _option(name, metavar, text, choices=None, kind=str):
     """Return the Click option of the `Config` field of that name."""
-    kind = click.Choice(choices) if choices else str
+    kind = click.Choice(choices) if choices else kind
     return click.option(
         f"--{name.replace('_', '-')}", name, type=kind, metavar=None if choices else metavar,
         help=text + _defaults(name),
@@ -54,7 +76,7 @@ _OPTIONS = (
             "tf32 where the GPU has it; float16 is for GPUs.", config.PRECISIONS),
     _option("tv_weight", "X", "Weight of the smoothing during the optimisation."),
     _option("denoise", "X", "Weight of the final total variation denoising; 0: off."),
-    _option("init", "random|content|FILE", "Start image."),
+    _option("init", "random|content|FILE", "Start image.", kind=PATH),
     _option("seed", "N", "Drives everything random."),
     _option("device", "auto|cpu|gpu|gpu:N", "Where to compute."),
     click.option(
@@ -62,11 +84,23 @@ _OPTIONS = (
         help="On a GPU, compute the same each time, which takes longer; the CPU always does.",
     ),
     _option("weights", "FILE|builtin", "VGG-19 parameters; by default NST_WEIGHTS, then models/ "
-            "here, then the user's cache."),
+            "here, then the user's cache.", kind=PATH),
+)  # fmt: skip
+
+_METADATA = click.option(
+    "--metadata/--no-metadata", default=None,
+    help="Whether the picture carries how it was made; its sidecar has it in any case.  "
+    "[default: metadata]",
 )  # fmt: skip
 
 
 def config_options(command):
+    """Give a command an option for each field of `Config`."""
+    return comparison_options(_METADATA(command))
+
+
+def comparison_options(command):
+    """Give a command an option for each field of `Config` but those about the file written."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

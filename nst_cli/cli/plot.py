@@ -4,12 +4,15 @@ import os
 
 import click
 
+from .options import PATH, overwrite_option
+
 
 @click.command(short_help="Draw the loss curves of logs.")
-@click.argument("logs", metavar="LOG...", nargs=-1, required=True)
-@click.option("-o", "--output", metavar="FILE", required=True,
+@click.argument("logs", metavar="LOG...", type=PATH, nargs=-1, required=True)
+@click.option("-o", "--output", metavar="FILE", type=PATH, required=True,
               help="Picture to write; .png, .svg or .pdf.")  # fmt: skip
-def plot(logs, output):
+@overwrite_option
+def plot(logs, output, overwrite):
     """Draw the losses in LOG, which nst stylize --log wrote, on a logarithmic scale.
 
     One log: the total beside its parts by method, and each method by layer. Several logs: a
@@ -22,6 +25,10 @@ def plot(logs, output):
       nst stylize photo.jpg painting.jpg -o a.png --log a.jsonl
       nst plot a.jsonl -o losses.png
     """
-    from ..views import plot as room
+    from ..views import plot as plots
 
-    click.echo(os.fsencode(room.draw(logs, output)))
+    path, notes = plots.draw(logs, output, overwrite=overwrite)
+    for note in notes:
+        click.echo(f"Note: {note}", err=True)
+    # As bytes, because a file may have a name that is no text.
+    click.echo(os.fsencode(path))

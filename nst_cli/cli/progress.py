@@ -1,40 +1,82 @@
 """What a user sees of a run while it goes on, and how it is interrupted."""
 
 import contextlib
+import os
 import signal
 import sys
-import time
+import threading
 
-from tqdm import tqdm
+try:
+    from tqdm import tqdm
+except ValueError:
+    # tqdm reads TQDM_MININTERVAL and its like when it is imported, and does not check them.
+    for _name in [name for name in os.environ if name.startswith("TQDM_")]:
+        del os.environ[_name]
+    from tqdm import tqdm
 
-# Below this a forecast is no help to anybody, in seconds.
-_LONG_RUN = 60
+# What a terminal, a service manager and a terminal that is closed send.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_current = None
+
+
+class Interrupts:
+    """The signals that have arrived; called as an observer of steps, it raises one that got lost.
+
+    Python drops an exception that is raised while an array is being freed, and arrays are freed
+    all the time.
+
+    Attributes
+    ----------
+    signals : list of int
+        In the order of arrival.
+    """
+
+    def __init__(self):
+        self.signals = []
+
+    def __call__(self, record=None):
+        if self.signals:
+            raise KeyboardInterrupt
+
+    def handle(self, number, frame):
+        """Interrupt at the first signal, so that the image so far is saved; stop at the second."""
+        self.signals.append(number)
+        if len(self.signals) == 1:
+            raise KeyboardInterrupt
+        # Nothing catches this to finish a picture first, and temporary files are removed.
+        sys.exit(128 + number)
 
 
 @contextlib.contextmanager
 def interrupts():
-    """Yield an observer of steps that raises an interruption which got lost.
+    """Handle SIGINT, SIGTERM and SIGHUP as interruptions while the context is open.
 
-    Python drops an exception that is raised while an array is being freed, and arrays are freed
-    all the time.
+    A signal that is ignored stays so: a shell ignores SIGINT for what runs in the background,
+    and nohup SIGHUP. A context within another yields the same object.
+
+    Yields
+    ------
+    Interrupts
     """
-    usual, pressed = signal.getsignal(signal.SIGINT), []
-
-    def interrupt(*_):
-        pressed.append(True)
-        raise KeyboardInterrupt
-
-    def observe(record):
-        if pressed:
-            raise KeyboardInterrupt
-
-    # Whoever has SIGINT ignored, as a shell does for what runs in the background, keeps it so.
-    if usual is signal.default_int_handler:
-        signal.signal(signal.SIGINT, interrupt)
+    global _current
+    if _current is not None:
+        yield _current
+        return
+    _current, usual = Interrupts(), {}
     try:
-        yield observe
+        # Python lets no other thread set handlers.
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                handler = signal.getsignal(number)
+                if handler in (signal.SIG_DFL, signal.default_int_handler):
+                    usual[number] = handler
+                    signal.signal(number, _current.handle)
+        yield _current
     finally:
-        signal.signal(signal.SIGINT, usual)
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+        _current = None
 
 
 def interval():
@@ -43,28 +85,41 @@ def interval():
 
 
 @contextlib.contextmanager
-def progress(settings, foretell=True, **how):
-    """Yield an observer of steps that draws a bar on stderr; `how` is for tqdm."""
-    moments, scale = [], None
-    with tqdm(total=settings.iterations, unit="step", mininterval=interval(), **how) as bar:
+def progress(settings, **how):
+    """Yield an observer of steps that draws a bar on stderr; `how` is for tqdm.
+
+    The bar counts steps by their pixels, so that the time left is right at the small scales too.
+    """
+    scale = None
+    layout = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]"
+    with tqdm(
+        total=settings.iterations, desc=f"step 0/{settings.iterations}", bar_format=layout,
+        mininterval=interval(), **how,
+    ) as bar:  # fmt: skip
+        most = 0
 
         def observe(record):
-            nonlocal moments, scale
+            nonlocal scale, most
+            weights = _weights(record)
             if record.scale != scale:
-                scale, moments = record.scale, []
-                bar.total = record.step - 1 + sum(_steps_left(settings, record))
-            moments.append(time.monotonic())
-            if len(moments) == 3 and foretell:
-                # The first step pays for what is allocated once.
-                _forecast(bar, settings, record, (moments[2] - moments[0]) / 2)
-            which = f"scale {scale}/{record.scales}, " if record.scales > 1 else ""
-            bar.set_postfix_str(
-                f"{which}loss {record.losses['total']:.3e}, change {record.relative_change:.2%}",
+                scale, steps = record.scale, _steps_left(settings, record)
+                most = record.step - 1 + sum(steps)
+                bar.total = bar.n + sum(weight * count for weight, count in zip(weights, steps))
+            part = f", scale {scale}/{record.scales}" if record.scales > 1 else ""
+            bar.set_description_str(
+                f"step {record.step}/{most}{part}, loss {record.losses['total']:.3e}, "
+                f"change {record.relative_change:.2%}",
                 refresh=False,
             )
-            bar.update()
+            bar.update(weights[0])
 
         yield observe
+
+
+def _weights(record):
+    """Return what a step costs at a record's scale and at those to come, in full-size steps."""
+    # Each scale has four times the pixels of the one before.
+    return [4.0 ** (scale - record.scales) for scale in range(record.scale, record.scales + 1)]
 
 
 def _steps_left(settings, record):
@@ -73,23 +128,6 @@ def _steps_left(settings, record):
 
     scales = range(record.scale, record.scales + 1)
     return [steps_at(settings.iterations, scale, record.scales) for scale in scales]
-
-
-def _forecast(bar, settings, record, step_seconds):
-    """Say once, before it takes long, how long a run will take; steps cost as their pixels."""
-    # Each scale has four times the pixels of the one before.
-    steps = sum(4**n * steps for n, steps in enumerate(_steps_left(settings, record)))
-    seconds = step_seconds * steps
-    if record.scale > 1 or seconds < _LONG_RUN:
-        return
-    size = " at the full size" if record.scales > 1 else ""
-    rule = "; the stop rule may end it sooner" if settings.stop_eps else ""
-    last = step_seconds * 4 ** (record.scales - 1)
-    bar.write(
-        f"At most {duration(seconds)}: {settings.iterations} steps of {last:.2g} s{size}{rule}. "
-        "Ctrl-C saves the image so far.",
-        file=sys.stderr,
-    )
 
 
 def duration(seconds):

@@ -6,18 +6,22 @@ import sys
 
 import click
 
+from ..errors import IncompleteError
+from .options import PATH, overwrite_option
 from .progress import interrupts, progress
 
 
 @click.command(short_help="Make a picture again from what it carries.")
-@click.argument("picture")
-@click.option("-o", "--output", metavar="OUT", help="Default: PICTURE-replay, with its ending.")
-@click.option("--content", metavar="FILE", help="Where the content picture is now.")
-@click.option("--style", metavar="FILE", help="Where the style picture is now.")
-@click.option("--init", metavar="FILE", help="Where the start image is now.")
-@click.option("--weights", metavar="FILE", help="Where the weights are now.")
+@click.argument("picture", type=PATH)
+@click.option("-o", "--output", metavar="OUT", type=PATH,
+              help="Default: PICTURE-replay, with its ending.")  # fmt: skip
+@click.option("--content", metavar="FILE", type=PATH, help="Where the content picture is now.")
+@click.option("--style", metavar="FILE", type=PATH, help="Where the style picture is now.")
+@click.option("--init", metavar="FILE", type=PATH, help="Where the start image is now.")
+@click.option("--weights", metavar="FILE", type=PATH, help="Where the weights are now.")
+@overwrite_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
-def replay(picture, output, quiet, **found):
+def replay(picture, output, overwrite, quiet, **places):
     """Make PICTURE again from what it carries, and compare the two.
 
     Pictures and weights are checked by their checksums. On the same kind of processor, with the
@@ -28,38 +32,44 @@ def replay(picture, output, quiet, **found):
     Example:
       nst replay picture.png
     """
-    from ..runs import replay as room
+    from ..runs import replay as replays
     from ..runs import runner
 
-    recipe = room.read(picture, found)
+    recipe = replays.read(picture, places)
     stem, ending = os.path.splitext(picture)
-    job = room.prepare(recipe, output or f"{stem}-replay{ending}")
-    differences = room.differences(recipe, job)
+    output = output or f"{stem}-replay{ending}"
+    job = replays.prepare(recipe, output, overwrite=overwrite)
+    differences = replays.differences(recipe, job)
     for difference in differences:
         click.echo(f"Note: {difference}.", err=True)
     with contextlib.ExitStack() as stack:
         observers = [stack.enter_context(interrupts())]
         if not quiet:
             observers.append(stack.enter_context(progress(recipe.config)))
-        outcome = runner.run(
-            job, on_step=lambda record: [observe(record) for observe in observers],
-            at_once=not quiet,
-        )  # fmt: skip
+        try:
+            outcome, incomplete = runner.run(
+                job, on_step=lambda record: [observe(record) for observe in observers],
+                at_once=not quiet,
+            ), None  # fmt: skip
+        except IncompleteError as error:
+            outcome, incomplete = error.outcome, error
     click.echo(os.fsencode(outcome.path))
+    if incomplete:
+        raise incomplete
     if outcome.result.stop_reason == "interrupted":
         click.echo(f"Interrupted; saved {outcome.path}.", err=True)
         sys.exit(130)
-    made = room.compare(recipe, outcome.path)
-    click.echo(_verdict(made, differences), err=True)
-    if not made.identical and not differences:
+    result = replays.compare(recipe, outcome.path)
+    click.echo(_verdict(result, differences), err=True)
+    if not result.identical and not differences:
         sys.exit(1)
 
 
-def _verdict(made, differences):
-    if made.identical:
+def _verdict(result, differences):
+    if result.identical:
         return "The same, byte for byte."
-    if made.largest == 0:
+    if result.largest == 0:
         return "The same pixels; what the picture carries differs."
-    apart = "in size" if made.largest is None else f"by up to {made.largest} levels of grey"
+    apart = "in size" if result.largest is None else f"by up to {result.largest} levels of grey"
     why = "see the notes above" if differences else "and nothing that is known tells why"
     return f"They differ {apart}: {why}."

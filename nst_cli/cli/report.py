@@ -4,12 +4,15 @@ import os
 
 import click
 
+from .options import PATH, overwrite_option
+
 
 @click.command(short_help="Make a page of a folder's pictures.")
-@click.argument("folder", metavar="DIR")
-@click.option("-o", "--output", metavar="FILE.html",
+@click.argument("folder", metavar="DIR", type=PATH)
+@click.option("-o", "--output", metavar="FILE.html", type=PATH,
               help="Page to write.  [default: DIR/report.html]")  # fmt: skip
-def report(folder, output):
+@overwrite_option
+def report(folder, output, overwrite):
     """Make a page of the pictures in DIR: what each was made from and how, and its losses.
 
     Shows those with a sidecar beside them (picture.png.json), also in folders below DIR, and
@@ -22,9 +25,9 @@ def report(folder, output):
       nst stylize photo.jpg painting.jpg -o tries/a.png --log tries/a.png.jsonl
       nst report tries
     """
-    from ..views import report as room
+    from ..views import report as reports
 
-    path, notes = room.make(folder, output)
+    path, notes = reports.make(folder, output, overwrite=overwrite)
     for note in notes:
         click.echo(f"Note: {note}", err=True)
     # As bytes, because a file may have a name that is no text.

@@ -7,26 +7,29 @@ import sys
 import click
 
 from .. import config
-from ..errors import NonFiniteError, NstError, OutputError
-from ..runs.log import Log
-from .options import config_options
+from ..errors import IncompleteError, NonFiniteError, NstError, OutputError, reason
+from ..runs import log as logs
+from .options import PATH, config_options, overwrite_option
 from .progress import duration, interrupts, progress
 
 
-@click.command()
-@click.argument("content")
-@click.argument("style")
-@click.option("-o", "--output", metavar="OUT", required=True,
+@click.command(context_settings={"allow_extra_args": True})
+@click.argument("content", type=PATH)
+@click.argument("style", type=PATH)
+@click.option("-o", "--output", metavar="OUT", type=PATH, required=True,
               help="Picture to make; .png, .jpg, .tif or .webp.")  # fmt: skip
 @config_options
 @click.option("--save-every", type=click.IntRange(min=1), metavar="N",
               help="Also write OUT-00N.png and so on, after every N steps.")  # fmt: skip
-@click.option("--log", metavar="FILE.jsonl", help="Write the losses of each step, one per line.")
+@click.option("--log", metavar="FILE.jsonl", type=PATH,
+              help="Write the losses of each step, one per line.")  # fmt: skip
+@overwrite_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 @click.option("--dry-run", is_flag=True,
               help="Make no picture: try a few small steps and print what memory and time the run "
               "would take.")  # fmt: skip
-def stylize(content, style, output, save_every, log, quiet, dry_run, **choices):
+@click.pass_context
+def stylize(ctx, content, style, output, save_every, log, overwrite, quiet, dry_run, **choices):
     """Give the picture CONTENT the style of the picture STYLE.
 
     Prints the path of the picture made. Beside it OUT.png.json holds everything that made it, and
@@ -38,21 +41,29 @@ def stylize(content, style, output, save_every, log, quiet, dry_run, **choices):
     """
     from ..runs import runner
 
+    if ctx.args:
+        raise click.UsageError(
+            f"Got {2 + len(ctx.args)} pictures, up to {ctx.args[-1]!r}. nst stylize takes one "
+            "CONTENT and one STYLE; nst batch makes many pictures that a file lists."
+        )
     settings = config.Config(**choices)
     save_every = save_every or 0
-    job = runner.prepare(content, style, output, settings, save_every=save_every, log=log)
-    # Whoever gets the built-in filters or loses transparency is told so even when quiet.
+    job = runner.prepare(
+        content, style, output, settings, save_every=save_every, log=log, overwrite=overwrite
+    )
+    # Even when quiet, because the picture will look different.
     for note in job.notes:
         click.echo(f"Note: {note}", err=True)
     if dry_run:
         for line in _forecast(job):
             click.echo(line)
         return
+    outcome = lines = incomplete = None
     with contextlib.ExitStack() as stack:
         observers = [stack.enter_context(interrupts())]
-        logged = stack.enter_context(Log(log)) if log else None
-        if logged:
-            observers.append(logged.write)
+        if log:
+            lines = stack.enter_context(logs.writing(log))
+            observers.append(lines.write)
         if not quiet:
             observers.append(stack.enter_context(progress(settings)))
         try:
@@ -62,10 +73,15 @@ def stylize(content, style, output, save_every, log, quiet, dry_run, **choices):
                 save_every=save_every,
                 at_once=not quiet,
             )
+        except IncompleteError as error:
+            outcome, incomplete = error.outcome, error
         except NonFiniteError as error:
-            made = error.result.steps
-            kept = f" The last good image is in {output}." if made else " No picture was written."
-            raise NstError(f"{error}{kept}") from error
+            kept = (
+                f"The last good image is in {error.path}."
+                if error.path
+                else ("No picture was written.")
+            )
+            raise NstError(f"{error} {kept}") from error
         except KeyboardInterrupt:
             outcome = None
     if not outcome:
@@ -73,11 +89,17 @@ def stylize(content, style, output, save_every, log, quiet, dry_run, **choices):
         sys.exit(130)
     # As bytes, because a file may have a name that is no text.
     click.echo(os.fsencode(outcome.path))
-    if outcome.result.stop_reason == "interrupted":
-        click.echo(f"Interrupted after step {outcome.result.steps}; saved {output}.", err=True)
+    interrupted = outcome.result.stop_reason == "interrupted"
+    if interrupted:
+        click.echo(
+            f"Interrupted after step {outcome.result.steps}; saved {outcome.path}.", err=True
+        )
+    if incomplete:
+        raise incomplete
+    if interrupted:
         sys.exit(130)
-    if logged and logged.error:
-        raise OutputError(f"The log {log} is not complete: {logged.error.strerror}.")
+    if lines and lines.error:
+        raise OutputError(f"The log {log} is not complete: {reason(lines.error)}.")
 
 
 def _forecast(job):

@@ -79,5 +79,5 @@ def _exif(comment):
 def _from_json(text):
     try:
         return json.loads(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return None

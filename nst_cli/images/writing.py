@@ -68,6 +68,46 @@ def write(path, pixels, alpha=None, metadata=None):
         raise ImageError(f"Cannot write {path}: {reason(error)}.") from error
 
 
+# Of a side in pixels, as far as each format can count.
+_LONGEST_SIDES = {"PNG": 2**31 - 1, "JPEG": 65535, "TIFF": 2**31 - 1, "WEBP": 16383}
+_LARGEST_TIFF = 2**32 - 2**20
+
+
+def check_size(path, height, width, alpha=None, metadata=None):
+    """Check, before the long work, that the format of a picture can hold it.
+
+    Parameters
+    ----------
+    path : path-like
+        Its ending decides the format.
+    height, width : int
+    alpha : ndarray or None
+    metadata : dict, optional
+        As `write` will get it.
+
+    Raises
+    ------
+    ImageError
+        The picture or its metadata are too large, or the ending is unknown.
+    """
+    path = os.fspath(path)
+    kind = _format(path)
+    longest = _LONGEST_SIDES[kind]
+    if max(height, width) > longest:
+        raise ImageError(
+            f"Cannot write {path}: {width} x {height} pixels, and a side of a {kind} has at most "
+            f"{longest}; choose a name that ends in .png, or a smaller size."
+        )
+    channels = 3 if alpha is None else 4
+    if kind == "TIFF" and height * width * channels > _LARGEST_TIFF:
+        raise ImageError(
+            f"Cannot write {path}: {width} x {height} pixels, and a TIFF has at most 4 GiB; "
+            "choose a name that ends in .png, or a smaller size."
+        )
+    if metadata is not None:
+        carried.save_options(path, kind, metadata)
+
+
 def holds_alpha(path):
     """Tell whether the format that `path` names keeps an alpha channel; JPEG does not.
 

@@ -1,22 +1,38 @@
 """A batch on the workers of a Dask cluster: pictures travel as bytes, the caller writes."""
 
+import collections
 import contextlib
+import functools
 import os
 import socket
 import tempfile
 import threading
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import files, images, weights
 from ..config import INITS, Config
-from ..errors import BatchError, EngineError, NstError, OutputError, WeightsError
-from . import batch, runner
+from ..errors import (
+    BatchError,
+    EngineError,
+    NonFiniteError,
+    NstError,
+    OutputError,
+    WeightsError,
+    reason,
+)
+from . import runner, sidecar
 from .log import Log
+from .maker import Finished
 
 _PATIENCE = 10
+# Runs that wait at the cluster for each thread of its workers.
+_AHEAD = 2
+# A worker that is lost takes pictures with it. A run that needs them is sent again.
+_ATTEMPTS = 3
 
 # A worker's threads take turns: MXNet uses all cores for one run.
 _turn = threading.Lock()
@@ -42,8 +58,27 @@ class Parcel(NamedTuple):
     weights: str
 
 
+class Made(NamedTuple):
+    """What a worker made.
+
+    Attributes
+    ----------
+    picture, log : bytes
+        The files.
+    document : dict
+        What the sidecar says, paths as the worker has them.
+    error : str
+        Why the run failed although there is a picture; empty if it did not.
+    """
+
+    picture: bytes
+    log: bytes
+    document: Any
+    error: str = ""
+
+
 @contextlib.contextmanager
-def connected(address):
+def connected(address: str):
     """Yield what `batch.make` takes as `submit`, while a connection to a scheduler is held.
 
     Parameters
@@ -75,60 +110,150 @@ def connected(address):
             "with dask worker."
         ) from error
     with client:
-        if not client.scheduler_info()["workers"]:
+        if not client.nthreads():
             raise BatchError(
                 f"The Dask scheduler at {address} has no workers: start some with dask worker "
                 f"{address}."
             )
-        yield lambda runs: _submitted(client, runs)
+        yield lambda runs: _Submission(client, runs).finished()
 
 
-def _submitted(client, runs):
-    """Yield what became of runs, as it becomes known."""
-    import distributed
+class _Submission:
+    """The runs of one batch at a cluster: some ahead of the workers, each picture sent once."""
 
-    # Names of their own: what another caller made is not ours.
-    batch_id, waiting = uuid.uuid4().hex, {}
-    for number, run in enumerate(runs):
+    def __init__(self, client, runs):
+        self._client, self._waiting = client, collections.deque(runs)
+        # Names of its own, because another caller may be at the same cluster.
+        self._name, self._submitted = f"nst-{uuid.uuid4().hex}", 0
+        self._attempts, self._running = collections.Counter(), {}
+        # Pictures at the cluster, by SHA-256, each with the paths that it has here.
+        self._pictures, self._sums = {}, functools.cache(_picture_sum)
+        self._weights_sum = functools.cache(_weights_sum)
+        self._needed = collections.Counter(
+            path for run in runs for path in set(_pictures_of(run).values())
+        )
+
+    def finished(self) -> Iterator[Finished]:
+        """Yield what the runs come to, as it becomes known."""
+        import distributed
+
+        answers = distributed.as_completed(loop=self._client.loop)
         try:
-            parcel = _packed(run)
-        except NstError as error:
-            yield batch.Finished(run, "failed", reason=str(error))
-            continue
-        key = f"nst-{batch_id}-{number}"
-        waiting[client.submit(work, parcel, key=key, pure=False)] = run
-    try:
-        for future in distributed.as_completed(list(waiting), loop=client.loop):
-            yield _received(waiting.pop(future), future)
-    finally:
-        client.cancel(list(waiting))
+            yield from self._fill(answers)
+            while self._running:
+                future = next(answers)
+                run = self._running.pop(future)
+                if future.cancelled() and self._attempts[run] < _ATTEMPTS:
+                    self._send_again(run)
+                else:
+                    yield _received(run, future)
+                    self._release(run)
+                yield from self._fill(answers)
+        finally:
+            self._client.cancel(list(self._running))
 
-
-def _packed(run):
-    pictures = {}
-    for name, path in (("content", run.content), ("style", run.style), ("init", run.config.init)):
-        if name != "init" or path not in INITS:
+    def _fill(self, answers):
+        """Submit runs until enough are ahead; yield those that cannot be submitted."""
+        while self._waiting and len(self._running) < self._window():
+            run = self._waiting.popleft()
             try:
-                pictures[name] = path, Path(path).read_bytes()
-            except OSError as error:
-                raise BatchError(f"Cannot read {path}: {error.strerror}.") from error
-    which = weights.find(run.config.weights or None)
-    ending = os.path.splitext(run.output)[1]
-    return Parcel(pictures, run.config, ending, weights.identity(which)["sha256"])
+                future = self._submit(run)
+            except NstError as error:
+                yield Finished(run, "failed", reason=str(error))
+                self._release(run)
+            # Dask has many kinds of error for a scheduler that is gone.
+            except Exception as error:  # noqa: BLE001
+                why = f"the Dask scheduler does not take it: {reason(error)}"
+                yield Finished(run, "failed", reason=why)
+            else:
+                self._running[future] = run
+                answers.add(future)
+
+    def _window(self):
+        with contextlib.suppress(Exception):
+            return max(_AHEAD, _AHEAD * sum(self._client.nthreads().values()))
+        return _AHEAD
+
+    def _submit(self, run):
+        self._attempts[run] += 1
+        self._submitted += 1
+        paths = _pictures_of(run)
+        parcel = Parcel(
+            {name: (path, None) for name, path in paths.items()},
+            run.config,
+            os.path.splitext(run.output)[1],
+            self._weights_sum(run.config.weights),
+        )
+        contents = {name: self._picture(path) for name, path in paths.items()}
+        key = f"{self._name}-{self._submitted}"
+        return self._client.submit(_work_on, parcel, key=key, pure=False, **contents)
+
+    def _picture(self, path):
+        """Return the content of a picture as it lies at the cluster, sent there if it does not."""
+        checksum = self._sums(path)
+        if checksum not in self._pictures:
+            key = f"{self._name}-{checksum}-{self._submitted}"
+            self._pictures[checksum] = self._client.scatter({key: _content(path)})[key], set()
+        picture, paths = self._pictures[checksum]
+        paths.add(path)
+        return picture
+
+    def _send_again(self, run):
+        """Have a run sent again, with its pictures, which a lost worker took with it."""
+        self._waiting.appendleft(run)
+        for path in _pictures_of(run).values():
+            picture, _ = self._pictures.get(self._sums(path), (None, None))
+            if picture is not None and picture.cancelled():
+                del self._pictures[self._sums(path)]
+
+    def _release(self, run):
+        """Let the cluster forget the pictures that no other run needs."""
+        for path in set(_pictures_of(run).values()):
+            self._needed[path] -= 1
+            if not self._needed[path]:
+                for checksum, (_, paths) in list(self._pictures.items()):
+                    paths.discard(path)
+                    if not paths:
+                        del self._pictures[checksum]
 
 
-def work(parcel):
+def _pictures_of(run):
+    paths = {"content": run.content, "style": run.style, "init": run.config.init}
+    return {name: path for name, path in paths.items() if name != "init" or path not in INITS}
+
+
+def _content(path):
+    try:
+        with files.open_regular(path) as stream:
+            return stream.read()
+    except OSError as error:
+        raise BatchError(f"Cannot read {path}: {reason(error)}.") from error
+
+
+def _picture_sum(path):
+    try:
+        return files.sha256(path)
+    except OSError as error:
+        raise BatchError(f"Cannot read {path}: {reason(error)}.") from error
+
+
+def _weights_sum(name):
+    return weights.identity(weights.find(name or None))["sha256"]
+
+
+def _work_on(parcel, **contents):
+    """Make a picture of a parcel whose pictures came apart from it."""
+    pictures = {name: (path, contents[name]) for name, (path, _) in parcel.pictures.items()}
+    return work(parcel._replace(pictures=pictures))
+
+
+def work(parcel: Parcel) -> Made:
     """Make a picture on a worker.
 
-    Parameters
-    ----------
-    parcel : Parcel
-
-    Returns
-    -------
-    dict of str to bytes
-        The files to be written, by what follows the picture's name: none, ``.json``,
-        ``.jsonl``.
+    Raises
+    ------
+    NstError
+        There is no picture.
     """
     with _turn, tempfile.TemporaryDirectory() as folder:
         pictures = {}
@@ -139,39 +264,60 @@ def work(parcel):
         output = os.path.join(folder, f"out{parcel.ending}")
         inputs = runner.fitted(pictures, parcel.config)
         job = runner.assemble(inputs, output, parcel.config)
-        found = job.provenance["weights"]
-        if found["sha256"] != parcel.weights:
+        used = job.provenance["weights"]
+        if used["sha256"] != parcel.weights:
             raise WeightsError(
-                f"The worker's weights {found['source']} are others than the caller's."
+                f"The worker's weights {used['source']} differ from those of the caller."
             )
-        with Log(runner.log_of(output)) as lines:
-            runner.run(job, on_step=lines.write, at_once=False)
+        error = ""
+        with Log(sidecar.log_of(output)) as lines:
+            try:
+                runner.run(job, on_step=lines.write, at_once=False)
+            except NonFiniteError as failure:
+                if not os.path.exists(output):
+                    raise
+                error = str(failure)
         if lines.error:
             raise OutputError(f"The worker's log is not complete: {lines.error.strerror}.")
-        return {ending: Path(output + ending).read_bytes() for ending in ("", ".json", ".jsonl")}
+        picture, log = (Path(path).read_bytes() for path in (output, sidecar.log_of(output)))
+        return Made(picture, log, sidecar.read(output).document, error)
 
 
 def _received(run, future):
-    """Write what a worker made; return what became of the run."""
+    """Write what a worker made; return what the run has come to."""
     import distributed
 
     try:
         made = future.result()
     except NstError as error:
-        return batch.Finished(run, "failed", reason=str(error))
+        return Finished(run, "failed", reason=str(error))
     except distributed.KilledWorker:
-        return batch.Finished(
+        return Finished(
             run, "failed", reason="it took several workers down; do they have enough memory?"
         )
     except Exception as error:  # noqa: BLE001
         # A bug, or a worker without nst: either way the other runs go on.
-        return batch.Finished(run, "failed", reason=f"{type(error).__name__}: {error}")
+        return Finished(run, "failed", reason=f"{type(error).__name__}: {reason(error)}")
     try:
-        # The sidecar last: a picture without it is made again.
-        for ending in ("", ".jsonl", ".json"):
-            with files.replacing(run.output + ending) as temporary:
-                Path(temporary).write_bytes(made[ending])
+        _write(run, made)
+    except NstError as error:
+        return Finished(run, "failed", reason=str(error))
     except OSError as error:
-        reason = f"Cannot write {run.output}: {error.strerror}."
-        return batch.Finished(run, "failed", reason=reason)
-    return batch.Finished(run, "done")
+        return Finished(run, "failed", reason=f"Cannot write {run.output}: {reason(error)}.")
+    if made.error:
+        why = f"{made.error} The last good image is in {run.output}."
+        return Finished(run, "failed", reason=why)
+    return Finished(run, "done")
+
+
+def _write(run, made):
+    """Write what a worker made, the sidecar last: a picture without one is made again."""
+    for path, content in ((run.output, made.picture), (sidecar.log_of(run.output), made.log)):
+        with files.replacing(path) as temporary:
+            Path(temporary).write_bytes(content)
+    document = dict(made.document)
+    for name, path in _pictures_of(run).items():
+        document[name] = {**document[name], "path": path}
+    source = os.fspath(weights.find(run.config.weights or None))
+    document["weights"] = {**document["weights"], "source": source}
+    sidecar.write(run.output, document)

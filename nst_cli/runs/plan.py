@@ -1,26 +1,28 @@
-"""A batch file, TOML, to the list of its runs."""
+"""A batch file, TOML, to the list of its runs, and a check of these before the first."""
 
-import glob
+import functools
 import itertools
+import math
 import os
-import string
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, NamedTuple
 
-from .. import files, images
+from .. import files, images, weights
 from ..config import INITS, PRESETS, Config, did_you_mean
-from ..errors import BatchError, ConfigError
-from .runner import log_of, sidecar_of
-
-try:
-    import tomllib
-except ImportError:  # before Python 3.11
-    import tomli as tomllib
+from ..errors import BatchError, ConfigError, ImageError, NstError, OutputError, reason
+from . import patterns, sidecar, tomlfile
+from .templates import named, short
 
 _PATHS = ("content", "style")
 _KEYS = (*_PATHS, "output", "preset", *PRESETS["paper"])
 _TABLES = ("output", "defaults", "run", "grid")
 _TEMPLATE = "{content}-{style}-{method}.png"
+# What may be a list of names, or a table of numbers; anything else is a single value.
+_LISTS = ("style_layers", "content_layers")
+_WEIGHTS = ("method", "beta", "layer_weights")
+
+_MOST_RUNS = 100_000
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,25 @@ class Run:
     config: Config
 
 
-def read(path, overrides=None, template=None):
+class Plan(NamedTuple):
+    """What a batch file asks for.
+
+    Attributes
+    ----------
+    runs : list of Run
+        In the order of the file, the last key of a grid varying fastest.
+    notes : list of str
+        What the user should know of them, one line each.
+    failures : list of str
+        What the file asks for and no run can be made of, one line each.
+    """
+
+    runs: Any
+    notes: Any
+    failures: Any
+
+
+def read(path, overrides=None, template=None) -> Plan:
     """Read a batch file.
 
     Parameters
@@ -49,185 +69,383 @@ def read(path, overrides=None, template=None):
         TOML: ``output``, a template of names; ``[defaults]``; any number of ``[[run]]`` and
         ``[[grid]]``. Paths are relative to the file's folder.
     overrides : dict, optional
-        Fields of `Config` that come before those of the file.
+        Fields of `Config` that override those of the file.
     template : str, optional
-        Comes before every ``output`` of the file; relative to the working folder.
+        Overrides every ``output`` of the file; relative to the working folder.
 
     Returns
     -------
-    list of Run
-        In the order of the file, the last key of a grid varying fastest.
+    Plan
 
     Raises
     ------
     BatchError
         The file cannot be read, or a key, a value or a template in it makes no sense.
     """
-    document = _parsed(path)
+    path, overrides = os.path.expanduser(os.fspath(path)), dict(overrides or {})
+    if overrides.get("init"):
+        overrides["init"] = os.path.expanduser(overrides["init"])
+    document = tomlfile.read(path)
     for key in document:
         if key not in _TABLES:
             raise BatchError(f"{path}: unknown key {key!r}{did_you_mean(key, _TABLES)}")
-    folder, runs = os.path.dirname(path), []
-    for where, table in _tables(path, document):
-        try:
-            runs.append(_run(folder, table, overrides or {}, template, len(runs) + 1))
-        except (BatchError, ConfigError) as error:
-            raise BatchError(f"{path}, {where}: {error}") from error
-    if not runs:
-        raise BatchError(f"{path} has no runs: add a [[run]] or a [[grid]].")
-    return runs
+    return _Reader(path, overrides, template).plan(document)
 
 
-def check(runs):
-    """Find out, before the first run, whether all inputs are there and all outputs can be.
+def check(runs: Iterable[Run], overwrite: bool = False) -> dict[Run, list[NstError]]:
+    """Check all inputs and outputs before the first run.
 
-    Makes the folders of the outputs.
+    Makes the folders of the outputs of the runs that can be made.
+
+    Parameters
+    ----------
+    runs : iterable of Run
+    overwrite : bool
+        Whether files may be replaced that nst did not make.
+
+    Returns
+    -------
+    dict of Run to list of NstError
+        The runs that cannot be made, and everything that stands against them: a picture or
+        weights that are missing or broken, an output that cannot be written or would overwrite
+        an input or a file that nst did not make.
 
     Raises
     ------
-    ImageError
-        An input is missing or no picture.
-    OutputError
-        An output cannot be written or would overwrite an input.
     BatchError
         Two runs would write the same file.
     """
-    inputs = sorted({path for run in runs for path in _inputs(run)})
-    for path in inputs:
-        images.size_of(path)
-    taken = {}
-    for number, run in enumerate(runs, 1):
-        images.check_ending(run.output)
-        for path in (run.output, sidecar_of(run.output), log_of(run.output)):
-            other = taken.setdefault(os.path.realpath(path), number)
-            if other != number:
-                raise BatchError(
-                    f"Runs {other} and {number} would both write {path}: put what differs "
-                    "between them into the output's template, such as {gamma} or {number}."
-                )
+    runs = list(runs)
+    _check_distinct(runs)
+    pictures = _errors(_check_picture, (path for run in runs for path in _inputs(run)))
+    networks = _errors(_check_weights, (run.config.weights for run in runs))
+    inputs = _identities(runs, networks)
+    problems, probed = {}, set()
     for run in runs:
-        folder = os.path.dirname(run.output)
-        if folder:
-            _make_folder(folder)
-        for path in (run.output, sidecar_of(run.output), log_of(run.output)):
-            files.check_output(path, inputs)
-
-
-def _make_folder(folder):
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise BatchError(f"Cannot make the folder {folder}: {error.strerror}.") from error
+        errors = [pictures[path] for path in dict.fromkeys(_inputs(run)) if path in pictures]
+        errors += [networks[name] for name in [run.config.weights] if name in networks]
+        try:
+            _check_outputs(run, inputs, overwrite, probed, can_be_made=not errors)
+        except NstError as error:
+            errors.append(error)
+        if errors:
+            problems[run] = errors
+    return problems
 
 
 def _inputs(run):
     return (run.content, run.style) + ((run.config.init,) if run.config.init not in INITS else ())
 
 
-def _parsed(path):
+def _check_distinct(runs):
+    taken, folder_of = {}, functools.cache(os.path.realpath)
+    for number, run in enumerate(runs, 1):
+        for path, _ in sidecar.outputs(run.output):
+            folder, name = os.path.split(path)
+            target = os.path.join(folder_of(folder), name)
+            if os.path.islink(target):
+                target = os.path.realpath(target)
+            other = taken.setdefault(target, number)
+            if other != number:
+                raise BatchError(
+                    f"Runs {other} and {number} would both write {path}: put what differs "
+                    "between them into the output's template, such as {gamma}, "
+                    "{content_folder} or {number}."
+                )
+
+
+def _errors(check_one, values):
+    """Return ``{value: error}`` of the values that a check refuses, each checked once."""
+    errors = {}
+    for value in dict.fromkeys(values):
+        try:
+            check_one(value)
+        except NstError as error:
+            errors[value] = error
+    return errors
+
+
+def _check_picture(path):
+    if os.path.isdir(path):
+        raise BatchError(
+            f"Cannot read {path}: it is a folder. In a [[grid]], {os.path.join(path, '*.jpg')} "
+            "stands for the pictures in it."
+        )
+    images.size_of(path)
+
+
+def _check_weights(name):
+    path = weights.find(name or None)
+    if path != weights.BUILTIN:
+        weights.load(path)
+
+
+def _identities(runs, bad_networks):
+    """Return ``{(device, inode): path}`` of everything that the runs read."""
+    paths = [path for run in runs for path in _inputs(run)]
+    names = {run.config.weights for run in runs} - bad_networks.keys()
+    paths += [path for path in map(weights.find, names) if path != weights.BUILTIN]
+    known = {_identity(path): path for path in dict.fromkeys(paths)}
+    known.pop(None, None)
+    return known
+
+
+def _identity(path):
     try:
-        with open(path, "rb") as stream:
-            return tomllib.load(stream)
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _check_outputs(run, inputs, overwrite, probed, can_be_made):
+    """Check the three files of a run; `probed` holds the folders in which files can be made."""
+    images.check_ending(run.output)
+    folder = os.path.dirname(run.output)
+    if not os.path.isdir(folder or os.curdir):
+        if not can_be_made:
+            return
+        _make_folder(folder)
+    for path, ours in sidecar.outputs(run.output):
+        if _is_free(path):
+            if folder not in probed:
+                files.check_output(path)
+                probed.add(folder)
+        # Not left to `files.check_output`, which compares each output with each input.
+        elif (taken := inputs.get(_identity(path))) is not None:
+            raise OutputError(
+                f"Cannot write {path}: that would overwrite {taken}; choose another name."
+            )
+        else:
+            files.check_output(path, overwrite=overwrite, ours=ours)
+
+
+def _is_free(path):
+    """Return whether nothing exists under a path that could exist."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    # Such as a name that is too long.
+    except OSError:
+        pass
+    return False
+
+
+def _make_folder(folder):
+    try:
+        os.makedirs(folder, exist_ok=True)
     except OSError as error:
-        raise BatchError(f"Cannot read {path}: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BatchError(f"{path} is not TOML: {error}.") from error
+        raise BatchError(f"Cannot make the folder {folder}: {reason(error)}.") from error
 
 
-def _tables(path, document):
-    """Yield where it stands and what it says, for each run, over the defaults."""
-    defaults = dict(_table(path, "[defaults]", document.get("defaults", {})))
-    if "output" in document:
-        defaults.setdefault("output", document["output"])
-    for kind in ("run", "grid"):
-        entries = document.get(kind, [])
-        for number, entry in enumerate(entries if isinstance(entries, list) else [entries], 1):
-            where = f"{kind} {number}"
-            tables = [_table(path, where, entry)]
-            if kind == "grid":
-                tables = _combinations(path, where, *tables)
-            yield from ((where, {**defaults, **table}) for table in tables)
+class _Reader:
+    """Reads the tables of one batch file."""
+
+    def __init__(self, path, overrides, template):
+        self._path, self._folder = path, os.path.dirname(path)
+        self._overrides, self._template = overrides, template
+        self._notes, self._failures = [], []
+        # What patterns matched, and of that what nst made itself.
+        self._matched, self._left_out = set(), set()
+        self._expanded = functools.cache(functools.partial(patterns.expand, base=self._folder))
+        self._is_own = functools.cache(_is_own)
+
+    def plan(self, document):
+        runs = []
+        for where, table in self._tables(document):
+            if len(runs) == _MOST_RUNS:
+                raise BatchError(f"{self._path} has more than {_MOST_RUNS} runs.")
+            try:
+                runs.append(self._run(table, len(runs) + 1))
+            except (BatchError, ConfigError) as error:
+                raise BatchError(f"{self._path}, {where}: {error}") from error
+        # What is equal in every respect is one picture.
+        runs = list(dict.fromkeys(self._without_own_outputs(runs)))
+        if self._left_out:
+            count = len(self._left_out)
+            self._notes.append(
+                f"Patterns left out {count} picture{'s' * (count > 1)} that nst made or that this "
+                "batch makes; write a path out to take such a picture all the same."
+            )
+        if not runs:
+            raise BatchError(
+                self._failures[0]
+                if self._failures
+                else f"{self._path} has no runs: add a [[run]] or a [[grid]]."
+            )
+        return Plan(runs, list(dict.fromkeys(self._notes)), self._failures)
+
+    def _tables(self, document):
+        """Yield where it stands and what it says, for each run, over the defaults."""
+        defaults = dict(self._table("[defaults]", document.get("defaults", {})))
+        if "output" in document:
+            defaults.setdefault("output", document["output"])
+        for kind in ("run", "grid"):
+            entries = document.get(kind, [])
+            for number, entry in enumerate(entries if isinstance(entries, list) else [entries], 1):
+                where = f"{kind} {number}"
+                table = self._table(where, entry)
+                if kind == "run":
+                    yield where, self._single({**defaults, **table})
+                else:
+                    # A pattern among the defaults is an axis as well.
+                    paths = {key: defaults[key] for key in _PATHS if key in defaults}
+                    for combination in self._combinations(where, {**paths, **table}):
+                        yield where, {**defaults, **combination}
+
+    def _table(self, where, entry):
+        if not isinstance(entry, dict):
+            raise BatchError(f"{self._path}, {where}: it is not a table of keys and values.")
+        for key in entry:
+            if key not in _KEYS:
+                raise BatchError(
+                    f"{self._path}, {where}: unknown key {key!r}{did_you_mean(key, _KEYS)}"
+                )
+        return entry
+
+    def _single(self, table):
+        """Return the table of a single run, its pictures as matches."""
+        paths = {
+            key: patterns.literal(table[key], self._folder) if _is_path(table[key]) else table[key]
+            for key in _PATHS
+            if key in table
+        }
+        return {**table, **paths}
+
+    def _combinations(self, where, table):
+        """Yield a table for each combination of what the lists of a grid hold."""
+        axes = {}
+        for key, value in table.items():
+            values = value if isinstance(value, list) else [value]
+            if not values:
+                raise BatchError(f"{self._path}, {where}: {key} is an empty list.")
+            axes[key] = self._pictures(where, key, values) if key in _PATHS else values
+        count = math.prod(map(len, axes.values()))
+        if count > _MOST_RUNS:
+            raise BatchError(
+                f"{self._path}, {where}: it has {count} combinations; {_MOST_RUNS} are the most."
+            )
+        for combination in itertools.product(*axes.values()):
+            yield dict(zip(axes, combination))
+
+    def _pictures(self, where, key, values):
+        """Return the pictures that paths and patterns name, each once."""
+        pictures, unmatched = {}, []
+        for value in values:
+            if not _is_path(value):
+                # Refused with the run's other values, where the message names them.
+                pictures[str(value)] = value
+            elif not patterns.is_pattern(value):
+                match = patterns.literal(value, self._folder)
+                pictures[match.path] = match
+            else:
+                matches, unreadable = self._expanded(value)
+                self._notes += unreadable
+                taken = [match for match in matches if not self._leaves_out(value, match)]
+                self._matched.update(match.path for match in taken)
+                for match in taken:
+                    pictures.setdefault(match.path, match)
+                if not taken:
+                    but = " but pictures that nst made" if matches else ""
+                    unmatched.append(f"{where}: no file matches {key} {value!r}{but}.")
+        # Others of the list may stand in for a pattern without a match; a list of none may not.
+        (self._notes if pictures else self._failures).extend(
+            f"{self._path}, {message}{tomlfile.advice(message)}" for message in unmatched
+        )
+        return list(pictures.values())
+
+    def _leaves_out(self, pattern, match):
+        # One that exists under the pattern's own name is no match of a pattern.
+        if match.path == patterns.beside(self._folder, pattern) or not self._is_own(match.path):
+            return False
+        self._left_out.add(match.path)
+        return True
+
+    def _without_own_outputs(self, runs):
+        """Leave out the runs on pictures that patterns matched and other runs make."""
+        outputs = {}
+        for run in runs:
+            outputs.setdefault(os.path.abspath(run.output), []).append(run)
+
+        def is_output(path):
+            makers = outputs.get(os.path.abspath(path), ()) if path in self._matched else ()
+            return any(path not in _inputs(run) for run in makers)
+
+        kept = [run for run in runs if not is_output(run.content) and not is_output(run.style)]
+        for run in runs:
+            self._left_out.update(filter(is_output, (run.content, run.style)))
+        return kept
+
+    def _run(self, table, number):
+        for key, value in table.items():
+            _check_kind(key, value)
+        pictures = {key: table.get(key) for key in _PATHS}
+        for key, match in pictures.items():
+            if not isinstance(match, patterns.Match):
+                given = short(match) if key in table else "missing"
+                raise BatchError(f"{key} is {given}; it must be the path of a picture.")
+            _check_path(key, match.path)
+        choices = {key: value for key, value in table.items() if key not in (*_PATHS, "output")}
+        for key, names in (("init", (None, *INITS)), ("weights", (None, "", weights.BUILTIN))):
+            if choices.get(key) not in names:
+                choices[key] = patterns.beside(self._folder, str(choices[key]))
+                _check_path(key, choices[key])
+        config = Config.from_dict({**choices, **self._overrides})
+        if self._template is None:
+            template, folder = table.get("output", _TEMPLATE), self._folder
+            if isinstance(template, str) and tomlfile.has_controls(template):
+                raise BatchError(f"output is {short(template)}{tomlfile.advice(template)}.")
+        else:
+            template, folder = self._template, ""
+        output = named(template, folder, pictures, config, number)
+        return Run(pictures["content"].path, pictures["style"].path, output, config)
 
 
-def _table(path, where, entry):
-    if not isinstance(entry, dict):
-        raise BatchError(f"{path}, {where}: {entry!r} is not a table of keys and values.")
-    for key in entry:
-        if key not in _KEYS:
-            raise BatchError(f"{path}, {where}: unknown key {key!r}{did_you_mean(key, _KEYS)}")
-    return entry
-
-
-def _combinations(path, where, table):
-    """Yield a table for each combination of what the lists of a grid hold."""
-    axes = {}
-    for key, value in table.items():
-        values = value if isinstance(value, list) else [value]
-        axes[key] = [name for v in values for name in _found(path, where, key, v)]
-    for combination in itertools.product(*axes.values()):
-        yield dict(zip(axes, combination))
-
-
-def _found(path, where, key, value):
-    """Return what a value stands for: the files that match it, where it is a pattern."""
-    if key not in _PATHS or not isinstance(value, str) or not glob.has_magic(value):
-        return [value]
-    folder = os.path.dirname(path)
-    if os.path.exists(_beside(folder, value)):
-        return [value]
-    names = sorted(glob.glob(os.path.join(folder, value), recursive=True))
-    if not names:
-        raise BatchError(f"{path}, {where}: no file matches {key} {value!r}.")
-    return [os.path.relpath(name, folder or os.curdir) for name in names]
-
-
-def _run(folder, table, overrides, template, number):
-    paths = {}
-    for key in _PATHS:
-        if not isinstance(table.get(key), str):
-            found = repr(table[key]) if key in table else "missing"
-            raise BatchError(f"{key} is {found}; it must be the path of a picture.")
-        paths[key] = _beside(folder, table[key])
-    choices = {key: value for key, value in table.items() if key not in (*_PATHS, "output")}
-    if choices.get("init", "random") not in INITS:
-        choices["init"] = _beside(folder, str(choices["init"]))
-    if choices.get("weights") not in (None, "builtin"):
-        choices["weights"] = _beside(folder, str(choices["weights"]))
-    config = Config.from_dict({**choices, **overrides})
-    if template is None:
-        name = _named(table.get("output", _TEMPLATE), paths, config, number)
-        output = _beside(folder, name)
-    else:
-        output = os.path.normpath(_named(template, paths, config, number))
-    return Run(**paths, output=output, config=config)
-
-
-def _beside(folder, path):
-    return os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
-
-
-def _named(template, paths, config, number):
-    """Fill a template with the run's own values."""
-    stems = {key: Path(path).stem for key, path in paths.items()}
-    choices = {key: _word(value) for key, value in config.to_dict().items()}
-    names = {**choices, **stems, "init": Path(config.init).stem, "number": f"{number:03d}"}
+def _is_own(path):
+    """Return whether a picture has nst's mark in it, or nst's sidecar beside it."""
     try:
-        for _, name, _, _ in string.Formatter().parse(template):
-            if name is not None and name not in names:
-                raise BatchError(f"output {template!r}: no field {name!r}{_did(name, names)}")
-        return template.format_map(names)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise BatchError(f"output {template!r} is not a template: {error}.") from error
+        if images.read_metadata(path) is not None:
+            return True
+    # A broken picture among the inputs is named with them.
+    except ImageError:
+        pass
+    return sidecar.is_sidecar(sidecar.sidecar_of(path))
 
 
-def _did(name, names):
-    return did_you_mean(name, sorted(names))
+def _is_path(value):
+    """Return whether a value can be looked up as a path at all; `_check_kind` says why not."""
+    return isinstance(value, str) and "\0" not in value
 
 
-def _word(value):
-    words = [f"{v:g}" if isinstance(v, float) else str(v) for v in _listed(value)]
-    return "+".join(words).replace(os.sep, "-")
+def _check_kind(key, value):
+    """Refuse lists and tables where a single value belongs, and what is deeper than these."""
+    if isinstance(value, patterns.Match):
+        return
+    if isinstance(value, list):
+        parts = value if key in _LISTS else None
+    elif isinstance(value, Mapping):
+        parts = list(value.values()) if key in _WEIGHTS else None
+    else:
+        parts = [value]
+    if parts is None:
+        kind = "a list" if isinstance(value, list) else "a table"
+        grid = "; in a [[grid]] a list is several runs" if isinstance(value, list) else ""
+        raise BatchError(f"{key} is {kind}; it must be a single value{grid}.")
+    for part in parts:
+        if isinstance(part, (list, Mapping)):
+            raise BatchError(f"{key} has lists or tables within one another.")
+        if isinstance(part, str) and "\0" in part:
+            raise BatchError(f"{key} is {short(part)}; no name has a NUL character.")
 
 
-def _listed(value):
-    return value if isinstance(value, list) else [value]
+def _check_path(key, path):
+    """Refuse a path that no file can have, or that a backslash has turned into another."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise BatchError(f"{key} is {short(path)}, which no file can be named.") from None
+    if tomlfile.has_controls(path) and not os.path.lexists(path):
+        raise BatchError(f"{key} {short(path)} is missing{tomlfile.advice(path)}.")
+    if key in _PATHS and patterns.is_pattern(path) and not os.path.lexists(path):
+        raise BatchError(f"{key} {short(path)} is missing; patterns belong into a [[grid]].")

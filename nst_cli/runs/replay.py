@@ -3,29 +3,30 @@
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Optional
 
 import numpy
 
 from .. import files, images, weights
 from ..config import Config
-from ..errors import ConfigError, ImageError, OutputError, WeightsError
-from . import runner
+from ..errors import ImageError, OutputError, SidecarError, WeightsError, reason
+from . import runner, sidecar
 
-# With any of these other than it was, the last digits may differ.
+# If one of these differs, the last digits may.
 _MACHINE = ("device", "precision", "threads", "processor")
-# What is known of the inputs; their paths may be others now, their content is not.
+# What the picture carries again as it was, wherever its inputs are now.
 _KEPT = ("config", "content", "style", "init", "weights")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a picture says of how it was made, its inputs found again.
+    """How a picture was made, and where its inputs are now.
 
     Attributes
     ----------
     picture : str
     document : dict
-        What it carries.
+        What it carries, or what its sidecar says if it carries nothing.
     config : Config
         With the paths that weights and start image have now.
     content, style : str
@@ -54,18 +55,21 @@ class Replay:
 
     path: str
     identical: bool
-    largest: int
+    largest: Optional[int]
 
 
-def read(picture, found=None):
-    """Read what a picture carries, and look at its inputs.
+def read(picture: os.PathLike, found: Optional[dict] = None) -> Recipe:
+    """Read what a picture carries, and find its inputs.
+
+    An input is looked for beside the picture, and where a sidecar that describes the picture says,
+    if that is in or below the picture's folder or the working folder.
 
     Parameters
     ----------
     picture : path-like
         Made by nst.
     found : dict of str to path-like, optional
-        Where ``content``, ``style``, ``init`` and ``weights`` are now, if not where they were.
+        Where ``content``, ``style``, ``init`` and ``weights`` are now.
 
     Returns
     -------
@@ -74,40 +78,35 @@ def read(picture, found=None):
     Raises
     ------
     ImageError
-        The picture carries nothing, was not finished, or an input is not there or another.
+        The picture carries nothing, was not finished, or an input is missing or differs.
+    SidecarError
+        What the picture carries is broken, or an option in it is unknown.
     WeightsError
-        The weights are not there or others.
+        The weights are missing or differ.
     """
-    picture, found = os.fspath(picture), found or {}
-    document = images.read_metadata(picture)
-    if document is None or not runner.KEYS <= document.keys():
+    picture, given = os.fspath(picture), found or {}
+    description, beside = _described(picture)
+    if not description.finished:
         raise ImageError(
-            f"{picture} does not say how it was made: no nst made it, or it was edited."
-        )
-    if document["stop_reason"] not in runner.FINISHED:
-        raise ImageError(
-            f"{picture} is of step {document.get('steps')} of a run that went on or was broken "
-            f"off ({document['stop_reason']}): there is no telling how to stop there again."
+            f"{picture} was saved at step {description.steps} of an unfinished run "
+            f"({_printable(description.stop_reason)}); only finished runs can be replayed."
         )
     inputs = {
-        name: _same_picture(name, document[name], found.get(name))
-        for name in ("content", "style", "init")
-        if document[name]
+        role: _same_picture(picture, role, description, beside, given.get(role))
+        for role in ("content", "style", "init")
+        if getattr(description, role)
     }
-    which = _same_weights(document["weights"], found.get("weights"))
-    choices = {**document["config"], "weights": os.fspath(which)}
+    changes = {"weights": _same_weights(picture, description, beside, given.get("weights"))}
     if "init" in inputs:
-        choices["init"] = inputs["init"]
+        changes["init"] = inputs["init"]
     try:
-        config = Config.from_dict(choices)
-    except ConfigError as error:
-        raise ImageError(
-            f"{picture} was made with choices that nst has no more: {error}"
-        ) from error
-    return Recipe(picture, document, config, inputs["content"], inputs["style"])
+        config = description.config(**changes)
+    except SidecarError as error:
+        raise SidecarError(f"Cannot replay {picture}: {error}") from error
+    return Recipe(picture, description.document, config, inputs["content"], inputs["style"])
 
 
-def prepare(recipe, output):
+def prepare(recipe: Recipe, output: os.PathLike, *, overwrite: bool = False) -> runner.Job:
     """Return the `runner.Job` that makes the picture again, at another place.
 
     Raises
@@ -120,22 +119,25 @@ def prepare(recipe, output):
     ending = Path(recipe.picture).suffix
     if Path(output).suffix != ending:
         raise OutputError(f"Cannot write {output}: to be the same it must end in {ending}.")
-    files.check_output(output, [recipe.picture])
-    job = runner.prepare(recipe.content, recipe.style, output, recipe.config)
+    own = [recipe.picture, sidecar.sidecar_of(recipe.picture)]
+    files.check_output(output, own, overwrite=overwrite, ours=sidecar.is_picture)
+    job = runner.prepare(recipe.content, recipe.style, output, recipe.config, overwrite=overwrite)
     kept = {name: recipe.document[name] for name in _KEPT}
-    return replace(job, provenance={**job.provenance, **kept})
+    # The sidecar has the choices as they were made, with the paths of today.
+    provenance = {**job.provenance, "config": recipe.document["config"]}
+    return replace(job, provenance=provenance, carried=kept)
 
 
-def differences(recipe, job):
-    """Return what is another than when the picture was made, in words: versions and machine."""
+def differences(recipe: Recipe, job: runner.Job) -> list[str]:
+    """Return in words what differs from when the picture was made: versions and machine."""
     then, now = recipe.document, job.provenance
-    old, new = then.get("versions", {}), now["versions"]
+    old, new = then["versions"], now["versions"]
     pairs = [(name, old.get(name), new[name]) for name in new]
     pairs += [(name, then.get(name), now[name]) for name in _MACHINE]
-    return [f"{name} was {a}, is {b}" for name, a, b in pairs if a != b]
+    return [f"{name} was {_printable(a)}, is {b}" for name, a, b in pairs if a != b]
 
 
-def compare(recipe, output):
+def compare(recipe: Recipe, output: os.PathLike) -> Replay:
     """Return how a picture made again differs from the first."""
     one, other = Path(recipe.picture).read_bytes(), Path(output).read_bytes()
     first, second = (images.read(path).pixels for path in (recipe.picture, output))
@@ -145,33 +147,77 @@ def compare(recipe, output):
     return Replay(os.fspath(output), one == other, largest)
 
 
-def _same_picture(name, known, given):
-    path = os.fspath(given or known["path"])
+def _described(picture):
+    """Return what a picture carries, or else its sidecar; and the sidecar, if it is about it."""
+    carries = sidecar.read_carried(picture)
     try:
-        digest = files.sha256(path)
-    except OSError as error:
-        advice = "" if given else f"; say where it is now with --{name}"
-        raise ImageError(f"Cannot read the {name} {path}: {error.strerror}{advice}.") from error
-    if digest != known["sha256"]:
+        beside = sidecar.read(picture)
+        if not sidecar.describes(beside, picture):
+            beside = None
+    except (SidecarError, OSError):
+        beside = None
+    if not carries and not beside:
         raise ImageError(
-            f"The {name} {path} is another than the picture was made from: its SHA-256 is "
-            f"{digest[:12]}…, and was {known['sha256'][:12]}…."
+            f"{picture} does not say how it was made: nst did not make it, or it was edited, or "
+            "made with --no-metadata and moved away from its sidecar."
         )
-    return path
+    return carries or beside, beside
 
 
-def _same_weights(known, given):
-    """Return the same weights: those given, those where they were, or those of this machine."""
-    asked = given or (known["source"] if _is_there(known["source"]) else None)
-    which = weights.find(asked)
-    digest = weights.identity(which)["sha256"]
-    if digest != known["sha256"]:
-        raise WeightsError(
-            f"The weights {which} are others than the picture was made with: their SHA-256 is "
-            f"{digest[:12]}…, and was {known['sha256'][:12]}…; name them with --weights."
+def _same_picture(picture, role, description, beside, given):
+    """Return the path of an input that is the same as then."""
+    known, problems = getattr(description, role), []
+    for path in [given] if given else _places(picture, role, description, beside):
+        try:
+            digest = files.sha256(path)
+        except OSError as error:
+            advice = "" if given else f"; say where it is now with --{role}"
+            problems.append(f"Cannot read the {role} {path}: {reason(error)}{advice}.")
+            continue
+        if digest == known.sha256:
+            return os.fspath(path)
+        problems.insert(0, (
+            f"The {role} {path} is another than the picture was made from: its SHA-256 is "
+            f"{digest[:12]}…, and was {known.sha256[:12]}…."
+        ))  # fmt: skip
+    raise ImageError(problems[0])
+
+
+def _places(picture, role, description, beside):
+    """Return where an input may be: beside the picture, and where its sidecar says."""
+    name = os.path.basename(getattr(description, role).path)
+    places = [os.path.join(os.path.dirname(picture), name)]
+    if beside and getattr(beside, role):
+        place = sidecar.lead_to(picture, getattr(beside, role).path)
+        places += [place] if place and place not in places else []
+    return places
+
+
+def _same_weights(picture, description, beside, given):
+    """Return the same weights: those given, those of this machine, or those of the sidecar."""
+    known = description.weights
+    if given or known.path == weights.BUILTIN:
+        choices = [given or known.path]
+    else:
+        choices = [None, *filter(os.path.isfile, _places(picture, "weights", description, beside))]
+    problem = None
+    for choice in choices:
+        try:
+            path = weights.find(choice)
+            digest = weights.identity(path)["sha256"]
+        except WeightsError as error:
+            problem = problem or error
+            continue
+        if digest == known.sha256:
+            return os.fspath(path)
+        problem = WeightsError(
+            f"The weights {path} differ from those the picture was made with: their SHA-256 is "
+            f"{digest[:12]}…, and was {known.sha256[:12]}…; name them with --weights."
         )
-    return which
+    raise problem
 
 
-def _is_there(source):
-    return source == weights.BUILTIN or os.path.exists(source)
+def _printable(value):
+    """Return a value that a stranger may have written as a part of a line."""
+    text = str(value)[:80]
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,25 +1,23 @@
 """One transfer between files: pictures in, a picture and its sidecar out."""
 
-import json
+import itertools
 import os
 import platform
-from dataclasses import dataclass, replace
-from typing import Any
+import tempfile
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Optional
 
 import numpy
 import PIL
 
 from .. import __version__, engine, files, images, machine, weights
 from ..config import INITS, Config
-from ..errors import ImageError, NonFiniteError
-from ..synthesis import Result, denoise, transfer
+from ..errors import ImageError, IncompleteError, NonFiniteError, NstError, OutputError, reason
+from ..synthesis import Result, denoise, scale_sizes, steps_at, transfer
 from ..synthesis.memo import make_anew
-from . import forecast
-
-#: What every sidecar has, among other things.
-KEYS = {"config", "content", "style", "init", "weights", "stop_reason"}
-#: The stop reasons of runs that came to their end.
-FINISHED = ("converged", "iterations", "stalled")
+from . import forecast, sidecar
+from .log import is_log
+from .sidecar import is_picture, is_sidecar, sidecar_of, step_name
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,9 @@ class Job:
     provenance : dict
         What is known of the result before it is made, for its metadata.
     notes : tuple of str
-        What the user should be told, one line each.
+        What the user should know, one line each.
+    carried : dict
+        What the picture carries in place of its own provenance, where it is made again.
     """
 
     config: Config
@@ -50,11 +50,12 @@ class Job:
     alpha: Any
     provenance: dict
     notes: tuple
+    carried: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The pictures of a transfer, read and brought to its size.
+    """The pictures of a transfer, read and resized.
 
     Attributes
     ----------
@@ -79,7 +80,7 @@ class Outcome:
     Attributes
     ----------
     path, sidecar : str
-    result : optimise.Result
+    result : synthesis.Result
     """
 
     path: str
@@ -87,7 +88,17 @@ class Outcome:
     result: Result
 
 
-def prepare(content, style, output, config, *, save_every=0, log=None, recall=make_anew):
+def prepare(
+    content: os.PathLike,
+    style: os.PathLike,
+    output: os.PathLike,
+    config: Config,
+    *,
+    save_every: int = 0,
+    log: Optional[os.PathLike] = None,
+    overwrite: bool = False,
+    recall: Callable = make_anew,
+) -> Job:
     """Read and check everything that a transfer needs, before the long work.
 
     Parameters
@@ -95,12 +106,14 @@ def prepare(content, style, output, config, *, save_every=0, log=None, recall=ma
     content, style : path-like
         Pictures.
     output : path-like
-        The picture to make; its ending tells the format.
+        The picture to make; its ending decides the format.
     config : Config
     save_every : int
         As `run` will get it.
     log : path-like, optional
         Another file that the caller will write.
+    overwrite : bool
+        Whether existing files may be replaced that nst did not make.
     recall : callable, optional
         A `memo.Memo`, by which one run after another looks at the same weights once.
 
@@ -113,21 +126,23 @@ def prepare(content, style, output, config, *, save_every=0, log=None, recall=ma
     ImageError, WeightsError, EngineError
         An input cannot be used, or memory will not do.
     OutputError
-        An output cannot be written, or would overwrite an input or another output.
+        An output cannot be written, or would overwrite an input, another output, or a file that
+        nst did not make.
     """
     output = os.fspath(output)
     start = () if config.init in INITS else (config.init,)
-    which = weights.find(config.weights or None)
-    paths = [content, style, *start] + [which] * (which != weights.BUILTIN)
+    weights_path = weights.find(config.weights or None)
+    taken = [content, style, *start] + [weights_path] * (weights_path != weights.BUILTIN)
     images.check_ending(output)
-    files.check_output(output, paths)
-    files.check_output(sidecar_of(output), paths)
-    if log:
-        files.check_output(log, (*paths, output, sidecar_of(output)))
-    for step in range(save_every, config.iterations + 1, save_every) if save_every else ():
-        _check_step(step_name(output, step), (*paths, *([log] if log else [])))
+    outputs = [(output, is_picture), (sidecar_of(output), is_sidecar)]
+    for path, ours in outputs + [(log, is_log)] * bool(log):
+        files.check_output(path, taken, overwrite=overwrite, ours=ours)
+        taken.append(path)
+    if save_every:
+        steps = range(save_every, _most_steps(content, config) + 1, save_every)
+        _check_step_names(output, steps, taken, overwrite)
     # Before MXNet, which takes seconds to load.
-    weights.load(which)
+    weights.load(weights_path)
     return assemble(read_inputs(content, style, config), output, config, recall)
 
 
@@ -171,14 +186,14 @@ def fitted(pictures, config):
     sizes = {"content": size, "style": size, "init": size}
     if config.style_fit == "keep":
         sizes["style"] = images.fit(style.pixels.shape, config.size, style.path)
-    # Before they are brought to a size that would not fit.
+    # Before they are resized to a size that would not fit.
     forecast.check_memory(config, size, sizes["style"])
-    made = {name: _network_input(pictures[name], sizes[name], config) for name in pictures}
-    return Inputs(made["content"], made["style"], made.get("init"), pictures)
+    arrays = {name: _network_input(pictures[name], sizes[name], config) for name in pictures}
+    return Inputs(arrays["content"], arrays["style"], arrays.get("init"), pictures)
 
 
 def assemble(inputs, output, config, recall=make_anew):
-    """Return a `Job` for pictures that have been read, after a look at machine and weights.
+    """Return a `Job` for pictures that have been read; checks machine, weights and format.
 
     Parameters
     ----------
@@ -191,14 +206,17 @@ def assemble(inputs, output, config, recall=make_anew):
     Raises
     ------
     WeightsError, EngineError
+    ImageError
+        The output's format cannot hold a picture of that size.
     """
-    which = weights.find(config.weights or None)
-    identity = recall(("identity", which), lambda: weights.identity(which))
+    weights_path = weights.find(config.weights or None)
+    identity = recall(("identity", weights_path), lambda: weights.identity(weights_path))
     device = engine.device_of(config)
     height, width = inputs.content.shape[2:]
     alpha = inputs.pictures["content"].alpha
     if alpha is not None:
         alpha = images.resize(alpha, (height, width))
+    images.check_size(output, height, width, alpha, None)
     provenance = {
         "program": "nst",
         "versions": {
@@ -226,7 +244,7 @@ def assemble(inputs, output, config, recall=make_anew):
         init=inputs.init,
         alpha=alpha,
         provenance=provenance,
-        notes=tuple(_notes(which, output, alpha)),
+        notes=tuple(_notes(inputs, weights_path, output, config)),
     )
 
 
@@ -237,19 +255,19 @@ def run(job, *, on_step=None, save_every=0, at_once=True, recall=make_anew):
     ----------
     job : Job
     on_step : callable, optional
-        Called with an `optimise.Record` after each step.
+        Called with a `synthesis.Record` after each step.
     save_every : int
         Also write the picture after every so many steps, under the name `step_name` gives; 0
         means never.
     at_once : bool
-        As `optimise.transfer` takes it; an interruption then saves the last image recorded.
+        As `synthesis.transfer` takes it; an interruption then saves the last image recorded.
     recall : callable, optional
-        As `optimise.transfer` takes it.
+        As `synthesis.transfer` takes it.
 
     Returns
     -------
     Outcome
-        Where the user interrupts, of the image so far, with ``interrupted`` as stop reason.
+        If the user interrupts, of the image so far, with ``interrupted`` as stop reason.
 
     Raises
     ------
@@ -257,10 +275,12 @@ def run(job, *, on_step=None, save_every=0, at_once=True, recall=make_anew):
         Interrupted before the first step, so that there is nothing to write.
     NonFiniteError
         The last good image, if a step was made, has been written.
+    IncompleteError
+        The picture was made, but not every file could be written where it should be.
     NstError
         Anything else that went wrong; nothing has been written.
     """
-    last = None
+    last, failures = None, []
 
     def after_step(record):
         nonlocal last
@@ -268,8 +288,11 @@ def run(job, *, on_step=None, save_every=0, at_once=True, recall=make_anew):
         if on_step:
             on_step(record)
         if save_every and record.step % save_every == 0:
-            made = _so_far(record, "save-every")
-            _write_picture(job, step_name(job.output, record.step), made)
+            try:
+                so_far = _so_far(record, "save-every")
+                _write_picture(job, step_name(job.output, record.step), so_far)
+            except NstError as error:
+                failures.append(error)
 
     try:
         result = transfer(
@@ -283,119 +306,132 @@ def run(job, *, on_step=None, save_every=0, at_once=True, recall=make_anew):
         result = _so_far(last, "interrupted")
     except NonFiniteError as error:
         if error.result.steps:
-            write(job, error.result)
+            error.path = _last_good(job, error.result)
         raise
     try:
-        return write(job, result)
+        outcome = write(job, result)
     except KeyboardInterrupt:
         # The work is done, so the picture is finished for whoever can wait no longer.
-        return write(job, replace(result, stop_reason="interrupted"))
+        outcome = write(job, replace(result, stop_reason="interrupted"))
+    if failures:
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        raise IncompleteError(f"{failures[0]}{more} The picture {outcome.path} is made.", outcome)
+    return outcome
 
 
-def _so_far(record, reason):
-    return Result(record.image, record.step, reason, record.losses, record.beta)
+def _so_far(record, stop_reason):
+    return Result(record.image, record.step, stop_reason, record.losses, record.beta)
 
 
-def write(job, result):
-    """Write a result's picture and sidecar, each whole or not at all; return the `Outcome`."""
-    document = _write_picture(job, job.output, result)
-    sidecar = sidecar_of(job.output)
+def _last_good(job, result):
+    """Write the image before a failure; return where it is, or None."""
     try:
-        with (
-            files.replacing(sidecar) as temporary,
-            open(temporary, "w", encoding="utf-8") as stream,
-        ):
-            json.dump(document, stream, indent=2)
-            stream.write("\n")
-    except OSError as error:
-        raise ImageError(f"Cannot write {sidecar}: {error.strerror}.") from error
-    return Outcome(job.output, sidecar, result)
+        return write(job, result).path
+    except IncompleteError as error:
+        return error.outcome.path
+    except OutputError:
+        return None
 
 
-def _check_step(path, others):
-    # Hundreds of names in one folder: what else may be wrong with them is known from the output.
-    if os.path.lexists(path):
-        files.check_output(path, others)
-
-
-def is_made(output, config, inputs):
-    """Tell whether a picture is what a transfer would make, from what it and its sidecar say.
-
-    Parameters
-    ----------
-    output : path-like
-    config : Config
-    inputs : dict of str to str
-        SHA-256 of ``content``, ``style``, ``weights`` and, where it is a picture, ``init``.
-    """
-    try:
-        document = read_sidecar(output)
-        embedded = images.read_metadata(output)
-    except ImageError:
-        return False
-    found = {name: document.get(name) for name in ("content", "style", "init", "weights")}
-    sums = {name: entry["sha256"] for name, entry in found.items() if entry}
-    return (
-        document == embedded
-        and document["stop_reason"] in FINISHED
-        and sums == inputs
-        and _without_paths(document["config"]) == _without_paths(config.to_dict())
-    )
-
-
-def _without_paths(choices):
-    # Inputs go by their content, wherever they lie.
-    init = choices["init"]
-    return {**choices, "weights": None, "init": init if init in INITS else None}
-
-
-def read_sidecar(output):
-    """Return the sidecar of a picture as a dict.
+def write(job: Job, result: Result) -> Outcome:
+    """Write a result's picture and sidecar, each whole or not at all.
 
     Raises
     ------
-    ImageError
-        It is not there or cannot be understood.
+    IncompleteError
+        The picture was kept at another place, or its sidecar could not be written.
+    OutputError
+        The picture could be written nowhere.
     """
-    sidecar = sidecar_of(output)
+    failure, path, pixels = None, job.output, finished(result.image, job.config)
+    document = _document(job, result)
     try:
-        with open(sidecar, encoding="utf-8") as stream:
-            document = json.load(stream)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not JSON"
-        raise ImageError(f"Cannot read {sidecar}: {reason}.") from error
-    if not isinstance(document, dict) or not KEYS <= document.keys():
-        raise ImageError(f"Cannot read {sidecar}: it is not of nst's making.")
-    return document
+        _make_folder_again(path)
+        _save(job, path, pixels, document)
+    except NstError as error:
+        failure = str(error)
+        path = _rescued(job, pixels, document)
+        if path is None:
+            raise OutputError(f"{failure} No other place takes the picture either.") from error
+        failure = f"{failure} The picture is kept in {path}."
+    try:
+        sidecar.write(path, document)
+    except OutputError as error:
+        failure = failure or f"{error} The picture {path} is made."
+    outcome = Outcome(path, sidecar_of(path), result)
+    if failure:
+        raise IncompleteError(failure, outcome)
+    return outcome
 
 
-def sidecar_of(output):
-    """Return the path of the JSON file beside a picture, ``OUT.png.json``."""
-    return f"{output}.json"
+def _make_folder_again(path):
+    """Make the folder of an output that existed before the run."""
+    try:
+        folder = os.path.dirname(files.target_of(path))
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {reason(error)}.") from error
 
 
-def log_of(output):
-    """Return the path of the log beside a picture of a batch, ``OUT.png.jsonl``."""
-    return f"{output}.jsonl"
+def _rescued(job, pixels, document):
+    """Write a picture as PNG, which holds any size, to the first place that takes it."""
+    stem = os.path.splitext(os.path.basename(job.output))[0]
+    for folder in (os.path.dirname(job.output), os.curdir, tempfile.gettempdir()):
+        path = _free_name(os.path.normpath(os.path.join(folder, stem)))
+        try:
+            _save(job, path, pixels, document)
+        except NstError:
+            continue
+        return path
+    return None
 
 
-def step_name(output, step):
-    """Return the path of the picture after a step: ``OUT-00100.png`` beside ``OUT.png``."""
-    stem, ending = os.path.splitext(output)
-    return f"{stem}-{step:05d}{ending}"
+def _free_name(stem):
+    names = (f"{stem}{number and -number or ''}.png" for number in itertools.count())
+    return next(n for n in names if not any(map(os.path.lexists, (n, sidecar_of(n)))))
+
+
+def _most_steps(content, config):
+    """Return the steps at most over all scales."""
+    size = images.fit(images.size_of(content), config.size, content)
+    scales = len(scale_sizes(config.scales, size))
+    return sum(steps_at(config.iterations, scale, scales) for scale in range(1, scales + 1))
+
+
+def _check_step_names(output, steps, taken, overwrite):
+    reserved = set(map(os.path.realpath, taken))
+    for step in steps:
+        path = step_name(output, step)
+        # Hundreds of names in one folder; all else about them is known from the output.
+        if os.path.lexists(path) or os.path.realpath(path) in reserved:
+            files.check_output(path, taken, overwrite=overwrite, ours=is_picture)
 
 
 def _write_picture(job, path, result):
-    pixels = finished(result.image, job.config)
-    document = dict(
+    _save(job, path, finished(result.image, job.config), _document(job, result))
+
+
+def _document(job, result):
+    return dict(
         job.provenance,
         steps=result.steps,
         stop_reason=result.stop_reason,
         beta=result.beta,
         losses=result.losses,
     )
-    images.write(path, pixels, job.alpha, document)
-    return document
+
+
+def _save(job, path, pixels, document):
+    """Write a picture with what it carries, as far as its format has room for it."""
+    metadata = None
+    if job.config.metadata:
+        metadata = {**sidecar.carried(document), **job.carried}
+        try:
+            images.check_size(path, *pixels.shape[:2], job.alpha, metadata)
+        except ImageError:
+            metadata = None
+    images.write(path, pixels, job.alpha, metadata)
 
 
 def finished(image, config):
@@ -427,11 +463,21 @@ def _identity(picture):
     return picture and {"path": picture.path, "sha256": picture.sha256}
 
 
-def _notes(which, output, alpha):
-    if which == weights.BUILTIN:
+def _notes(inputs, weights_path, output, config):
+    if weights_path == weights.BUILTIN:
         yield (
             "The built-in filter bank stands in for the trained network: colours and brush "
             "strokes come through, objects' textures do not. nst weights fetch gets VGG-19."
         )
-    if alpha is not None and not images.holds_alpha(output):
+    if inputs.pictures["content"].alpha is not None and not images.holds_alpha(output):
         yield f"{output}: JPEG has no transparency, so the content's is left out."
+    start = inputs.pictures.get("init")
+    if start is not None:
+        height, width = start.pixels.shape[:2]
+        to_height, to_width = inputs.content.shape[2:]
+        # Half a pixel of the smaller picture is rounding.
+        if abs(height * to_width - width * to_height) > max(height, width, to_height, to_width):
+            yield (
+                f"The start image {start.path} has {width} x {height} pixels and is stretched to "
+                f"the content's shape, {to_width} x {to_height}."
+            )

@@ -5,17 +5,16 @@ References
 .. [1] Li et al., "Demystifying Neural Style Transfer", arXiv:1701.01036v2, section 4.
 """
 
-import json
 import os
 import re
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from .. import files, images, samples
 from ..config import METHODS, PRESETS, Config
-from ..errors import BatchError, OutputError
-from ..runs import plan, runner
+from ..errors import BatchError, OutputError, reason
+from ..runs import plan, sidecar
 
 GAMMAS = (0.1, 0.2, 1.0, 5.0, 10.0)
 SHARES = ((0.9, 0.1), (0.7, 0.3), (0.5, 0.5), (0.3, 0.7), (0.1, 0.9))
@@ -40,6 +39,9 @@ _FULL = {"preset": "paper"}
 # Many images share the statistics of a style, and which of them is found from noise is a matter
 # of the optimiser: L-BFGS settles large structures first, and so frames a texture of `relu1_1`.
 _LAPTOP_OF_STYLES = {"preset": "paper", "size": 192, "iterations": 200}
+
+# By which nst knows a grid, near its start.
+_MARK, _START = ("Software", "nst figure"), 1024
 
 _GAP, _FONT, _INK, _PAPER = 8, 15, (32, 32, 32), (255, 255, 255)
 
@@ -129,11 +131,25 @@ def figure(number, folder, choices=None, pictures=None, full=False):
     return Figure(number, rows, columns, cells, beside, grid, manifest, source)
 
 
-def check(layout):
-    """Find out, before the first run, whether a figure can be made; makes its folders."""
-    plan.check([cell.run for cell in layout.cells])
-    for path in (layout.grid, layout.manifest):
-        files.check_output(path)
+def check(layout: Figure, *, overwrite: bool = False) -> None:
+    """Check, before the first run, that the grid and the manifest can be written.
+
+    The runs are checked by `plan.check`.
+
+    Parameters
+    ----------
+    layout : Figure
+    overwrite : bool
+        Whether existing files may be replaced that nst did not make.
+
+    Raises
+    ------
+    OutputError
+    """
+    # A folder that is missing yet holds nothing that could be lost.
+    if os.path.isdir(os.path.dirname(layout.grid) or os.curdir):
+        for path, ours in ((layout.grid, _is_grid), (layout.manifest, _is_manifest)):
+            files.check_output(path, overwrite=overwrite, ours=ours)
 
 
 def write(layout):
@@ -142,7 +158,9 @@ def write(layout):
     Raises
     ------
     ImageError
-        A picture is not there or cannot be read.
+        A picture is missing or cannot be read.
+    SidecarError
+        A sidecar is missing or broken.
     OutputError
         A file cannot be written.
     """
@@ -151,22 +169,37 @@ def write(layout):
             "row": layout.rows[cell.row],
             "column": layout.columns[cell.column],
             "picture": os.path.relpath(cell.run.output, os.path.dirname(layout.manifest) or "."),
-            **runner.read_sidecar(cell.run.output),
+            **sidecar.read(cell.run.output).document,
         }
         for cell in layout.cells
     ]
-    document = {"figure": layout.number, "pictures": layout.source, "cells": cells}
+    document = {
+        "program": "nst", "figure": layout.number, "pictures": layout.source, "cells": cells,
+    }  # fmt: skip
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text(*_MARK)
     try:
         with files.replacing(layout.grid) as temporary:
-            compose(layout).save(temporary)
-        with (
-            files.replacing(layout.manifest) as temporary,
-            open(temporary, "w", encoding="utf-8") as stream,
-        ):
-            json.dump(document, stream, indent=2)
-            stream.write("\n")
+            compose(layout).save(temporary, "PNG", pnginfo=mark)
     except OSError as error:
-        raise OutputError(f"Cannot write figure {layout.number}: {error.strerror}.") from error
+        raise OutputError(f"Cannot write {layout.grid}: {reason(error)}.") from error
+    files.write_json(layout.manifest, document)
+
+
+def _is_grid(path):
+    try:
+        with files.open_regular(path) as stream:
+            return "\0".join(_MARK).encode() in stream.read(_START)
+    except OSError:
+        return False
+
+
+def _is_manifest(path):
+    try:
+        with files.open_regular(path) as stream:
+            return stream.read(_START).startswith(b'{\n  "program": "nst",\n  "figure": ')
+    except OSError:
+        return False
 
 
 def compose(layout):

@@ -2,13 +2,13 @@
 
 import math
 import os
+from collections.abc import Sequence
 
 from .. import files
-from ..errors import LogError, NstError, OutputError
+from ..errors import LogError
 from ..runs import log
-from . import curves
-
-_ENDINGS = (".png", ".svg", ".pdf")
+from . import canvas, curves
+from .canvas import load as _matplotlib
 
 # Of a panel, in inches, and dots to an inch where the picture is made of them.
 _WIDTH, _HEIGHT, _DPI = 4.8, 3.6, 150
@@ -25,7 +25,9 @@ _STYLES = {
 }
 
 
-def draw(paths, output):
+def draw(
+    paths: Sequence[os.PathLike], output: os.PathLike, *, overwrite: bool = False
+) -> tuple[str, list[str]]:
     """Write a picture of the losses in some logs.
 
     Parameters
@@ -34,61 +36,52 @@ def draw(paths, output):
         One log: panels by method and by layer. Several: a panel for each loss.
     output : path-like
         Its ending decides the format: ``.png``, ``.svg`` or ``.pdf``.
+    overwrite : bool
+        Whether an existing file may be replaced that nst did not make.
 
     Returns
     -------
-    str
+    path : str
         `output`.
+    notes : list of str
+        Which logs are cut off, one line each.
 
     Raises
     ------
     LogError
         A log cannot be read, or holds no step.
     OutputError
-        The picture cannot be written, or would overwrite a log.
-    NstError
-        matplotlib is not there.
+        The picture cannot be written, or would overwrite a log or a file that nst did not make;
+        or matplotlib is not installed.
     """
-    output = os.fspath(output)
-    ending = os.path.splitext(output)[1].lower()
-    if ending not in _ENDINGS:
-        raise OutputError(f"Cannot write {output}: use a name that ends in {', '.join(_ENDINGS)}.")
-    files.check_output(output, paths)
-    runs = [_steps(path) for path in paths]
+    output, notes = os.fspath(output), []
+    canvas.check(output)
+    files.check_output(output, paths, overwrite=overwrite, ours=canvas.is_plot)
+    runs = [_steps(path, notes) for path in paths]
     matplotlib = _matplotlib()
-    # The same logs make the same file.
-    with matplotlib.rc_context({"svg.hashsalt": "nst"}):
+    with canvas.styled():
         if len(runs) == 1:
             figure = _one(matplotlib, runs[0], os.fspath(paths[0]))
         else:
             figure = _several(matplotlib, list(zip(_labels(paths), runs)))
-        date = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(ending)
-        try:
-            with files.replacing(output) as temporary:
-                figure.savefig(temporary, dpi=_DPI, metadata=date)
-        except OSError as error:
-            raise OutputError(f"Cannot write {output}: {error.strerror}.") from error
-    return output
+        canvas.save(figure, output, _DPI)
+    return output, notes
 
 
-def _steps(path):
-    steps = log.read(path)
+def _steps(path, notes):
+    """Return the steps of a log; one of a killed run, cut within its last line, is noted."""
+    try:
+        steps = log.read(path)
+    except LogError as error:
+        if not (error.is_cut and error.steps):
+            raise
+        steps = error.steps
+        notes.append(
+            f"The log {os.fspath(path)} is cut off after step {steps[-1].step}; drawn so far."
+        )
     if not steps:
         raise LogError(f"Cannot draw the log {os.fspath(path)}: it holds no step.")
     return steps
-
-
-def _matplotlib():
-    try:
-        import matplotlib
-        import matplotlib.figure
-        import matplotlib.lines
-        import matplotlib.ticker
-    except ImportError as error:
-        raise NstError(
-            f"Cannot draw without matplotlib ({error}): pip install 'nst-cli[plot]'."
-        ) from error
-    return matplotlib
 
 
 def _one(matplotlib, steps, path):

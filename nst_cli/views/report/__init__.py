@@ -1,15 +1,22 @@
 """A page that shows the pictures of a folder beside what made them."""
 
 import os
+import re
+from typing import Optional
 
 from ... import files
 from ...errors import OutputError
 from . import collect, page
 
 _ENDINGS = (".html", ".htm")
+# As in page.html; it is among the first lines.
+_MARK = re.compile(rb'<meta name="generator" content="nst ')
+_START = 4096
 
 
-def make(folder, output=None):
+def make(
+    folder: os.PathLike, output: Optional[os.PathLike] = None, *, overwrite: bool = False
+) -> tuple[str, list[str]]:
     """Write the page of a folder: one file, which needs no other and no network.
 
     Parameters
@@ -18,6 +25,8 @@ def make(folder, output=None):
         Its pictures with a sidecar are shown, and those in the folders below it.
     output : path-like, optional
         By default ``report.html`` in the folder.
+    overwrite : bool
+        Whether an existing file may be replaced that is no page of nst's.
 
     Returns
     -------
@@ -30,22 +39,26 @@ def make(folder, output=None):
     ReportError
         There is no such folder, or nothing in it to show.
     OutputError
-        The page cannot be written, or would overwrite what it is made of.
+        The page cannot be written, or would overwrite what it is made of or a file that nst did
+        not make.
     """
     folder = os.fspath(folder)
     output = os.path.join(folder, "report.html") if output is None else os.fspath(output)
-    found = collect.pictures(folder)
+    pictures = collect.pictures(folder)
     if not output.lower().endswith(_ENDINGS):
         raise OutputError(f"Cannot write {output}: a page's name ends in {' or '.join(_ENDINGS)}.")
-    files.check_output(output, [own for picture in found for own in collect.belongings(picture)])
-    runs, notes = collect.runs(folder, found)
+    inputs = [path for picture in pictures for path in collect.belongings(picture)]
+    files.check_output(output, inputs, overwrite=overwrite, ours=is_page)
+    runs, notes = collect.runs(folder, pictures)
     text = page.render(os.path.basename(os.path.abspath(folder)) or folder, runs)
-    try:
-        with (
-            files.replacing(output) as temporary,
-            open(temporary, "w", encoding="utf-8") as stream,
-        ):
-            stream.write(text)
-    except OSError as error:
-        raise OutputError(f"Cannot write {output}: {error.strerror}.") from error
+    files.write_text(output, text)
     return output, notes
+
+
+def is_page(path: os.PathLike) -> bool:
+    """Return whether `make` wrote a file."""
+    try:
+        with files.open_regular(path) as stream:
+            return bool(_MARK.search(stream.read(_START)))
+    except OSError:
+        return False

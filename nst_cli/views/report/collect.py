@@ -9,7 +9,7 @@ from typing import Optional
 from ... import images
 from ...errors import ImageError, LogError, ReportError
 from ...runs import log
-from ...runs.runner import log_of, sidecar_of
+from ...runs.sidecar import log_of, sidecar_of
 from .thumbnails import Thumbnail, Thumbnails
 
 

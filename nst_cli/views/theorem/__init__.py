@@ -1,9 +1,10 @@
 """The paper's theorem in numbers: the Gram loss is an MMD, and a transfer brings the MMD down."""
 
 from . import plot
-from .comparison import Comparison, Layer, compare, prepare, transferred, write_json
+from .comparison import Comparison, Layer, compare, is_json, prepare, transferred, write_json
 from .table import lines
 
 __all__ = [
-    "Comparison", "Layer", "compare", "lines", "plot", "prepare", "transferred", "write_json",
+    "Comparison", "Layer", "compare", "is_json", "lines", "plot", "prepare", "transferred",
+    "write_json",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """From pictures to the numbers of the theorem: their maps at each style layer, compared."""
 
-import json
 import os
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,13 +9,15 @@ import numpy
 
 from ... import __version__, engine, files, images, weights
 from ...config import INITS, METHODS, Config
-from ...errors import OutputError
 from ...runs import forecast, runner
 from ...synthesis import losses, transfer, vgg
 from . import mmd
 
 #: The pictures that may be compared, in the order in which their positions are drawn.
 ROLES = ("style", "content", "made")
+
+# How `write_json` begins.
+_MARK, _START = re.compile(rb'\{\s*"program": "nst",\s*"version": '), 256
 
 _BUILTIN_NOTE = (
     "The built-in filter bank stands in for the trained network, and these are its features. "
@@ -139,7 +141,7 @@ class Comparison:
         return {**self.provenance, "pictures": self.sources, "layers": layers}
 
 
-def prepare(content, style, config, *, picture=None, sample, outputs=()):
+def prepare(content, style, config, *, picture=None, sample, outputs=(), overwrite=False):
     """Read and check everything that a comparison needs, before the long work.
 
     Parameters
@@ -151,8 +153,10 @@ def prepare(content, style, config, *, picture=None, sample, outputs=()):
         One that was made of the two.
     sample : int
         Positions to draw of a map at most, from 2.
-    outputs : sequence of path-like
-        Files that the caller will write.
+    outputs : sequence of (path-like, callable)
+        Files that the caller will write, each with the function that recognises one of nst's.
+    overwrite : bool
+        Whether existing files may be replaced that nst did not make.
 
     Returns
     -------
@@ -163,13 +167,15 @@ def prepare(content, style, config, *, picture=None, sample, outputs=()):
     ImageError, WeightsError, EngineError
         An input cannot be used.
     OutputError
-        An output cannot be written, or would overwrite an input or another output.
+        An output cannot be written, or would overwrite an input, another output, or a file that
+        nst did not make.
     """
     which = weights.find(config.weights or None)
     paths = [content, style] + [picture] * bool(picture)
     paths += [config.init] * (config.init not in INITS) + [which] * (which != weights.BUILTIN)
-    for number, output in enumerate(outputs):
-        files.check_output(output, (*paths, *outputs[:number]))
+    for output, ours in outputs:
+        files.check_output(output, paths, overwrite=overwrite, ours=ours)
+        paths.append(output)
     inputs = runner.read_inputs(content, style, config)
     job = Job(
         config=config,
@@ -279,14 +285,23 @@ def compare(job, on_layer=None):
     )
 
 
-def write_json(comparison, path):
-    """Write everything but the pixels to a file, whole or not at all."""
+def write_json(comparison: Comparison, path: os.PathLike) -> None:
+    """Write everything but the pixels to a file, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+    """
+    files.write_json(path, comparison.to_dict())
+
+
+def is_json(path: os.PathLike) -> bool:
+    """Return whether `write_json` wrote a file."""
     try:
-        with files.replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
-            json.dump(comparison.to_dict(), stream, indent=2)
-            stream.write("\n")
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror}.") from error
+        with files.open_regular(path) as stream:
+            return bool(_MARK.match(stream.read(_START)))
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -2,59 +2,25 @@
 
 import os
 
-from ... import files
 from ...config import METHODS
-from ...errors import OutputError
-
-ENDINGS = (".png", ".svg", ".pdf")
+from .. import canvas
 
 _COLOURS = {"style": "#a9b3bd", "content": "#e07b28", "made": "#1f5fa8"}
 _SHORT = {"linear": "linear", "poly": "poly", "gaussian": "Gauss", "bn": "BN"}
 # Positions of each picture: more would hide one another.
 _POINTS = 500
-# So that the same comparison gives the same bytes.
-_DATELESS = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+_DPI = 110
 
 
-def check(path):
-    """Find out, before the long work, whether a plot can be made under this name.
-
-    Raises
-    ------
-    OutputError
-        The ending is unknown, or matplotlib is not there.
-    """
-    ending = os.path.splitext(path)[1]
-    if ending.lower() not in ENDINGS:
-        found = f"the ending {ending!r} is unknown" if ending else "the name has no ending"
-        raise OutputError(f"Cannot write {path}: {found}; use {', '.join(ENDINGS)}.")
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise OutputError(
-            f"Cannot write {path}: plots need matplotlib ({error}); pip install 'nst-cli[plot]'."
-        ) from error
-
-
-def write(comparison, path):
+def write(comparison, path: os.PathLike) -> None:
     """Plot a `Comparison` to a file, whole or not at all.
 
     Raises
     ------
     OutputError
     """
-    import matplotlib.style
-
-    # The user's own settings would make another plot of it.
-    own = {"svg.hashsalt": "nst", "font.size": 9, "axes.titlesize": 10}
-    with matplotlib.style.context(["default", own]):
-        figure = _figure(comparison)
-        kind = os.path.splitext(path)[1][1:].lower()
-        try:
-            with files.replacing(path) as temporary:
-                figure.savefig(temporary, format=kind, dpi=110, metadata=_DATELESS[kind])
-        except OSError as error:
-            raise OutputError(f"Cannot write {path}: {error.strerror}.") from error
+    with canvas.styled(**{"font.size": 9, "axes.titlesize": 10}):
+        canvas.save(_figure(comparison), path, _DPI)
 
 
 def _figure(comparison):

@@ -1,0 +1,120 @@
+"""One run after another in one process, and what each of them comes to."""
+
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import NonFiniteError, NstError, OutputError, reason
+from ..synthesis.memo import Memo
+from . import log, runner
+from .sidecar import log_of
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run has come to.
+
+    Attributes
+    ----------
+    run : plan.Run
+    state : str
+        ``done``, ``skipped``, ``failed`` or ``interrupted``.
+    seconds : float
+    reason : str
+        One line that says why, where it is not done; for a bug its traceback.
+    """
+
+    run: Any
+    state: str
+    seconds: float = 0.0
+    reason: str = ""
+
+
+class Maker:
+    """Makes one run after another, and keeps from each what the next can use.
+
+    Its memory is released with the object.
+
+    Parameters
+    ----------
+    overwrite : bool
+        Whether files may be replaced that nst did not make.
+    """
+
+    def __init__(self, overwrite: bool = False):
+        self._overwrite, self._kept, self._kept_for = overwrite, Memo(), None
+
+    def __call__(self, run, on_step=None, at_once=False) -> Finished:
+        """Make the picture of a run.
+
+        Parameters
+        ----------
+        run : plan.Run
+        on_step : callable, optional
+            Called with a `synthesis.Record` after each step.
+        at_once : bool
+            As `synthesis.transfer` takes it.
+        """
+        began = time.monotonic()
+        try:
+            outcome = self._make(run, on_step, at_once)
+            interrupted = outcome.result.stop_reason == "interrupted"
+            state = "interrupted" if interrupted else "done"
+            why = "the image so far is saved" if interrupted else ""
+        except KeyboardInterrupt:
+            state, why = "interrupted", "no picture was written"
+        except NonFiniteError as error:
+            state, why = "failed", f"{error}{_kept(error.path)}"
+        except NstError as error:
+            state, why = "failed", str(error)
+        except OSError as error:
+            # A disk or a folder, rather than a bug.
+            state, why = "failed", f"{error.filename or run.output}: {reason(error)}."
+        except MemoryError:
+            state, why = "failed", "There is not enough memory for it; --size makes it smaller."
+        except Exception:  # noqa: BLE001
+            # A bug, which must not stop the other runs, nor be hidden.
+            state, why = "failed", traceback.format_exc()
+        return Finished(run, state, time.monotonic() - began, why)
+
+    def _make(self, run, on_step, at_once):
+        log_path = log_of(run.output)
+        job = runner.prepare(
+            run.content, run.style, run.output, run.config, log=log_path,
+            overwrite=self._overwrite, recall=self._kept,
+        )  # fmt: skip
+        self._make_room(job)
+        try:
+            with log.writing(log_path) as lines:
+
+                def observe(record):
+                    lines.write(record)
+                    if on_step:
+                        on_step(record)
+
+                outcome = runner.run(job, on_step=observe, at_once=at_once, recall=self._kept)
+        finally:
+            self._kept.forget_unused()
+        if lines.error:
+            raise OutputError(f"The log {log_path} is not complete: {reason(lines.error)}.")
+        return outcome
+
+    def _make_room(self, job):
+        """Release the executors of another size before those of this job are bound."""
+        needed = (network_of(job.config), job.content.shape, job.style.shape)
+        if self._kept_for != needed:
+            self._kept.forget("network", "targets")
+            self._kept_for = needed
+
+
+def network_of(config):
+    """Return the choices that runs must share to use one network's executors."""
+    return (
+        config.weights, config.device, config.precision, config.pooling, config.style_layers,
+        config.content_layers, config.scales, config.size,
+    )  # fmt: skip
+
+
+def _kept(path):
+    return f" The last good image is in {path}." if path else " No picture was written."

@@ -1,0 +1,82 @@
+"""A TOML file to a dict, and what is wrong with it in one line."""
+
+import codecs
+import os
+import unicodedata
+from typing import Any
+
+from .. import files
+from ..errors import BatchError, reason
+
+try:
+    import tomllib
+except ImportError:  # before Python 3.11
+    import tomli as tomllib
+
+_LARGEST_FILE = 16 << 20
+# UTF-32 first: its little-endian mark begins with that of UTF-16.
+_OTHER_ENCODINGS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+_BACKSLASH = "in a path use /, or put the text between 'single quotes'"
+
+
+def read(path: os.PathLike) -> dict[str, Any]:
+    """Read a TOML file in UTF-8, which may begin with a byte order mark.
+
+    Raises
+    ------
+    BatchError
+        The file cannot be read, is no regular file, too large, in another encoding or not TOML.
+    """
+    text = _text(path)
+    try:
+        return tomllib.loads(text)
+    # Numbers beyond Python's limits are no TOMLDecodeError.
+    except (ValueError, OverflowError) as error:
+        # What a path with backslashes leads to: an unknown escape, or a bad number after \x, \u.
+        escapes = "\\" in str(error) or "hex value" in str(error)
+        advice = f"; {_BACKSLASH}" if escapes else ""
+        raise BatchError(f"{path} is not TOML: {reason(error)}{advice}.") from error
+    except RecursionError as error:
+        raise BatchError(f"{path} is not a batch file: it is nested too deeply.") from error
+
+
+def _text(path):
+    """Return the text of a batch file, without a byte order mark."""
+    try:
+        with files.open_regular(path) as stream:
+            content = stream.read(_LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        raise BatchError(f"Cannot read {path}: {reason(error)}.") from error
+    if len(content) > _LARGEST_FILE:
+        raise BatchError(
+            f"{path} is not a batch file: it is larger than {_LARGEST_FILE >> 20} MiB."
+        )
+    for mark, encoding in _OTHER_ENCODINGS.items():
+        if content.startswith(mark):
+            raise BatchError(f"{path} is not TOML: it is {encoding} text; save it as UTF-8.")
+    if b"\0" in content:
+        raise BatchError(
+            f"{path} is not TOML: it has NUL bytes in it, as UTF-16 text has; save it as UTF-8."
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BatchError(
+            f"{path} is not TOML: line {line} is not UTF-8 text; save it as UTF-8."
+        ) from error
+
+
+def has_controls(text: str) -> bool:
+    """Return whether a text has control characters, such as a line end."""
+    return any(unicodedata.category(character) == "Cc" for character in text)
+
+
+def advice(text: str) -> str:
+    """Return the end of a message on a text that a backslash may have changed."""
+    return f"; a backslash is special in TOML: {_BACKSLASH}" if has_controls(text) else ""

@@ -1,0 +1,94 @@
+"""Plots by matplotlib, which is an extra: loaded, styled and saved in one way."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from .. import files
+from ..errors import OutputError, reason
+
+ENDINGS = (".png", ".svg", ".pdf")
+
+# The name by which nst knows its own plots, and no date: the same data make the same file.
+_METADATA = {
+    "png": {"Software": "nst"},
+    "svg": {"Creator": "nst", "Date": None},
+    "pdf": {"Creator": "nst", "CreationDate": None},
+}
+_MARK = re.compile(rb"Software\0nst|<dc:title>nst</dc:title>|/Creator \(nst\)")
+# The mark is near one end of the file.
+_ENDS = 1 << 14
+
+
+def check(path: os.PathLike) -> None:
+    """Check, before the long work, that a plot can be made under a name.
+
+    Raises
+    ------
+    OutputError
+        The ending is unknown, or matplotlib is not installed.
+    """
+    path = os.fspath(path)
+    ending = os.path.splitext(path)[1]
+    if ending.lower() not in ENDINGS:
+        problem = f"the ending {ending!r} is unknown" if ending else "the name has no ending"
+        raise OutputError(f"Cannot write {path}: {problem}; use {', '.join(ENDINGS)}.")
+    try:
+        load()
+    except ImportError as error:
+        raise OutputError(
+            f"Cannot write {path}: plots need matplotlib ({reason(error)}); pip install "
+            "'nst-cli[plot]'."
+        ) from error
+
+
+def load() -> ModuleType:
+    """Return matplotlib with the modules that plots need.
+
+    Raises
+    ------
+    ImportError
+    """
+    import matplotlib
+    import matplotlib.figure
+    import matplotlib.lines
+    import matplotlib.style
+    import matplotlib.ticker
+
+    return matplotlib
+
+
+@contextlib.contextmanager
+def styled(**settings: Any) -> Iterator[None]:
+    """Draw with matplotlib's defaults and `settings`, whatever the user's own settings are."""
+    with load().style.context(["default", {"svg.hashsalt": "nst", **settings}]):
+        yield
+
+
+def save(figure: Any, path: os.PathLike, dpi: int) -> None:
+    """Write a figure, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+    """
+    kind = os.path.splitext(path)[1][1:].lower()
+    try:
+        with files.replacing(path) as temporary:
+            figure.savefig(temporary, format=kind, dpi=dpi, metadata=_METADATA[kind])
+    except OSError as error:
+        raise OutputError(f"Cannot write {os.fspath(path)}: {reason(error)}.") from error
+
+
+def is_plot(path: os.PathLike) -> bool:
+    """Return whether `save` wrote a file."""
+    try:
+        with files.open_regular(path) as stream:
+            start = stream.read(_ENDS)
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - _ENDS))
+            return bool(_MARK.search(start) or _MARK.search(stream.read(_ENDS)))
+    except OSError:
+        return False

@@ -1,0 +1,127 @@
+"""Runs on a cluster, as far as one process can show it."""
+
+import contextlib
+import json
+from concurrent import futures
+from pathlib import Path
+
+import pytest
+from processes import noise
+
+from nst_cli import images, weights
+from nst_cli.config import Config
+from nst_cli.errors import NonFiniteError, WeightsError
+from nst_cli.runs import batch, cluster, plan, sidecar
+
+TINY = Config(
+    size=16, style_layers="relu1_1", content_layers="relu1_1", iterations=2, denoise=0,
+    weights="builtin", device="cpu",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("a.png", "b.png", "s.png")):
+        noise(seed, 16, 16).save(name)
+    return tmp_path
+
+
+def run_of(content="a.png", output="o.png", **choices):
+    config = Config.from_dict({**TINY.to_dict(), **choices})
+    return plan.Run(content, "s.png", output, config)
+
+
+def parcel_of(run, checksum=None):
+    paths = {"content": run.content, "style": run.style}
+    pictures = {name: (path, Path(path).read_bytes()) for name, path in paths.items()}
+    if checksum is None:
+        checksum = weights.identity(weights.BUILTIN)["sha256"]
+    return cluster.Parcel(pictures, run.config, ".png", checksum)
+
+
+def test_a_worker_makes_the_picture_that_this_process_makes():
+    run = run_of()
+    assert batch.make([run])[0].state == "done"
+    made = cluster.work(parcel_of(run))
+    assert (made.picture, made.error) == (Path("o.png").read_bytes(), "")
+    assert made.log == Path(sidecar.log_of("o.png")).read_bytes()
+    assert made.document["losses"] == sidecar.read("o.png").losses
+
+
+def test_a_worker_with_other_weights_makes_nothing():
+    with pytest.raises(WeightsError, match="worker's weights builtin differ"):
+        cluster.work(parcel_of(run_of(), "0" * 64))
+
+
+def test_a_run_that_leaves_the_finite_numbers_sends_its_last_good_image(monkeypatch):
+    def fail(job, **_):
+        noise(5, 16, 16).save(job.output)
+        made = sidecar_document(job)
+        Path(sidecar.sidecar_of(job.output)).write_text(json.dumps(made))
+        raise NonFiniteError("Step 2 is not finite.")
+
+    def sidecar_document(job):
+        return {
+            **job.provenance, "steps": 1, "stop_reason": "non-finite", "beta": {}, "losses": {},
+        }  # fmt: skip
+
+    monkeypatch.setattr(cluster.runner, "run", fail)
+    run = run_of()
+    made = cluster.work(parcel_of(run))
+    assert made.error == "Step 2 is not finite."
+
+    future = futures.Future()
+    future.set_result(made)
+    finished = cluster._received(run, future)
+    assert (finished.state, finished.reason) == (
+        "failed", "Step 2 is not finite. The last good image is in o.png.",
+    )  # fmt: skip
+    assert images.read("o.png").pixels.shape == (16, 16, 3)
+
+
+@contextlib.contextmanager
+def submission_of(runs):
+    """Yield a client and runs submitted to a cluster of threads in this process."""
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, protocol="tcp://",
+            dashboard_address=None,
+        ) as local,
+        distributed.Client(local, set_as_default=False) as client,
+    ):  # fmt: skip
+        yield client, cluster._Submission(client, runs)
+
+
+def test_each_picture_is_sent_once_and_only_some_runs_wait_at_the_cluster(monkeypatch):
+    contents = ["a.png", "b.png", "none.png"]
+    runs = [
+        run_of(content, f"out-{number}-{content}", gamma=number)
+        for content in contents
+        for number in range(1, 4)
+    ]
+    sent, waiting, results = [], [], []
+    with submission_of(runs) as (client, submission):
+        scatter = client.scatter
+
+        def counted(data, **options):
+            sent.extend(data.values())
+            return scatter(data, **options)
+
+        monkeypatch.setattr(client, "scatter", counted)
+        for finished in submission.finished():
+            results.append(finished)
+            waiting.append(len(submission._running))
+    states = {finished.run.output: finished.state for finished in results}
+    assert states == {run.output: "failed" if "none" in run.output else "done" for run in runs}
+    assert all("Cannot read none.png" in f.reason for f in results if f.state == "failed")
+    assert sorted(sent) == sorted(Path(name).read_bytes() for name in ("a.png", "b.png", "s.png"))
+    assert max(waiting) <= 2
+    # Nothing is kept for runs that are finished.
+    assert not submission._pictures
+    for run in runs[:6]:
+        known = {"content": run.content, "style": run.style}
+        known = {name: images.read(path).sha256 for name, path in known.items()}
+        known["weights"] = weights.identity(weights.BUILTIN)["sha256"]
+        assert sidecar.is_made(run.output, run.config, known)
