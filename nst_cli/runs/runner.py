@@ -13,7 +13,6 @@ from .. import __version__, engine, files, images, machine, weights
 from ..config import INITS, Config
 from ..errors import ImageError, NonFiniteError
 from ..synthesis import Result, denoise, transfer
-from ..synthesis.memo import make_anew
 from . import forecast
 
 #: What every sidecar has, among other things.
@@ -87,7 +86,7 @@ class Outcome:
     result: Result
 
 
-def prepare(content, style, output, config, *, save_every=0, log=None, recall=make_anew):
+def prepare(content, style, output, config, *, save_every=0, log=None):
     """Read and check everything that a transfer needs, before the long work.
 
     Parameters
@@ -101,8 +100,6 @@ def prepare(content, style, output, config, *, save_every=0, log=None, recall=ma
         As `run` will get it.
     log : path-like, optional
         Another file that the caller will write.
-    recall : callable, optional
-        A `memo.Memo`, by which one run after another looks at the same weights once.
 
     Returns
     -------
@@ -128,7 +125,7 @@ def prepare(content, style, output, config, *, save_every=0, log=None, recall=ma
         _check_step(step_name(output, step), (*paths, *([log] if log else [])))
     # Before MXNet, which takes seconds to load.
     weights.load(which)
-    return assemble(read_inputs(content, style, config), output, config, recall)
+    return assemble(read_inputs(content, style, config), output, config)
 
 
 def read_inputs(content, style, config):
@@ -177,7 +174,7 @@ def fitted(pictures, config):
     return Inputs(made["content"], made["style"], made.get("init"), pictures)
 
 
-def assemble(inputs, output, config, recall=make_anew):
+def assemble(inputs, output, config):
     """Return a `Job` for pictures that have been read, after a look at machine and weights.
 
     Parameters
@@ -185,15 +182,13 @@ def assemble(inputs, output, config, recall=make_anew):
     inputs : Inputs
     output : str
     config : Config
-    recall : callable, optional
-        As in `prepare`.
 
     Raises
     ------
     WeightsError, EngineError
     """
     which = weights.find(config.weights or None)
-    identity = recall(("identity", which), lambda: weights.identity(which))
+    identity = weights.identity(which)
     device = engine.device_of(config)
     height, width = inputs.content.shape[2:]
     alpha = inputs.pictures["content"].alpha
@@ -230,7 +225,7 @@ def assemble(inputs, output, config, recall=make_anew):
     )
 
 
-def run(job, *, on_step=None, save_every=0, at_once=True, recall=make_anew):
+def run(job, *, on_step=None, save_every=0, kit=None):
     """Make the picture of a job, and write it with its sidecar.
 
     Parameters
@@ -241,10 +236,8 @@ def run(job, *, on_step=None, save_every=0, at_once=True, recall=make_anew):
     save_every : int
         Also write the picture after every so many steps, under the name `step_name` gives; 0
         means never.
-    at_once : bool
-        As `optimise.transfer` takes it; an interruption then saves the last image recorded.
-    recall : callable, optional
-        As `optimise.transfer` takes it.
+    kit : NetworkKit, optional
+        Shared with other runs, as `transfer` takes it.
 
     Returns
     -------
@@ -273,9 +266,8 @@ def run(job, *, on_step=None, save_every=0, at_once=True, recall=make_anew):
 
     try:
         result = transfer(
-            job.content, job.style, job.config, init=job.init, on_step=after_step,
-            at_once=at_once, recall=recall,
-        )  # fmt: skip
+            job.content, job.style, job.config, init=job.init, on_step=after_step, kit=kit
+        )
     except KeyboardInterrupt:
         if last is None:
             raise
