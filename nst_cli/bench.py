@@ -13,7 +13,7 @@ import numpy
 from . import engine, images, machine, samples
 from .config import Config
 from .synthesis import transfer
-from .synthesis.memo import Memo
+from .synthesis.kit import NetworkKit
 
 # The Gaussian MMD draws pairs at random, so its loss is a mean over as many draws. A single one
 # scatters by a quarter.
@@ -159,12 +159,11 @@ def timed(content, style, config):
 def judged(image, content, style, config):
     """Return the objective of a float32 `config` at an image."""
     seeds = range(_DRAWS if "gaussian" in config.methods else 1)
-    choices, memo = dict(config.to_dict(), iterations=0), Memo()
+    choices, kit = dict(config.to_dict(), iterations=0), NetworkKit()
     losses = []
     for seed in seeds:
         settings = Config(**dict(choices, seed=seed))
-        losses.append(transfer(content, style, settings, init=image, recall=memo).losses["total"])
-        memo.forget_unused()
+        losses.append(transfer(content, style, settings, init=image, kit=kit).losses["total"])
     return statistics.fmean(losses)
 
 

@@ -62,15 +62,15 @@ def choices(**others):
     return Config(**{**defaults, **others})
 
 
-def run(on_step=None, at_once=True, **others):
-    return transfer(CONTENT, STYLE, choices(**others), on_step=on_step, at_once=at_once)
+def run(on_step=None, **others):
+    return transfer(CONTENT, STYLE, choices(**others), on_step=on_step)
 
 
 def told(**others):
     """Run, and return all that a transfer tells, as plain data."""
     records = []
     try:
-        result, error = run(records.append, at_once=False, **others), None
+        result, error = run(records.append, **others), None
     except NonFiniteError as caught:
         result, error = caught.result, str(caught)
     steps = [
@@ -189,15 +189,9 @@ def test_lbfgs_reads_once_for_each_evaluation_and_once_in_ten_steps(
     assert found[40] - found[10] == 3
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_records_wanted_at_once_take_a_read_each(apart, reads, optimizer):
-    few, many = (reads(lambda record: 0, optimizer=optimizer, iterations=n) for n in (10, 40))
-    assert many - few == 30
-
-
-@pytest.mark.parametrize(("more", "expected"), [("", 30), ("-q", 3)])
-def test_nst_reads_each_step_for_its_progress_bar_alone(
-    apart, reads, monkeypatch, tmp_path, more, expected
+@pytest.mark.parametrize("more", ["", "-q"])
+def test_nst_reads_once_in_ten_steps_with_and_without_a_bar(
+    apart, reads, monkeypatch, tmp_path, more
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(weights, "identity", lambda which: {})
@@ -211,19 +205,19 @@ def test_nst_reads_each_step_for_its_progress_bar_alone(
         assert result.exit_code == 0, result.output
 
     few, many = (reads(iterations, made=invoke) for iterations in ("10", "40"))
-    assert many - few == expected
+    assert many - few == 3
 
 
-def test_records_that_may_wait_come_ten_at_a_time(apart, evaluations):
+def test_records_come_ten_at_a_time(apart, evaluations):
     made = []
-    run(lambda record: made.append(len(evaluations)), at_once=False, optimizer="sgd", beta=1e-3)
+    run(lambda record: made.append(len(evaluations)), optimizer="sgd", beta=1e-3)
     assert made == [10] * 10 + [20] * 10 + [25] * 5
 
 
 def test_on_the_processor_each_step_is_read_when_it_is_made(on, evaluations):
     made = []
     on("cpu:0")
-    run(lambda record: made.append(len(evaluations)), at_once=False, optimizer="sgd", beta=1e-3)
+    run(lambda record: made.append(len(evaluations)), optimizer="sgd", beta=1e-3)
     assert made == list(range(1, 26))
 
 

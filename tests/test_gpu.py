@@ -57,13 +57,8 @@ def test_a_style_loss_and_its_gradient_are_those_of_the_cpu(devices, method):
     for device in devices:
         style, features = (engine.array(random_map(seed, shape), device) for seed in (1, 2))
         random = numpy.random.RandomState(3)
-        drawn = {}
-        if method == "gaussian":
-            target = loss.target(style, random)
-            drawn = {"pairs": loss.draw(random, shape, target)}
-        else:
-            target = loss.target(style)
-        value, grad = loss(features, target, **drawn)
+        target = loss.target(style, random)
+        value, grad = loss(features, target, drawn=loss.draw(random, shape, target))
         found.append((value.asscalar(), grad.asnumpy()))
     (expected_value, expected), (value, grad) = found
     assert value == pytest.approx(expected_value, rel=1e-4)

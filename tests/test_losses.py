@@ -86,8 +86,8 @@ class TestGradients:
     def test_the_gaussian_gradient_agrees_with_central_differences(self, shape):
         features, loss = random_map(0, N, *shape), GaussianMMD(bandwidth=9.0)
         target, pairs = drawn(loss, features, random_map(1, N, 5, 4))
-        found = loss(device_array(features), target, pairs=pairs).grad.asnumpy()
-        expected = central_differences(lambda f: loss(f, target, pairs=pairs).value, features)
+        found = loss(device_array(features), target, drawn=pairs).grad.asnumpy()
+        expected = central_differences(lambda f: loss(f, target, drawn=pairs).value, features)
         assert_gradients_agree(found, expected)
 
     def test_the_content_gradient_agrees_with_central_differences(self):
@@ -221,7 +221,7 @@ class TestGaussian:
         )
         # As many quadruples as pairs of features, whatever the number of pairs in the style.
         quadruples = within.sum() + positions // 2 * within_style.mean() - across.sum()
-        value = loss(device_array(features), target, pairs=pairs).value
+        value = loss(device_array(features), target, drawn=pairs).value
         assert value.shape == (1,)
         assert PAPER_BETA["gaussian"] * value.asscalar() == pytest.approx(
             1.5e14 / (N * positions) * quadruples, rel=1e-9
@@ -232,8 +232,8 @@ class TestGaussian:
         target, pairs = drawn(GaussianMMD(), features, style)
         within, across, within_style = squared_distances(target, pairs, features)
         mean = (within.mean() + 2 * across.mean() + within_style.mean()) / 4
-        measured = GaussianMMD()(device_array(features), target, pairs=pairs)
-        constant = GaussianMMD(bandwidth=mean)(device_array(features), target, pairs=pairs)
+        measured = GaussianMMD()(device_array(features), target, drawn=pairs)
+        constant = GaussianMMD(bandwidth=mean)(device_array(features), target, drawn=pairs)
         for found, expected in zip(measured, constant):
             numpy.testing.assert_allclose(found.asnumpy(), expected.asnumpy(), rtol=1e-9)
 
@@ -248,7 +248,7 @@ class TestGaussian:
             target = loss.target(device_array(style), random)
             for _ in range(15):
                 pairs = loss.draw(random, features.shape, target)
-                values.append(loss(on_device, target, pairs=pairs).value.asscalar())
+                values.append(loss(on_device, target, drawn=pairs).value.asscalar())
         f, s = rows(features), rows(style)
         full = _mean_kernel(f, f, pairs=True) + _mean_kernel(s, s, pairs=True)
         full -= 2 * _mean_kernel(f, s)
@@ -282,14 +282,14 @@ class TestGaussian:
     def test_the_odd_position_out_has_no_gradient_and_all_others_have(self):
         features = random_map(0)
         target, pairs = drawn(GaussianMMD(), features, random_map(1))
-        grad = rows(GaussianMMD()(device_array(features), target, pairs=pairs).grad.asnumpy())
+        grad = rows(GaussianMMD()(device_array(features), target, drawn=pairs).grad.asnumpy())
         still = numpy.flatnonzero(abs(grad).max(axis=1) == 0)
         assert still.tolist() == [pairs.odd]
 
     def test_flat_colour_on_both_sides_is_finite(self):
         features = numpy.full((1, N, H, W), 2.0)
         target, pairs = drawn(GaussianMMD(), features, features)
-        value, grad = GaussianMMD()(device_array(features), target, pairs=pairs)
+        value, grad = GaussianMMD()(device_array(features), target, drawn=pairs)
         assert value.asscalar() == pytest.approx(0, abs=1e-12)
         assert not grad.asnumpy().any()
 
@@ -299,7 +299,7 @@ class TestGaussian:
         of_features, of_style = positions
         features = random_map(0, N, 1, of_features)
         target, pairs = drawn(GaussianMMD(), features, random_map(1, N, 1, of_style))
-        value, grad = GaussianMMD()(device_array(features), target, pairs=pairs)
+        value, grad = GaussianMMD()(device_array(features), target, drawn=pairs)
         assert numpy.isfinite(value.asscalar()) and numpy.isfinite(grad.asnumpy()).all()
 
 
@@ -384,17 +384,18 @@ def test_a_constant_style_channel_has_a_finite_gradient_in_bn():
     assert numpy.isfinite(value) and numpy.isfinite(grad).all()
 
 
-def all_losses():
-    """Return each loss with what its target and its call need beyond the maps."""
-    random, losses = numpy.random.RandomState(2), [Content(), *DETERMINISTIC.values()]
-    return [(loss, ()) for loss in losses] + [(GaussianMMD(), (random,))]
+ALL = [Content(), *DETERMINISTIC.values(), GaussianMMD()]
 
 
-@pytest.mark.parametrize(("loss", "drawing"), all_losses(), ids=lambda part: repr(part)[:14])
-def test_a_target_outlives_the_features_it_was_taken_of(loss, drawing):
+def test_only_the_gaussian_mmd_draws():
+    assert [loss for loss in ALL if loss.draws] == [GaussianMMD()]
+
+
+@pytest.mark.parametrize("loss", ALL, ids=lambda loss: repr(loss)[:14])
+def test_a_target_outlives_the_features_it_was_taken_of(loss):
     # An executor writes its next outputs over the last ones.
     features = device_array(random_map(1))
-    target = loss.target(features, *drawing)
+    target = loss.target(features, numpy.random.RandomState(2))
     parts = target if isinstance(target, tuple) else (target,)
     parts = [part for part in parts if part is not None]
     before = [part.asnumpy() for part in parts]
@@ -403,28 +404,26 @@ def test_a_target_outlives_the_features_it_was_taken_of(loss, drawing):
         numpy.testing.assert_array_equal(part.asnumpy(), old)
 
 
-@pytest.mark.parametrize(("loss", "drawing"), all_losses(), ids=lambda part: repr(part)[:14])
-def test_the_weight_multiplies_value_and_gradient_and_the_maps_stay(loss, drawing):
-    features, target = (
-        device_array(random_map(0)),
-        loss.target(device_array(random_map(1)), *drawing),
-    )
-    chosen = {"pairs": loss.draw(*drawing, features.shape, target)} if drawing else {}
-    once, weighted = loss(features, target, **chosen), loss(features, target, 2.5, **chosen)
+@pytest.mark.parametrize("loss", ALL, ids=lambda loss: repr(loss)[:14])
+def test_the_weight_multiplies_value_and_gradient_and_the_maps_stay(loss):
+    random, features = numpy.random.RandomState(2), device_array(random_map(0))
+    target = loss.target(device_array(random_map(1)), random)
+    drawn = loss.draw(random, features.shape, target)
+    once, weighted = (loss(features, target, weight, drawn) for weight in (1.0, 2.5))
     for found, expected in zip(weighted, once):
         numpy.testing.assert_allclose(found.asnumpy(), 2.5 * expected.asnumpy(), rtol=1e-9)
     numpy.testing.assert_array_equal(features.asnumpy(), random_map(0))
 
 
-@pytest.mark.parametrize(("loss", "drawing"), all_losses(), ids=lambda part: repr(part)[:14])
-def test_no_matrix_of_positions_by_positions_is_formed(loss, drawing):
+@pytest.mark.parametrize("loss", ALL, ids=lambda loss: repr(loss)[:14])
+def test_no_matrix_of_positions_by_positions_is_formed(loss):
     # Such a matrix would have more elements than MXNet can count.
     height, width = 220, 230
     assert (height * width) ** 2 > 2**31
+    random = numpy.random.RandomState(2)
     features = device_array(random_map(0, 1, height, width), "float32")
-    target = loss.target(device_array(random_map(1, 1, height, width), "float32"), *drawing)
-    chosen = {"pairs": loss.draw(*drawing, features.shape, target)} if drawing else {}
-    value, grad = loss(features, target, **chosen)
+    target = loss.target(device_array(random_map(1, 1, height, width), "float32"), random)
+    value, grad = loss(features, target, drawn=loss.draw(random, features.shape, target))
     assert numpy.isfinite(value.asscalar()) and numpy.isfinite(grad.asnumpy()).all()
 
 
@@ -439,7 +438,7 @@ def test_unequal_channel_counts_are_refused_by_the_gaussian_loss():
     features, style = random_map(0), random_map(1, channels=5)
     target, pairs = drawn(GaussianMMD(), features, style)
     with pytest.raises(ShapeError, match="features have 4, the style target has 5"):
-        GaussianMMD()(device_array(features), target, pairs=pairs)
+        GaussianMMD()(device_array(features), target, drawn=pairs)
 
 
 def test_unequal_shapes_are_refused_by_the_content_loss():

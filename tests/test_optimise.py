@@ -11,7 +11,7 @@ from nst_cli import Config, engine, images, machine, transfer, weights
 from nst_cli.config import PAPER_BETA
 from nst_cli.errors import ConfigError, EngineError, NonFiniteError, NstError, ShapeError
 from nst_cli.synthesis import lbfgs, transfers, vgg
-from nst_cli.synthesis.memo import Memo, make_anew
+from nst_cli.synthesis.kit import NetworkKit
 from nst_cli.synthesis.objective import Evaluation
 from nst_cli.synthesis.steps import adam, sgd
 from nst_cli.synthesis.transfers import scale_sizes
@@ -457,8 +457,10 @@ class TestLBFGS:
     def test_on_pixels_it_gets_as_far_as_scipys(self):
         scipy = pytest.importorskip("scipy.optimize")
         config, device = choices(beta=1e-3, optimizer="lbfgs"), engine.context("cpu")
-        setting = transfers._Transfer(config, device, CONTENT, STYLE, None, True, make_anew)
-        goal = setting._objective(CONTENT, STYLE, CONTENT)
+        random = numpy.random.RandomState(0)
+        setting = transfers._Setting(config, device, NetworkKit(), CONTENT, STYLE, random, None)
+        setting.kit.begin(transfers._network_key(setting), SHAPE, SHAPE)
+        goal, _ = transfers._objective(setting, CONTENT, STYLE, CONTENT, {"poly": 1e-3})
 
         def on_device(image):
             evaluation = goal(image)
@@ -608,19 +610,17 @@ class TestSharing:
     )
 
     def test_what_is_shared_changes_no_result(self):
-        memo = Memo()
+        kit = NetworkKit()
         for others in self.VARIED:
             alone = transfer(CONTENT, STYLE, choices(**others))
-            shared = transfer(CONTENT, STYLE, choices(**others), recall=memo)
-            memo.forget_unused()
+            shared = transfer(CONTENT, STYLE, choices(**others), kit=kit)
             numpy.testing.assert_array_equal(alone.image, shared.image)
             assert alone.losses == shared.losses
 
     def test_a_second_run_binds_nothing_and_reads_the_style_no_more(self, monkeypatch):
-        memo = Memo()
-        transfer(CONTENT, STYLE, choices(), recall=memo)
-        memo.forget_unused()
+        kit = NetworkKit()
+        transfer(CONTENT, STYLE, choices(), kit=kit)
         monkeypatch.setattr(vgg, "Network", None)
         monkeypatch.setattr(vgg, "parameters", None)
         monkeypatch.setattr("nst_cli.synthesis.objective.style_targets", None)
-        transfer(ANOTHER, STYLE, choices(gamma=2), recall=memo)
+        transfer(ANOTHER, STYLE, choices(gamma=2), kit=kit)

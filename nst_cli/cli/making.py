@@ -80,7 +80,7 @@ def make_all(
         with contextlib.suppress(KeyboardInterrupt):
             batch.make(
                 runs, refused=refused, overwrite=overwrite, submit=submit, on_start=bars.start,
-                on_finished=on_finished, on_stop=on_stop, at_once=not quiet, **how,
+                on_finished=on_finished, on_stop=on_stop, **how,
             )  # fmt: skip
     code = _exit_code(results, len(runs), failures)
     failed = failures or any(finished.state == "failed" for finished in results)

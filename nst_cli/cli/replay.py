@@ -49,7 +49,6 @@ def replay(picture, output, overwrite, quiet, **places):
         try:
             outcome, incomplete = runner.run(
                 job, on_step=lambda record: [observe(record) for observe in observers],
-                at_once=not quiet,
             ), None  # fmt: skip
         except IncompleteError as error:
             outcome, incomplete = error.outcome, error

@@ -71,7 +71,6 @@ def stylize(ctx, content, style, output, save_every, log, overwrite, quiet, dry_
                 job,
                 on_step=lambda record: [observe(record) for observe in observers],
                 save_every=save_every,
-                at_once=not quiet,
             )
         except IncompleteError as error:
             outcome, incomplete = error.outcome, error

@@ -85,5 +85,5 @@ def _transferred(job, quiet):
         if not quiet:
             observers.append(stack.enter_context(progress(job.config)))
         return comparisons.transferred(
-            job, lambda record: [observe(record) for observe in observers], at_once=not quiet
+            job, lambda record: [observe(record) for observe in observers]
         )

@@ -16,7 +16,7 @@ __all__ = ["Finished", "make"]
 
 def make(
     runs, *, refused=None, force=False, overwrite=False, jobs=1, submit=None, on_start=None,
-    on_finished=None, on_stop=None, at_once=True,
+    on_finished=None, on_stop=None,
 ):  # fmt: skip
     """Make every picture that does not exist yet; a run that fails does not stop the others.
 
@@ -41,8 +41,6 @@ def make(
         Called with each `Finished`: first those skipped or refused.
     on_stop : callable, optional
         Called when other processes are interrupted, which takes them a while.
-    at_once : bool
-        As `synthesis.transfer` takes it, in this process.
 
     Returns
     -------
@@ -74,7 +72,7 @@ def make(
     elif jobs > 1:
         _in_processes(Pool(waiting, jobs, overwrite), finish, on_stop)
     else:
-        _each(_here(waiting, Maker(overwrite), on_start, at_once), finish)
+        _each(_here(waiting, Maker(overwrite), on_start), finish)
     return [results[run] for run in runs if run in results]
 
 
@@ -83,10 +81,10 @@ def _each(made, finish):
         finish(finished)
 
 
-def _here(runs, make_one, on_start, at_once):
+def _here(runs, make_one, on_start):
     """Make runs in this process; yield what they come to, up to one that is interrupted."""
     for run in runs:
-        finished = make_one(run, on_start(run) if on_start else None, at_once)
+        finished = make_one(run, on_start(run) if on_start else None)
         yield finished
         if finished.state == "interrupted":
             return

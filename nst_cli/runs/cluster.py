@@ -272,7 +272,7 @@ def work(parcel: Parcel) -> Made:
         error = ""
         with Log(sidecar.log_of(output)) as lines:
             try:
-                runner.run(job, on_step=lines.write, at_once=False)
+                runner.run(job, on_step=lines.write)
             except NonFiniteError as failure:
                 if not os.path.exists(output):
                     raise

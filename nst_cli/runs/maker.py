@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import NonFiniteError, NstError, OutputError, reason
-from ..synthesis.memo import Memo
+from ..synthesis.kit import NetworkKit
 from . import log, runner
 from .sidecar import log_of
 
@@ -43,9 +43,9 @@ class Maker:
     """
 
     def __init__(self, overwrite: bool = False):
-        self._overwrite, self._kept, self._kept_for = overwrite, Memo(), None
+        self._overwrite, self._kit = overwrite, NetworkKit()
 
-    def __call__(self, run, on_step=None, at_once=False) -> Finished:
+    def __call__(self, run, on_step=None) -> Finished:
         """Make the picture of a run.
 
         Parameters
@@ -53,12 +53,10 @@ class Maker:
         run : plan.Run
         on_step : callable, optional
             Called with a `synthesis.Record` after each step.
-        at_once : bool
-            As `synthesis.transfer` takes it.
         """
         began = time.monotonic()
         try:
-            outcome = self._make(run, on_step, at_once)
+            outcome = self._make(run, on_step)
             interrupted = outcome.result.stop_reason == "interrupted"
             state = "interrupted" if interrupted else "done"
             why = "the image so far is saved" if interrupted else ""
@@ -78,34 +76,23 @@ class Maker:
             state, why = "failed", traceback.format_exc()
         return Finished(run, state, time.monotonic() - began, why)
 
-    def _make(self, run, on_step, at_once):
+    def _make(self, run, on_step):
         log_path = log_of(run.output)
         job = runner.prepare(
             run.content, run.style, run.output, run.config, log=log_path,
-            overwrite=self._overwrite, recall=self._kept,
+            overwrite=self._overwrite,
         )  # fmt: skip
-        self._make_room(job)
-        try:
-            with log.writing(log_path) as lines:
+        with log.writing(log_path) as lines:
 
-                def observe(record):
-                    lines.write(record)
-                    if on_step:
-                        on_step(record)
+            def observe(record):
+                lines.write(record)
+                if on_step:
+                    on_step(record)
 
-                outcome = runner.run(job, on_step=observe, at_once=at_once, recall=self._kept)
-        finally:
-            self._kept.forget_unused()
+            outcome = runner.run(job, on_step=observe, kit=self._kit)
         if lines.error:
             raise OutputError(f"The log {log_path} is not complete: {reason(lines.error)}.")
         return outcome
-
-    def _make_room(self, job):
-        """Release the executors of another size before those of this job are bound."""
-        needed = (network_of(job.config), job.content.shape, job.style.shape)
-        if self._kept_for != needed:
-            self._kept.forget("network", "targets")
-            self._kept_for = needed
 
 
 def network_of(config):

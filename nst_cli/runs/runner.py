@@ -14,7 +14,7 @@ from .. import __version__, engine, files, images, machine, weights
 from ..config import INITS, Config
 from ..errors import ImageError, IncompleteError, NonFiniteError, NstError, OutputError, reason
 from ..synthesis import Result, denoise, scale_sizes, steps_at, transfer
-from ..synthesis.memo import make_anew
+from ..synthesis.kit import NetworkKit
 from . import forecast, sidecar
 from .log import is_log
 from .sidecar import is_picture, is_sidecar, sidecar_of, step_name
@@ -97,7 +97,6 @@ def prepare(
     save_every: int = 0,
     log: Optional[os.PathLike] = None,
     overwrite: bool = False,
-    recall: Callable = make_anew,
 ) -> Job:
     """Read and check everything that a transfer needs, before the long work.
 
@@ -114,8 +113,6 @@ def prepare(
         Another file that the caller will write.
     overwrite : bool
         Whether existing files may be replaced that nst did not make.
-    recall : callable, optional
-        A `memo.Memo`, by which one run after another looks at the same weights once.
 
     Returns
     -------
@@ -143,7 +140,7 @@ def prepare(
         _check_step_names(output, steps, taken, overwrite)
     # Before MXNet, which takes seconds to load.
     weights.load(weights_path)
-    return assemble(read_inputs(content, style, config), output, config, recall)
+    return assemble(read_inputs(content, style, config), output, config)
 
 
 def read_inputs(content, style, config):
@@ -192,7 +189,7 @@ def fitted(pictures, config):
     return Inputs(arrays["content"], arrays["style"], arrays.get("init"), pictures)
 
 
-def assemble(inputs, output, config, recall=make_anew):
+def assemble(inputs, output, config):
     """Return a `Job` for pictures that have been read; checks machine, weights and format.
 
     Parameters
@@ -200,8 +197,6 @@ def assemble(inputs, output, config, recall=make_anew):
     inputs : Inputs
     output : str
     config : Config
-    recall : callable, optional
-        As in `prepare`.
 
     Raises
     ------
@@ -210,7 +205,7 @@ def assemble(inputs, output, config, recall=make_anew):
         The output's format cannot hold a picture of that size.
     """
     weights_path = weights.find(config.weights or None)
-    identity = recall(("identity", weights_path), lambda: weights.identity(weights_path))
+    identity = weights.identity(weights_path)
     device = engine.device_of(config)
     height, width = inputs.content.shape[2:]
     alpha = inputs.pictures["content"].alpha
@@ -248,7 +243,13 @@ def assemble(inputs, output, config, recall=make_anew):
     )
 
 
-def run(job, *, on_step=None, save_every=0, at_once=True, recall=make_anew):
+def run(
+    job: Job,
+    *,
+    on_step: Optional[Callable] = None,
+    save_every: int = 0,
+    kit: Optional[NetworkKit] = None,
+) -> Outcome:
     """Make the picture of a job, and write it with its sidecar.
 
     Parameters
@@ -259,10 +260,8 @@ def run(job, *, on_step=None, save_every=0, at_once=True, recall=make_anew):
     save_every : int
         Also write the picture after every so many steps, under the name `step_name` gives; 0
         means never.
-    at_once : bool
-        As `synthesis.transfer` takes it; an interruption then saves the last image recorded.
-    recall : callable, optional
-        As `synthesis.transfer` takes it.
+    kit : NetworkKit, optional
+        Shared with other runs, as `transfer` takes it.
 
     Returns
     -------
@@ -296,9 +295,8 @@ def run(job, *, on_step=None, save_every=0, at_once=True, recall=make_anew):
 
     try:
         result = transfer(
-            job.content, job.style, job.config, init=job.init, on_step=after_step,
-            at_once=at_once, recall=recall,
-        )  # fmt: skip
+            job.content, job.style, job.config, init=job.init, on_step=after_step, kit=kit
+        )
     except KeyboardInterrupt:
         if last is None:
             raise

@@ -11,7 +11,7 @@ device.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional
+from typing import Any, ClassVar, NamedTuple, Optional, Protocol
 
 import numpy
 
@@ -38,8 +38,43 @@ class LossGrad(NamedTuple):
     grad: Any
 
 
+class Loss(Protocol):
+    """What every loss offers: a target taken once, then a value and gradient at each step.
+
+    Attributes
+    ----------
+    draws : bool
+        Whether a value depends on a random draw.
+    """
+
+    draws: ClassVar[bool]
+
+    def target(self, features: Any, random: Any = None) -> Any:
+        """Return what the loss keeps of the content or style features, shape (1, N, H, W).
+
+        `random`, a `numpy.random.RandomState`, is only used by losses that draw.
+        """
+
+    def draw(self, random: Any, shape: tuple, target: Any) -> Any:
+        """Return the draw of one evaluation on features of a shape, (1, N, H, W)."""
+
+    def __call__(
+        self, features: Any, target: Any, weight: float = 1.0, drawn: Any = None
+    ) -> LossGrad:
+        """Compare features with a target; `drawn` is what `draw` returned."""
+
+
+class _Deterministic:
+    """A loss without random draws."""
+
+    draws: ClassVar[bool] = False
+
+    def draw(self, random: Any, shape: tuple, target: Any) -> None:
+        """Return None: there is nothing to draw."""
+
+
 @dataclass(frozen=True)
-class Content:
+class Content(_Deterministic):
     """Squared distance of two feature maps, Σ (F − P)² [1]_.
 
     Notes
@@ -51,11 +86,11 @@ class Content:
     .. [1] Li et al., "Demystifying Neural Style Transfer", arXiv:1701.01036v2, Eq. 4.
     """
 
-    def target(self, content_features):
+    def target(self, content_features, random=None):
         """Return a copy of `content_features`, shape (1, N, H, W)."""
         return content_features.copy()
 
-    def __call__(self, features, target, weight=1.0):
+    def __call__(self, features, target, weight=1.0, drawn=None):
         """Compare generated features with those of the content image, both (1, N, H, W)."""
         if features.shape != target.shape:
             raise ShapeError(
@@ -69,7 +104,7 @@ class Content:
 
 
 @dataclass(frozen=True)
-class LinearMMD:
+class LinearMMD(_Deterministic):
     """MMD under the linear kernel k(x, y) = x·y: the distance of the channel means [1]_.
 
     The value is M / (2 N) ‖μ_F − μ_S‖².
@@ -79,11 +114,11 @@ class LinearMMD:
     .. [1] Li et al., "Demystifying Neural Style Transfer", arXiv:1701.01036v2, Eq. 10.
     """
 
-    def target(self, style_features):
+    def target(self, style_features, random=None):
         """Return the channel means of `style_features`, shape (N, 1)."""
         return _means(_plain(style_features))
 
-    def __call__(self, features, target, weight=1.0):
+    def __call__(self, features, target, weight=1.0, drawn=None):
         """Compare features (1, N, H, W) with a target; `LossGrad` in the unit of β′ = 2e3."""
         flat = _plain(features)
         _check_channels(features.shape[1], target)
@@ -97,7 +132,7 @@ class LinearMMD:
 
 
 @dataclass(frozen=True)
-class PolynomialMMD:
+class PolynomialMMD(_Deterministic):
     """MMD under the kernel k(x, y) = (x·y + c)², by N × N Gram matrices [1]_.
 
     The value is M / (4 N²) ( ‖G_F − G_S‖² + 2c ‖μ_F − μ_S‖² ) with G the Gram matrix over M.
@@ -116,12 +151,12 @@ class PolynomialMMD:
 
     c: float = 0.0
 
-    def target(self, style_features):
+    def target(self, style_features, random=None):
         """Return the Gram matrix per position, (N, N), and the channel means, (N, 1)."""
         flat = _plain(style_features)
         return _gram(flat), _means(flat) if self.c else None
 
-    def __call__(self, features, target, weight=1.0):
+    def __call__(self, features, target, weight=1.0, drawn=None):
         """Compare features (1, N, H, W) with a target; `LossGrad` in the unit of β′ = 0.1."""
         nd = engine.nd
         gram, means = target
@@ -170,6 +205,8 @@ class GaussianMMD:
     .. [1] Li et al., "Demystifying Neural Style Transfer", arXiv:1701.01036v2, section 3.2.
     .. [2] Gretton et al., "A Kernel Two-Sample Test", JMLR 13 (2012), section 6.
     """
+
+    draws: ClassVar[bool] = True
 
     bandwidth: Optional[float] = None
 
@@ -228,29 +265,36 @@ class GaussianMMD:
             odd=int(order[-1]) if positions % 2 else None,
         )
 
-    def __call__(self, features, target, weight=1.0, *, pairs):
+    def __call__(self, features, target, weight=1.0, drawn=None):
         """Compare features (1, N, H, W) with a target over pairs drawn for their shapes.
+
+        Parameters
+        ----------
+        features : NDArray, shape (1, N, H, W)
+        target : tuple
+        weight : float
+        drawn : Pairs or None
 
         Returns
         -------
         LossGrad
             In the unit of β′ = 3e14. The value may be negative: the estimate is unbiased.
-            Both are 0 where there are no pairs.
+            Both are 0 where there are no drawn.
         """
         nd = engine.nd
         style, d_style = target
         _check_channels(features.shape[1], style, axis=1)
-        if pairs is None:
+        if drawn is None:
             return LossGrad(
                 nd.zeros((1,), ctx=features.context, dtype=features.dtype), nd.zeros_like(features)
             )
         _, channels, height, width = features.shape
-        rows = nd.take(_rows(features), pairs.order, mode="clip")
+        rows = nd.take(_rows(features), drawn.order, mode="clip")
         half = rows.shape[0] // 2
         # The partners' differences, then those across to the style, of both halves.
         apart = nd.empty((3 * half, channels), ctx=features.context, dtype=features.dtype)
         nd.elemwise_sub(rows[:half], rows[half:], out=apart[:half])
-        nd.elemwise_sub(rows, nd.take(style, pairs.style, mode="clip"), out=apart[half:])
+        nd.elemwise_sub(rows, nd.take(style, drawn.style, mode="clip"), out=apart[half:])
         distances = _row_squares(apart)
         # As many pairs within the style as within the features, whatever its size.
         share = half / d_style.shape[0]
@@ -263,9 +307,9 @@ class GaussianMMD:
         to_partner, first, second = (apart[n * half : (n + 1) * half] for n in range(3))
         first -= to_partner
         second += to_partner
-        grad = nd.take(apart[half:], pairs.place, mode="clip")
-        if pairs.odd is not None:
-            grad[pairs.odd] = 0
+        grad = nd.take(apart[half:], drawn.place, mode="clip")
+        if drawn.odd is not None:
+            grad[drawn.odd] = 0
         grad = nd.transpose(grad.reshape((1, height, width, channels)), axes=(0, 3, 1, 2))
         return LossGrad(total.reshape((1,)) * (scale / 2), grad)
 
@@ -299,7 +343,7 @@ class Pairs(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BNStatistics:
+class BNStatistics(_Deterministic):
     """Distance of the channels' means and standard deviations [1]_.
 
     The value is M / (2 N) ( ‖μ_F − μ_S‖² + ‖σ_F − σ_S‖² ): Eq. 11 times M / 2.
@@ -314,11 +358,11 @@ class BNStatistics:
     .. [1] Li et al., "Demystifying Neural Style Transfer", arXiv:1701.01036v2, Eq. 11 and 12.
     """
 
-    def target(self, style_features):
+    def target(self, style_features, random=None):
         """Return the channels' means and standard deviations, each (N, 1)."""
         return _moments(_plain(style_features))
 
-    def __call__(self, features, target, weight=1.0):
+    def __call__(self, features, target, weight=1.0, drawn=None):
         """Compare features (1, N, H, W) with a target; `LossGrad` in the unit of β′ = 1e3."""
         nd = engine.nd
         style_means, style_deviations = target

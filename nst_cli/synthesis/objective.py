@@ -92,7 +92,7 @@ class Objective:
     @property
     def draws(self):
         """Whether a loss draws at random, so that two evaluations of an image differ."""
-        return any(isinstance(term.loss, losses.GaussianMMD) for term in self.terms)
+        return any(term.loss.draws for term in self.terms)
 
     def hold(self):
         """Draw anew, and evaluate on this draw alone until the next call."""
@@ -145,16 +145,14 @@ class Objective:
         return ", ".join(found) or "the gradient on the image"
 
     def _evaluate(self, term, features, drawn):
-        others = {"pairs": drawn[term.name]} if term.name in drawn else {}
-        return term.loss(features, term.target, term.weight, **others)
+        return term.loss(features, term.target, term.weight, drawn[term.name])
 
     def _drawn(self):
-        """Return the pairs of each loss that needs them, by the name of its term."""
+        """Return the draw of each loss, by the name of its term."""
         shapes = self._network.shapes
         return {
             term.name: term.loss.draw(self._random, shapes[term.layer], term.target)
             for term in self.terms
-            if isinstance(term.loss, losses.GaussianMMD)
         }
 
 
@@ -167,6 +165,15 @@ def content_terms(config, features):
     ]
 
 
+def style_losses(config):
+    """Return the loss of each method at each style layer, ``{(method, layer): loss}``."""
+    return {
+        (method, layer): losses.style_loss(method, config.c)
+        for method in config.methods
+        for layer in config.style_layers
+    }
+
+
 def style_targets(config, features, random):
     """Return what each style loss keeps of the style image, ``{(method, layer): target}``.
 
@@ -174,30 +181,27 @@ def style_targets(config, features, random):
     ----------
     config : Config
     features : dict of str to NDArray
-        Of the style image; not needed any more afterwards.
+        Of the style image.
     random : numpy.random.RandomState
-        Draws the style's pairs for the Gaussian MMD.
+        For losses that draw from the style.
     """
-    targets = {}
-    for method in config.methods:
-        loss = losses.style_loss(method, config.c)
-        for layer in config.style_layers:
-            drawn = (random,) if method == "gaussian" else ()
-            targets[method, layer] = loss.target(features[layer], *drawn)
-    return targets
+    return {
+        (method, layer): loss.target(features[layer], random)
+        for (method, layer), loss in style_losses(config).items()
+    }
 
 
 def style_terms(config, targets):
     """Return a term per method and style layer, for what `style_targets` returned.
 
-    Their weights are those of the fusion times w_l of Eq. 5; γ and β′ are still to come.
+    The weights are those of the fusion times w_l of Eq. 5; γ and β′ are still to come.
     """
     return [
         Term(
-            method, layer, losses.style_loss(method, config.c), target,
+            method, layer, loss, targets[method, layer],
             config.methods[method] * config.layer_weight(layer),
         )
-        for (method, layer), target in targets.items()
+        for (method, layer), loss in style_losses(config).items()
     ]  # fmt: skip
 
 

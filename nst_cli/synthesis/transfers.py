@@ -1,26 +1,27 @@
 """From two images and a Config to a third: scales, the stop rule, records and results."""
 
-import hashlib
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Optional
 
 import numpy
 
 from .. import engine, images, weights
-from ..config import LAYERS
+from ..config import LAYERS, Config
 from ..errors import ConfigError, NonFiniteError, ShapeError
 from . import objective, vgg
-from .memo import make_anew
-from .reading import taken
+from .kit import NetworkKey, NetworkKit
+from .reading import Taken, taken
 from .steps import OPTIMIZERS
 
 # The rule compares two images, and momentum takes about ten steps to build up: before that a
 # small change says nothing. The authors' code may stop at its first step.
 _FEWEST_STEPS = 10
 
-# Where reading from the device costs time and nobody waits for the numbers.
+# How many steps are computed before their numbers are read from a device other than the host, so
+# that a GPU need not wait at each step.
 READ_EVERY = 10
 
 START_AMPLITUDE = 0.1
@@ -38,7 +39,7 @@ class Record:
     step : int
         From 1, over all scales.
     scale, scales : int
-        Which scale the step was made at, from 1, the smallest, and how many there are.
+        The scale of the step, from 1, the smallest, and how many there are.
     losses : dict of str to float
         ``total`` and its parts, ``smoothing`` and one for each method and layer
         (``poly/relu1_1``), all with their weights, at the image the step started from.
@@ -100,7 +101,15 @@ class Result:
     beta: dict
 
 
-def transfer(content, style, config, *, init=None, on_step=None, at_once=True, recall=make_anew):
+def transfer(
+    content: Any,
+    style: Any,
+    config: Config,
+    *,
+    init: Any = None,
+    on_step: Optional[Callable[[Record], Any]] = None,
+    kit: Optional[NetworkKit] = None,
+) -> Result:
     """Make an image with the content of one and the style of another.
 
     Parameters
@@ -113,13 +122,10 @@ def transfer(content, style, config, *, init=None, on_step=None, at_once=True, r
     init : array_like, optional
         Start image, shaped like `content`; by default what ``config.init`` says.
     on_step : callable, optional
-        Called with a `Record` after each step.
-    at_once : bool
-        False lets the records come up to ten at a time, which spares a GPU from waiting for the
-        host at each step. The steps are the same, and so is what they make.
-    recall : callable, optional
-        A `memo.Memo`, by which transfers one after another share parameters, executors and the
-        style's statistics. What they make is the same as without.
+        Called with a `Record` after each step. On a GPU, records come up to ten at a time.
+    kit : NetworkKit, optional
+        Lets several transfers share parameters, networks and the style's statistics. The result
+        is the same as without.
 
     Returns
     -------
@@ -144,194 +150,248 @@ def transfer(content, style, config, *, init=None, on_step=None, at_once=True, r
             raise ShapeError(f"init has shape {init.shape}, the content {content.shape}.")
     device = engine.device_of(config)
     with engine.failures():
-        return _Transfer(config, device, content, style, on_step, at_once, recall).run(init)
-
-
-class _Transfer:
-    """The scales of a transfer one after another, and what they share."""
-
-    def __init__(self, config, device, content, style, on_step, at_once, recall):
-        self._config, self._device, self._recall = config, device, recall
-        self._on_step, self._at_once = on_step, at_once
-        self._content, self._style = content, style
-        self._sizes = scale_sizes(config.scales, content.shape[2:])
-        self._precision = engine.resolved_precision(config.precision, device)
-        # A stream of its own, so that the pairs do not depend on whether the start was drawn.
-        self._random = numpy.random.RandomState(config.seed)
-        self._beta = objective.given_beta(config)
-        self._with_content = config.alpha > 0 or self._beta is None
-        self._with_style = config.gamma > 0
-        self._layers = _ordered(
-            config.style_layers if self._with_style else (),
-            config.content_layers if self._with_content else (),
+        setting = _Setting(
+            config=config,
+            device=device,
+            kit=kit or NetworkKit(keep=False),
+            content=content,
+            style=style,
+            random=numpy.random.RandomState(config.seed),
+            on_step=on_step,
         )
-        # Whatever is made by this network goes by these.
-        self._which = weights.find(config.weights or None)
-        self._kind = (self._which, self._layers, config.pooling, self._precision, str(device))
-        self._steps = 0
+        return _transferred(setting, init)
 
-    def run(self, init):
-        """Return the `Result` from a start image (or what the config says)."""
-        image = None
-        for scale, size in enumerate(self._sizes, 1):
-            content, style = self._resized(size)
-            if image is None:
-                image = self._start(content, init if init is None else _fitted(init, size))
-            else:
-                # The content's detail that the smaller scale could not hold comes on top.
-                coarse = images.resize_input(content, image.shape[2:])
-                detail = content - images.resize_input(coarse, size)
-                image = images.resize_input(image, size) + detail
-            start = engine.array(image, self._device)
-            # Not held by a name: each scale's executor is gone before the next is bound.
-            image, reason, losses = self._optimised(
-                self._objective(content, style, image), scale, start
-            )
-            engine.release(self._device)
-        return Result(image, self._steps, reason, losses, self._beta or {})
 
-    def _resized(self, size):
-        """Return content and style for a scale, the style smaller by the same factor."""
-        if size == self._content.shape[2:]:
-            return self._content, self._style
-        factor = size[0] / self._content.shape[2]
-        style = [max(vgg.SMALLEST_SIDE, round(side * factor)) for side in self._style.shape[2:]]
-        return images.resize_input(self._content, size), images.resize_input(self._style, style)
+@dataclass(frozen=True)
+class _Setting:
+    """What the scales of a transfer have in common."""
 
-    def _start(self, content, init):
-        if init is not None:
-            return init
-        if self._config.init == "random":
-            return _noise(self._config, content.shape)
-        if self._config.init == "content":
-            return content
-        raise ConfigError(
-            f"init {self._config.init!r} names a picture: pass it to transfer.", "init"
-        )
+    config: Config
+    device: Any
+    kit: NetworkKit
+    content: numpy.ndarray
+    style: numpy.ndarray
+    # Draws the pairs of positions; the start image has a stream of its own.
+    random: numpy.random.RandomState
+    on_step: Optional[Callable[[Record], Any]]
 
-    def _parameters(self):
-        # Not held by a name: the file's pages are given back once they are on the device.
-        return vgg.parameters(
-            weights.load(self._which), self._layers, self._device, precision=self._precision
-        )
+    @property
+    def with_content(self) -> bool:
+        """Whether the content is needed: as a loss, or to measure β′ by."""
+        return self.config.alpha > 0 or self.config.beta == "auto"
 
-    def _network(self, shape, gradient=True):
-        shared = self._recall(("parameters", *self._kind), self._parameters)
-        choices = self._layers, shape, self._config.pooling, gradient, self._precision
-        return self._recall(
-            ("network", *self._kind, shape, gradient), lambda: vgg.Network(shared, *choices)
-        )
+    @property
+    def with_style(self) -> bool:
+        return self.config.gamma > 0
 
-    def _style_targets(self, style, network):
-        """Return what the style losses keep of a style image."""
-        config, device = self._config, self._device
-        # The losses' own stream, so that it does not matter to others whether these are kept.
-        random = numpy.random.RandomState([config.seed, *style.shape[2:]])
-        digest = hashlib.sha256(style).hexdigest(), style.shape
-        losses = tuple(config.methods), config.style_layers, config.c, config.seed
 
-        def make():
-            own = style.shape == network.image_shape
-            reader = network if own else self._network(style.shape, gradient=False)
-            features = reader.forward(engine.array(style, device))
-            return objective.style_targets(config, features, random)
+class _Scale(NamedTuple):
+    """One size of the coarse-to-fine optimisation."""
 
-        return self._recall(("targets", *self._kind, *digest, *losses), make)
+    number: int
+    count: int
+    size: tuple
+    steps_before: int
 
-    def _objective(self, content, style, start):
-        """Bind the network for a scale and take every target; the first scale measures β′."""
-        config, device = self._config, self._device
-        network = self._network(content.shape)
-        content_terms, style_terms = [], []
-        if self._with_content:
-            features = network.forward(engine.array(content, device))
-            content_terms = objective.content_terms(config, features)
-        if self._with_style:
-            targets = self._style_targets(style, network)
-            style_terms = objective.style_terms(config, targets)
-            if self._beta is None:
-                starts = start, _noise(config, content.shape)
-                self._beta = self._measured(network, content_terms, style_terms, starts)
-        terms = objective.scaled(content_terms, {"content": config.alpha}) if config.alpha else []
-        if self._with_style:
-            factors = {method: config.gamma * value for method, value in self._beta.items()}
-            terms += objective.scaled(style_terms, factors)
-        return objective.Objective(network, terms, config.tv_weight, self._random)
 
-    def _measured(self, network, content, style, starts):
-        for start in starts:
-            image = engine.array(start, self._device)
-            beta = objective.measured_beta(
-                self._config, network, content, style, image, self._random
-            )
-            if beta:
-                return beta
-        raise ConfigError(
-            "beta auto: the content loss has no gradient to be balanced with; give beta a number.",
-            "beta",
-        )
+class _ScaleResult(NamedTuple):
+    """What the optimisation at one scale ended with."""
 
-    def _optimised(self, goal, scale, image):
-        """Take steps until the rule or their count ends them; image, stop reason, losses."""
-        config = self._config
-        most = steps_at(config.iterations, scale, len(self._sizes))
-        iterates = OPTIMIZERS[config.optimizer](goal, image, config.learning_rate)
-        steps = taken(itertools.islice(iterates, most), goal, image, self._read_every())
-        # The last image whose loss and gradient are known to be finite, or the start.
-        self._good = image, self._steps
-        count, last = 0, None
-        for count, last in enumerate(steps, 1):
-            self._check(goal, image, last)
-            self._steps, image = self._steps + 1, last.image
-            if self._on_step:
-                self._on_step(self._record(goal, scale, last))
-            if last.relative_change < config.stop_eps and count >= _FEWEST_STEPS:
-                reason = "converged"
-                break
+    image: numpy.ndarray
+    steps: int
+    stop_reason: str
+    losses: dict
+    beta: Optional[dict]
+
+
+def _transferred(setting: _Setting, init: Any) -> Result:
+    """Optimise at each scale, from a start image or what the config says."""
+    config, content, style = setting.config, setting.content, setting.style
+    setting.kit.begin(_network_key(setting), content.shape, style.shape)
+    sizes = scale_sizes(config.scales, content.shape[2:])
+    beta, image, steps = objective.given_beta(config), None, 0
+    for number, size in enumerate(sizes, 1):
+        small_content, small_style = _resized(content, style, size)
+        if image is None:
+            image = _start(config, small_content, init if init is None else _fitted(init, size))
         else:
-            reason = "iterations" if count == most else "stalled"
-        return image.asnumpy(), reason, self._losses(goal, image, last)
+            image = _refined(image, small_content)
+        scale = _Scale(number, len(sizes), size, steps)
+        result = _optimised(setting, scale, small_content, small_style, image, beta)
+        image, beta, steps = result.image, result.beta, steps + result.steps
+        engine.release(setting.device)
+    return Result(image, steps, result.stop_reason, result.losses, beta or {})
 
-    def _check(self, goal, image, step):
-        """Raise for a step from `image` whose numbers are not finite."""
-        if not _finite(*step.parts, step.gradient_norm):
-            goal.resume(step.state)
-            raise self._failure(self._steps + 1, goal.non_finite(image))
-        self._good = image, self._steps
-        if not _finite(step.size):
-            raise self._failure(self._steps + 1, "the image after it")
 
-    def _losses(self, goal, image, last):
-        """Return the losses at the image after the last step."""
-        if last:
-            goal.resume(last.state)
-        if goal.draws:
-            goal.hold()
-        known = last and last.parts_after is not None
-        parts = (last.parts_after if known else goal(image).parts).asnumpy().tolist()
-        if not _finite(*parts):
-            raise self._failure(self._steps, goal.non_finite(image))
-        return _named(goal, parts)
+def _network_key(setting: _Setting) -> NetworkKey:
+    config = setting.config
+    return NetworkKey(
+        weights=weights.find(config.weights or None),
+        layers=_ordered(
+            config.style_layers if setting.with_style else (),
+            config.content_layers if setting.with_content else (),
+        ),
+        pooling=config.pooling,
+        precision=engine.resolved_precision(config.precision, setting.device),
+        device=setting.device,
+    )
 
-    def _read_every(self):
-        """Return how many steps may pass between two reads from the device."""
-        free = engine.is_host(self._device)
-        watched = self._on_step is not None and self._at_once
-        return 1 if free or watched else READ_EVERY
 
-    def _record(self, goal, scale, step):
-        return Record(
-            self._steps, scale, len(self._sizes), _named(goal, step.parts), step.relative_change,
-            step.gradient_norm, self._beta or {}, step.image, self._content.shape[2:],
-        )  # fmt: skip
+def _resized(content: numpy.ndarray, style: numpy.ndarray, size: tuple) -> tuple:
+    """Return content and style for a scale, the style smaller by the same factor."""
+    if size == content.shape[2:]:
+        return content, style
+    factor = size[0] / content.shape[2]
+    style_size = [max(vgg.SMALLEST_SIDE, round(side * factor)) for side in style.shape[2:]]
+    return images.resize_input(content, size), images.resize_input(style, style_size)
 
-    def _failure(self, step, what):
-        image, steps = self._good
-        kept = _enlarged(image, self._content.shape[2:])
+
+def _start(config: Config, content: numpy.ndarray, init: Any) -> numpy.ndarray:
+    """Return the image that the first scale starts from."""
+    if init is not None:
+        return init
+    if config.init == "random":
+        return _noise(config, content.shape)
+    if config.init == "content":
+        return content
+    raise ConfigError(f"init {config.init!r} names a picture: pass it to transfer.", "init")
+
+
+def _refined(image: numpy.ndarray, content: numpy.ndarray) -> numpy.ndarray:
+    """Enlarge the result of a scale to the next one's content.
+
+    The content's detail that the smaller scale could not hold is added.
+    """
+    size = content.shape[2:]
+    coarse = images.resize_input(content, image.shape[2:])
+    detail = content - images.resize_input(coarse, size)
+    return images.resize_input(image, size) + detail
+
+
+def _objective(
+    setting: _Setting, content: numpy.ndarray, style: numpy.ndarray, start: Any, beta: Any
+) -> tuple[objective.Objective, Optional[dict]]:
+    """Bind the network for a scale and take every target; measure β′ where it is None."""
+    config, device = setting.config, setting.device
+    network = setting.kit.network(content.shape)
+    content_terms, style_terms = [], []
+    if setting.with_content:
+        features = network.forward(engine.array(content, device))
+        content_terms = objective.content_terms(config, features)
+    if setting.with_style:
+        targets = _style_targets(setting, style, network)
+        style_terms = objective.style_terms(config, targets)
+        if beta is None:
+            starts = start, _noise(config, content.shape)
+            beta = _measured(setting, network, content_terms, style_terms, starts)
+    terms = objective.scaled(content_terms, {"content": config.alpha}) if config.alpha else []
+    if setting.with_style:
+        factors = {method: config.gamma * value for method, value in beta.items()}
+        terms += objective.scaled(style_terms, factors)
+    return objective.Objective(network, terms, config.tv_weight, setting.random), beta
+
+
+def _style_targets(setting: _Setting, style: numpy.ndarray, network: vgg.Network) -> dict:
+    """Return what the style losses keep of a style image."""
+    config = setting.config
+    losses = objective.style_losses(config)
+    seed = config.seed if any(loss.draws for loss in losses.values()) else None
+
+    def make() -> dict:
+        same_size = style.shape == network.image_shape
+        reader = network if same_size else setting.kit.network(style.shape, gradient=False)
+        features = reader.forward(engine.array(style, setting.device))
+        # A stream of its own for each size, so that nothing else depends on whether the kit
+        # holds these targets already.
+        random = numpy.random.RandomState([config.seed, *style.shape[2:]])
+        return objective.style_targets(config, features, random)
+
+    return setting.kit.targets(style, (*losses.items(), seed), make)
+
+
+def _measured(
+    setting: _Setting, network: vgg.Network, content: list, style: list, starts: tuple
+) -> dict:
+    """Return the measured β′, at the first start where the content has a gradient."""
+    for start in starts:
+        image = engine.array(start, setting.device)
+        beta = objective.measured_beta(
+            setting.config, network, content, style, image, setting.random
+        )
+        if beta:
+            return beta
+    raise ConfigError(
+        "beta auto: the content loss has no gradient to be balanced with; give beta a number.",
+        "beta",
+    )
+
+
+def _optimised(
+    setting: _Setting,
+    scale: _Scale,
+    content: numpy.ndarray,
+    style: numpy.ndarray,
+    start: numpy.ndarray,
+    beta: Optional[dict],
+) -> _ScaleResult:
+    """Take steps at a scale until the stop rule or their number ends them."""
+    config, final_size = setting.config, setting.content.shape[2:]
+    image = engine.array(start, setting.device)
+    goal, beta = _objective(setting, content, style, start, beta)
+    most = steps_at(config.iterations, scale.number, scale.count)
+    iterates = OPTIMIZERS[config.optimizer](goal, image, config.learning_rate)
+    steps = taken(itertools.islice(iterates, most), goal, image, _read_every(setting.device))
+    # The last image whose loss and gradient are known to be finite, and its step.
+    good = image, scale.steps_before
+    count, last = 0, None
+
+    def failure(step: int, what: str) -> NonFiniteError:
+        kept = _enlarged(good[0], final_size)
         return NonFiniteError(
             f"Step {step}: {what} is not finite; a smaller gamma or lr may help.",
-            Result(kept, steps, "non-finite", {}, self._beta or {}),
+            Result(kept, good[1], "non-finite", {}, beta or {}),
         )
+
+    for count, last in enumerate(steps, 1):
+        number = scale.steps_before + count
+        if not _finite(*last.parts, last.gradient_norm):
+            goal.resume(last.state)
+            raise failure(number, goal.non_finite(image))
+        good = image, number - 1
+        if not _finite(last.size):
+            raise failure(number, "the image after it")
+        image = last.image
+        if setting.on_step:
+            setting.on_step(
+                Record(
+                    number, scale.number, scale.count, _named(goal, last.parts),
+                    last.relative_change, last.gradient_norm, beta or {}, image, final_size,
+                )
+            )  # fmt: skip
+        if last.relative_change < config.stop_eps and count >= _FEWEST_STEPS:
+            reason = "converged"
+            break
+    else:
+        reason = "iterations" if count == most else "stalled"
+    parts = _last_parts(goal, image, last)
+    if not _finite(*parts):
+        raise failure(scale.steps_before + count, goal.non_finite(image))
+    return _ScaleResult(image.asnumpy(), count, reason, _named(goal, parts), beta)
+
+
+def _last_parts(goal: objective.Objective, image: Any, last: Optional[Taken]) -> list:
+    """Return the parts of the objective at the image after the last step."""
+    if last:
+        goal.resume(last.state)
+    if goal.draws:
+        goal.hold()
+    known = last and last.parts_after is not None
+    return (last.parts_after if known else goal(image).parts).asnumpy().tolist()
+
+
+def _read_every(device: Any) -> int:
+    """Return how many steps may pass between two reads from the device."""
+    return 1 if engine.is_host(device) else READ_EVERY
 
 
 def steps_at(iterations, scale, scales):

@@ -220,14 +220,14 @@ def _with_made(job, pixels, source):
     )
 
 
-def transferred(job, on_step=None, at_once=True):
+def transferred(job, on_step=None):
     """Make a picture as `nst stylize` would, and return the job with it as the one made.
 
     Parameters
     ----------
     job : Job
-    on_step, at_once
-        As `optimise.transfer` takes them.
+    on_step : callable, optional
+        As `synthesis.transfer` takes it.
 
     Raises
     ------
@@ -238,9 +238,7 @@ def transferred(job, on_step=None, at_once=True):
     """
     inputs, config = job.inputs, job.config
     forecast.check_memory(config, inputs.content.shape[2:], inputs.style.shape[2:])
-    result = transfer(
-        inputs.content, inputs.style, config, init=inputs.init, on_step=on_step, at_once=at_once
-    )
+    result = transfer(inputs.content, inputs.style, config, init=inputs.init, on_step=on_step)
     pixels = runner.finished(result.image, config)
     return _with_made(job, pixels, {"steps": result.steps, "stop_reason": result.stop_reason})
 
