@@ -191,14 +191,14 @@ def test_a_run_that_is_refused_fails_unless_it_is_up_to_date(monkeypatch):
 
 
 def test_what_runs_share_is_released_after_the_last(monkeypatch):
-    memos = []
+    kits = []
 
-    class Watched(maker.Memo):
+    class Watched(maker.NetworkKit):
         def __init__(self):
             super().__init__()
-            memos.append(weakref.ref(self))
+            kits.append(weakref.ref(self))
 
-    monkeypatch.setattr(maker, "Memo", Watched)
+    monkeypatch.setattr(maker, "NetworkKit", Watched)
     assert [finished.state for finished in batch.make(runs_of(2))] == ["done", "done"]
     gc.collect()
-    assert len(memos) == 1 and memos[0]() is None
+    assert len(kits) == 1 and kits[0]() is None
