@@ -29,7 +29,7 @@ def resolved_precision(precision, device):
     Raises
     ------
     EngineError
-        The processor or GPU has it not, or NVIDIA's libraries have been set otherwise.
+        The processor or GPU lacks it, or an environment variable forbids it.
     """
     offered = {"float32"}
     if device.device_type == "cpu":
@@ -53,8 +53,7 @@ def resolved_precision(precision, device):
             "float16": _card_with("float16"),
         }
         raise EngineError(
-            f"Precision {precision} needs {needs[precision]}, and the device is {device}: use "
-            "auto or float32."
+            f"Precision {precision} needs {needs[precision]}: on {device} use auto or float32."
         )
     return precision
 
