@@ -153,7 +153,7 @@ $(FIGURES)/rules.mk: $(STAMP) nst_cli/views/figures.py nst_cli/cli/figure.py
 	@for n in 1 2 3 4; do $(NST) figure $$n -o $(FIGURES) $(FIGURE_OPTIONS) --rules; done >$@
 
 images: $(STAMP) ## Download the pictures of the paper's figures to images
-	@$(PYTHON) -m nst_cli.pictures images
+	@$(PYTHON) tools/pictures.py images
 
 clean: ## Remove the environment and what is built or cached; pictures and weights stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
