@@ -25,6 +25,11 @@ READ_EVERY = 10
 
 START_AMPLITUDE = 0.1
 
+# What is drawn at random: the start image, the pairs of positions of a style image, those of each
+# step, and those of the evaluations that measure β′. Each has a stream of its own for each seed; these
+# numbers are part of what a seed means, and never change.
+_START, _STYLE_PAIRS, _PAIRS, _BETA_PAIRS = range(4)
+
 # With `auto`, the smallest scale's long edge is the shortest from here on.
 _SMALLEST_EDGE = 256
 
@@ -156,8 +161,7 @@ class _Transfer:
         self._content, self._style = content, style
         self._sizes = scale_sizes(config.scales, content.shape[2:])
         self._precision = engine.resolved_precision(config.precision, device)
-        # A stream of its own, so that the pairs do not depend on whether the start was drawn.
-        self._random = numpy.random.RandomState(config.seed)
+        self._random = _stream(config.seed, _PAIRS)
         self._beta = objective.given_beta(config)
         self._with_content = config.alpha > 0 or self._beta is None
         self._with_style = config.gamma > 0
@@ -225,8 +229,8 @@ class _Transfer:
     def _style_targets(self, style, network):
         """Return what the style losses keep of a style image."""
         config, device = self._config, self._device
-        # The losses' own stream, so that it does not matter to others whether these are kept.
-        random = numpy.random.RandomState([config.seed, *style.shape[2:]])
+        # By the scale, so that it makes no difference to others whether these are kept.
+        random = _stream(config.seed, _STYLE_PAIRS, *style.shape[2:])
         digest = hashlib.sha256(style).hexdigest(), style.shape
         losses = tuple(config.methods), config.style_layers, config.c, config.seed
 
@@ -259,11 +263,10 @@ class _Transfer:
         return objective.Objective(network, terms, config.tv_weight, self._random)
 
     def _measured(self, network, content, style, starts):
+        random = _stream(self._config.seed, _BETA_PAIRS)
         for start in starts:
             image = engine.array(start, self._device)
-            beta = objective.measured_beta(
-                self._config, network, content, style, image, self._random
-            )
+            beta = objective.measured_beta(self._config, network, content, style, image, random)
             if beta:
                 return beta
         raise ConfigError(
@@ -382,8 +385,18 @@ def _named(goal, parts):
     return {"total": math.fsum(parts), **dict(zip(goal.names, parts))}
 
 
+def _stream(seed, *key):
+    """Return the random numbers of a seed for one purpose, ``SeedSequence(seed).spawn(…)[key]``.
+
+    NumPy keeps the numbers of `RandomState` the same in all its versions, those of `Generator`
+    not.
+    """
+    sequence = numpy.random.SeedSequence(seed, spawn_key=key)
+    return numpy.random.RandomState(numpy.random.MT19937(sequence))
+
+
 def _noise(config, shape):
-    random = numpy.random.RandomState(config.seed)
+    random = _stream(config.seed, _START)
     return random.uniform(-START_AMPLITUDE, START_AMPLITUDE, shape).astype(numpy.float32)
 
 
