@@ -26,8 +26,8 @@ READ_EVERY = 10
 START_AMPLITUDE = 0.1
 
 # What is drawn at random: the start image, the pairs of positions of a style image, those of each
-# step, and those of the evaluations that measure β′. Each has a stream of its own for each seed; these
-# numbers are part of what a seed means, and never change.
+# step, and those of the evaluations that measure β′. Each has a stream of its own for each seed;
+# these numbers are part of what a seed means, and never change.
 _START, _STYLE_PAIRS, _PAIRS, _BETA_PAIRS = range(4)
 
 # With `auto`, the smallest scale's long edge is the shortest from here on.
