@@ -1,5 +1,7 @@
 """`nst gpu`: the CUDA build of MXNet."""
 
+import os
+
 import click
 
 from .group import Group
@@ -26,8 +28,6 @@ def install(place, no_card):
     Example:
       nst gpu install
     """
-    import os
-
     from .. import engine
     from ..engine.gpu import install as room
     from ..engine.gpu import library
@@ -42,4 +42,5 @@ def install(place, no_card):
 
         os.environ[library.VARIABLE] = str(done)
         click.echo(doctor.test_run(f"gpu:{library.first_usable()}"), err=True)
-    click.echo(done)
+    # As bytes, because a path may be no text.
+    click.echo(os.fsencode(done))
