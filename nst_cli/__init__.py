@@ -9,17 +9,26 @@ References
    arXiv:1701.01036v2.
 """
 
+import importlib
+
 from .config import Config
-from .errors import NstError
+from .errors import NonFiniteError, NstError
 
 __version__ = "0.1.0"
-__all__ = ["Config", "NstError", "transfer"]
+__all__ = ["Config", "NonFiniteError", "NstError", "Record", "Result", "images", "transfer"]
+
+# What loads more than it says, by the module that has it.
+_LAZY = {"Record": "synthesis", "Result": "synthesis", "transfer": "synthesis"}
 
 
 def __getattr__(name):
-    """Import `transfer` on first use (PEP 562): it brings the engine with it."""
-    if name == "transfer":
-        from .synthesis import transfer
-
-        return transfer
+    """Import the engine, which takes seconds, on the first use of what needs it (PEP 562)."""
+    if name in _LAZY:
+        return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+    if name == "images":
+        return importlib.import_module(".images", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

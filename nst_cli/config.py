@@ -75,6 +75,15 @@ PRESETS["fast"] = {
 }
 
 
+# MXNet counts the values of an array in 31 bits: even at the smallest height, 16 pixels, the 64
+# channels of the first layer end here.
+_MOST_SIZE = 2**21 - 1
+_MOST_ITERATIONS = 10**9
+
+# Characters of a value in a message.
+_LONGEST_SHOWN = 40
+
+
 @dataclass(frozen=True)
 class Config:
     """All choices of one transfer; a field left out takes its value from the preset.
@@ -197,7 +206,8 @@ class Config:
         if isinstance(self.beta, str) and self.beta not in ("paper", "auto"):
             if set(parse_weights(self.beta)) != set(self.methods):
                 raise ConfigError(
-                    f"beta {self.beta!r} needs one value for each method of {self.method!r}.",
+                    f"beta {_short(self.beta)} needs one value for each method of "
+                    f"{self.method!r}.",
                     "beta",
                 )
         elif isinstance(self.beta, float) and len(self.methods) > 1:
@@ -207,8 +217,24 @@ class Config:
                 f"orders of magnitude: give each its own, as in {example!r}.",
                 "beta",
             )
-        if not self.alpha and not self.gamma:
-            raise ConfigError("alpha and gamma are both 0: nothing is left to minimise.", "gamma")
+        if not self.alpha and not self._has_style():
+            raise ConfigError(
+                "alpha is 0, and so is gamma, beta or each weight of a method or a layer: nothing "
+                "is left to minimise.",
+                "alpha" if self.gamma else "gamma",
+            )
+
+    def _has_style(self):
+        """Return whether a style loss has any weight."""
+        beta = self.beta
+        if isinstance(beta, str):
+            beta = 1.0 if beta in ("paper", "auto") else parse_weights(beta)
+        factors = beta if isinstance(beta, dict) else dict.fromkeys(self.methods, beta)
+        return (
+            self.gamma > 0
+            and any(weight * factors[method] for method, weight in self.methods.items())
+            and any(map(self.layer_weight, self.style_layers))
+        )
 
     @property
     def methods(self):
@@ -246,7 +272,7 @@ class Config:
         names = [field.name for field in dataclasses.fields(cls)]
         for key in choices:
             if key not in names:
-                raise ConfigError(f"Unknown key {key!r}{did_you_mean(key, names)}")
+                raise ConfigError(f"Unknown key {_short(key)}{did_you_mean(key, names)}")
         return cls(**choices)
 
 
@@ -263,18 +289,21 @@ def parse_weights(text, field=None):
         name, equals, value = (part.strip() for part in entry.partition("="))
         if not equals or name in weights:
             found = "names it twice" if equals else "is not of the form name=weight"
-            raise ConfigError(f"{text!r}: {entry!r} {found}; as in 'bn=0.3,poly=0.7'.", field)
-        weights[name] = _number(field, value, what=f"{name} in {text!r}")
+            raise ConfigError(
+                f"{_short(text)}: {_short(entry)} {found}; as in 'bn=0.3,poly=0.7'.", field
+            )
+        weights[name] = _number(field, value, what=f"{name} in {_short(text)}")
     return weights
 
 
 def did_you_mean(word, names):
     """Return the end of an error message about an unknown `word`: a suggestion, or all names."""
     names = list(names)
-    close = difflib.get_close_matches(str(word).lower(), [name.lower() for name in names], 1)
+    lowered = [name.lower() for name in names]
+    # A long text takes long to compare, and resembles none.
+    close = difflib.get_close_matches(str(word)[:_LONGEST_SHOWN].lower(), lowered, 1)
     if close:
-        match = next(name for name in names if name.lower() == close[0])
-        return f": did you mean {match!r}?"
+        return f": did you mean {names[lowered.index(close[0])]!r}?"
     return f": choose from {', '.join(names)}."
 
 
@@ -282,9 +311,12 @@ def _number(field, value, low=0.0, positive=False, what=None):
     """Return `value` as a finite float not below `low`; `what` names it, where not the field."""
     what = what or field
     try:
+        # True is 1.0 to Python, and so are the digits of any script.
+        if isinstance(value, bool) or (isinstance(value, str) and not value.isascii()):
+            raise ValueError
         number = float(value)
     except (TypeError, ValueError):
-        raise ConfigError(f"{what} is {value!r}, which is not a number.", field) from None
+        raise ConfigError(f"{what} is {_short(value)}, which is not a number.", field) from None
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
@@ -296,8 +328,12 @@ def _number(field, value, low=0.0, positive=False, what=None):
 
 
 def _short(value):
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python refuses to write out integers of thousands of digits.
+        return f"of type {type(value).__name__}, with too many digits"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
 def _positive(field, value):
@@ -308,12 +344,15 @@ def _or_auto(check):
     return lambda field, value: value if value == "auto" else check(field, value)
 
 
-def _integer(low, high=None):
+def _integer(low, high):
     def check(field, value):
         number = _number(field, value, -math.inf)
-        if number != int(number) or number < low or (high is not None and number > high):
-            bound = f"at least {low}" if high is None else f"from {low} to {high}"
-            raise ConfigError(f"{field} is {value}; it must be a whole number {bound}.", field)
+        # No bound is near 2 ** 53, up to which a float holds an integer exactly.
+        if number != int(number) or not low <= number <= high:
+            raise ConfigError(
+                f"{field} is {_short(value)}; it must be a whole number from {low} to {high}.",
+                field,
+            )
         return int(number)
 
     return check
@@ -321,7 +360,7 @@ def _integer(low, high=None):
 
 def _choice(field, value, names):
     if not isinstance(value, str) or value not in names:
-        raise ConfigError(f"Unknown {field} {value!r}{did_you_mean(value, names)}", field)
+        raise ConfigError(f"Unknown {field} {_short(value)}{did_you_mean(value, names)}", field)
     return value
 
 
@@ -342,11 +381,14 @@ def _weight_list(names, kind):
             }
         else:
             raise ConfigError(
-                f"{field} is {value!r}; it must be of the form name=weight,name=weight.", field
+                f"{field} is {_short(value)}; it must be of the form name=weight,name=weight.",
+                field,
             )
         for name in weights:
             if name not in names:
-                raise ConfigError(f"Unknown {kind} {name!r}{did_you_mean(name, names)}", field)
+                raise ConfigError(
+                    f"Unknown {kind} {_short(name)}{did_you_mean(name, names)}", field
+                )
         return ",".join(f"{name}={weight!r}" for name, weight in weights.items())
 
     return check
@@ -373,21 +415,24 @@ def _beta(field, value):
     if isinstance(value, Mapping) or (isinstance(value, str) and "=" in value):
         return _method_weights(field, value)
     try:
-        return _number(field, float(value))
-    except (TypeError, ValueError):
-        raise ConfigError(
-            f"beta is {value!r}; it must be paper, auto or a number.", field
-        ) from None
+        return _number(field, value)
+    except ConfigError:
+        if isinstance(value, (int, float)):
+            raise
+        words = (
+            f"beta is {_short(value)}; it must be paper, auto or a number that is not negative."
+        )
+        raise ConfigError(words, field) from None
 
 
 def _layers(field, value):
     if not isinstance(value, (str, list, tuple)):
-        raise ConfigError(f"{field} is {value!r}; it must be a list of layers.", field)
+        raise ConfigError(f"{field} is {_short(value)}; it must be a list of layers.", field)
     names = value.split(",") if isinstance(value, str) else value
     names = [name.strip() if isinstance(name, str) else name for name in names]
     for name in names:
         if name not in LAYERS:
-            raise ConfigError(f"Unknown layer {name!r}{did_you_mean(name, LAYERS)}", field)
+            raise ConfigError(f"Unknown layer {_short(name)}{did_you_mean(name, LAYERS)}", field)
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"{field} needs one or more layers, each once.", field)
     return tuple(names)
@@ -396,13 +441,13 @@ def _layers(field, value):
 def _device(field, value):
     if isinstance(value, str) and re.fullmatch(r"auto|cpu|gpu(:[0-9]{1,3})?", value):
         return value
-    raise ConfigError(f"device is {value!r}; it must be auto, cpu, gpu or gpu:N.", field)
+    raise ConfigError(f"device is {_short(value)}; it must be auto, cpu, gpu or gpu:N.", field)
 
 
 def _flag(field, value):
     if isinstance(value, bool):
         return value
-    raise ConfigError(f"{field} is {value!r}; it must be true or false.", field)
+    raise ConfigError(f"{field} is {_short(value)}; it must be true or false.", field)
 
 
 def _text(field, value):
@@ -419,9 +464,9 @@ _CHECKS = {
     "style_layers": _layers,
     "content_layers": _layers,
     "pooling": _one_of(POOLINGS),
-    "size": _integer(16),
+    "size": _integer(16, _MOST_SIZE),
     "style_fit": _one_of(STYLE_FITS),
-    "iterations": _integer(0),
+    "iterations": _integer(0, _MOST_ITERATIONS),
     "stop_eps": _number,
     "optimizer": _one_of(OPTIMIZERS),
     "lr": _or_auto(_positive),

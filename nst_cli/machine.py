@@ -4,29 +4,39 @@ import contextlib
 import math
 import os
 import platform
+import re
 
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16")
 
-# Where control groups, version 2 and then 1, keep a limit, what is used of it, and the details.
-_MEMORY_GROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        "/sys/fs/cgroup/memory/memory.stat",
-    ),
-)
+# Of a control group, by version: the files of its limit of memory, of what is used, and of the
+# details, in which pages of files that were not used lately have this name.
+_MEMORY_FILES = {
+    2: ("memory.max", "memory.current", "inactive_file"),
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+
+# Limits of the process itself, and what counts towards them.
+_PROCESS_LIMITS = {"RLIMIT_AS": "VmSize", "RLIMIT_DATA": "VmData"}
 
 
 def usable_cores():
-    """Return how many cores this process may use: its affinity, cut to the cgroup's quota."""
+    """Return how many cores this process may use: its affinity, cut to the quotas of its groups.
+
+    The quota of every control group counts that the process is in, down from the outermost.
+    """
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = _text("/sys/fs/cgroup/cpu.max").split()
-        cores = min(cores, max(1, math.ceil(int(quota) / int(period))))
+    for version, folder in _groups("cpu"):
+        with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
+            if version == 2:
+                quota, period = _text(f"{folder}/cpu.max").split()
+            else:
+                quota = _text(f"{folder}/cpu.cfs_quota_us")
+                period = _text(f"{folder}/cpu.cfs_period_us")
+            if int(quota) > 0:
+                cores = min(cores, max(1, math.ceil(int(quota) / int(period))))
     return cores
 
 
@@ -50,17 +60,83 @@ def describe():
 def free_memory():
     """Return the bytes that this process can still get without swapping; None where unknown.
 
-    What the system has available, cut to what the control group leaves.
+    What the system has available, cut to what is left by every control group that the process is
+    in, and by the limits of the process itself.
     """
     available = _kilobytes("/proc/meminfo", "MemAvailable")
     if available is None:
         return None
-    for limit, used, details in _MEMORY_GROUPS:
+    for version, folder in _groups("memory"):
+        limit, used, cached = _MEMORY_FILES[version]
         with contextlib.suppress(OSError, ValueError):
-            # Pages of files that were not used lately count as used, and are given back.
-            cached = _entry(details, "inactive_file", " ") or 0
-            available = min(available, int(_text(limit)) - int(_text(used)) + int(cached))
+            # Pages of files count as used, and are given back.
+            given_back = _entry(f"{folder}/memory.stat", cached, " ") or 0
+            left = int(_text(f"{folder}/{limit}")) - int(_text(f"{folder}/{used}"))
+            available = min(available, left + int(given_back))
+    for name, used in _PROCESS_LIMITS.items():
+        limit = _process_limit(name)
+        if limit is not None:
+            available = min(available, limit - (_kilobytes("/proc/self/status", used) or 0))
     return max(available, 0)
+
+
+def _process_limit(name):
+    """Return a limit of this process in bytes, or None."""
+    with contextlib.suppress(ImportError, AttributeError, OSError, ValueError):
+        import resource
+
+        limit, _ = resource.getrlimit(getattr(resource, name))
+        return None if limit == resource.RLIM_INFINITY else limit
+    return None
+
+
+def _groups(controller):
+    """Yield version and folder of each control group that limits this process by a controller."""
+    paths = _group_paths()
+    mounted = False
+    for version, root, folder in _group_mounts(controller):
+        mounted = True
+        path = paths.get(controller if version == 1 else "", "/")
+        # A mount shows the groups below its root; in a container that is the process's own.
+        below = os.path.relpath(path, root) if _is_below(path, root) else "."
+        parts = [] if below == "." else below.split("/")
+        for depth in range(len(parts), -1, -1):
+            yield version, "/".join([folder, *parts[:depth]])
+    if not mounted:
+        yield 2, "/sys/fs/cgroup"
+        yield 1, f"/sys/fs/cgroup/{controller}"
+
+
+def _is_below(path, root):
+    return root == "/" or path == root or path.startswith(f"{root}/")
+
+
+def _group_paths():
+    """Return this process's control group by controller, under "" that of version 2."""
+    paths = {}
+    with contextlib.suppress(OSError, ValueError):
+        for line in _text("/proc/self/cgroup").splitlines():
+            _, controllers, path = line.split(":", 2)
+            paths.update((controller, path) for controller in controllers.split(","))
+    return paths
+
+
+def _group_mounts(controller):
+    """Yield version, root and folder of where control groups of a controller are mounted."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in _text("/proc/self/mountinfo").splitlines():
+            mount, _, source = line.partition(" - ")
+            kind, *_, options = source.split(" ") if source else ("", "")
+            root, folder = (_unescaped(part) for part in mount.split(" ")[3:5])
+            if kind == "cgroup2":
+                yield 2, root, folder
+            elif kind == "cgroup" and controller in options.split(","):
+                yield 1, root, folder
+
+
+def _unescaped(text):
+    """Return a path of mountinfo, in which a space is ``\\040``."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
 def own_memory():

@@ -40,6 +40,22 @@ BAD_VALUES = [
     ({"gamma": "much"}, "gamma", "much"),
     ({"alpha": -0.5}, "alpha", "-0.5"),
     ({"alpha": 0, "gamma": 0}, "gamma", "nothing is left"),
+    ({"alpha": 0, "beta": 0}, "alpha", "nothing is left"),
+    ({"alpha": 0, "layer_weights": "relu1_1=0", "style_layers": "relu1_1"}, "alpha", "nothing is"),
+    (
+        {"alpha": 0, "method": "bn=1,poly=0", "beta": "bn=0,poly=1"},
+        "alpha",
+        "nothing is left to minimise",
+    ),
+    ({"gamma": True}, "gamma", "True"),
+    ({"size": True}, "size", "True"),
+    ({"beta": False}, "beta", "False"),
+    ({"gamma": "٣"}, "gamma", "not a number"),
+    ({"size": "²"}, "size", "not a number"),
+    ({"size": 10**30}, "size", str(2**21 - 1)),
+    ({"size": "9" * 5000}, "size", "finite"),
+    ({"iterations": 10**12}, "iterations", str(10**9)),
+    ({"method": "x" * 10**5}, "method", "xxx..."),
     ({"c": -1}, "c", "-1"),
     ({"method": "gram"}, "method", "choose from linear, poly, gaussian, bn"),
     ({"method": "Gaussian"}, "method", "did you mean 'gaussian'?"),
@@ -138,6 +154,34 @@ BAD_ENTRIES = [
 @pytest.mark.parametrize("choices", BAD_ENTRIES, ids=str)
 def test_a_bad_entry_in_a_list_of_weights_names_the_field_of_the_list(choices):
     assert refused(choices).field == next(iter(choices))
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"gamma": 0},
+        {"alpha": 0},
+        {"alpha": 0, "beta": "auto"},
+        {"alpha": 0, "method": "bn=1,poly=0", "beta": "bn=1,poly=0"},
+        {"alpha": 0, "layer_weights": {"relu1_1": 0}},
+        {"beta": 0},
+    ],
+    ids=str,
+)
+def test_where_either_loss_has_a_weight_there_is_something_to_minimise(choices):
+    Config(**choices)
+
+
+@pytest.mark.parametrize("field", ["size", "gamma", "device", "layer_weights"])
+def test_an_integer_that_python_does_not_write_out_is_refused_in_a_line(field):
+    error = refused({field: 10**5000})
+    assert error.field == field and len(str(error)) < 120
+    assert refused({field: [10**5000]}).field == field
+
+
+def test_whole_numbers_are_kept_exactly():
+    config = Config(seed="4294967295", iterations=999999999, size="1e3")
+    assert (config.seed, config.iterations, config.size) == (4294967295, 999999999, 1000)
 
 
 def test_an_unknown_key_is_told_with_the_nearest_one():

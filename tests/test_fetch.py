@@ -1,16 +1,17 @@
 """Downloading: whole, broken and resumed, wrong, refused; against a server on this machine."""
 
 import errno
+import fcntl
 import hashlib
 import http.server
+import os
 import socket
 import threading
 
 import pytest
 
-from nst_cli import weights
-from nst_cli.errors import WeightsError
-from nst_cli.weights import download
+from nst_cli import download, weights
+from nst_cli.errors import DownloadError
 
 CONTENT = bytes(range(256)) * 4096
 BLOB_ID = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
@@ -25,6 +26,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         server.ranges.append(asked)
         if server.status != 200:
             self.send_error(server.status)
+            return
+        if server.redirects:
+            self.send_response(302)
+            self.send_header("Location", server.redirects.pop())
+            self.end_headers()
             return
         first = 0
         if asked and server.takes_ranges:
@@ -52,7 +58,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.status, self.cut = CONTENT, 200, None
         self.takes_ranges = self.tells_length = True
-        self.ranges = []
+        self.ranges, self.redirects = [], []
 
     @property
     def url(self):
@@ -81,13 +87,13 @@ def part(target):
 
 
 def fetch(server, target, **options):
-    return weights.fetch(target, server.url, BLOB_ID, timeout=5, **options)
+    return download.fetch(target, server.url, BLOB_ID, len(CONTENT), timeout=5, **options)
 
 
 def cut_off(server, target, at=100_000):
     """Break a download off after `at` bytes, and mend the server."""
     server.cut = at
-    with pytest.raises(WeightsError, match="again"):
+    with pytest.raises(DownloadError, match="again"):
         fetch(server, target)
     server.cut = None
     assert not target.exists()
@@ -146,7 +152,7 @@ def test_a_server_that_tells_no_length_is_checked_by_the_checksum(server, target
     assert seen[-1] == (len(CONTENT), None)
     target.unlink()
     server.cut = 1000
-    with pytest.raises(WeightsError, match="not the right file"):
+    with pytest.raises(DownloadError, match="not the right file"):
         fetch(server, target)
     assert list(target.parent.iterdir()) == []
 
@@ -155,7 +161,7 @@ def test_a_server_that_tells_no_length_is_checked_by_the_checksum(server, target
 def test_wrong_content_is_removed_and_both_ids_are_named(server, target, content):
     server.content = content
     found = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-    with pytest.raises(WeightsError, match=f"{found}, not {BLOB_ID}"):
+    with pytest.raises(DownloadError, match=f"{found}, not {BLOB_ID}"):
         fetch(server, target)
     assert list(target.parent.iterdir()) == []
 
@@ -163,7 +169,7 @@ def test_wrong_content_is_removed_and_both_ids_are_named(server, target, content
 @pytest.mark.parametrize("status", [403, 404, 416, 500, 503])
 def test_a_server_that_refuses_is_named_with_its_answer(server, target, status):
     server.status = status
-    with pytest.raises(WeightsError, match=f"{server.url}: the server answers {status} "):
+    with pytest.raises(DownloadError, match=f"{server.url}: the server answers {status} "):
         fetch(server, target)
     assert list(target.parent.iterdir()) == []
 
@@ -171,7 +177,7 @@ def test_a_server_that_refuses_is_named_with_its_answer(server, target, status):
 def test_a_refusal_does_not_cost_what_has_come(server, target, part):
     cut_off(server, target)
     server.status = 503
-    with pytest.raises(WeightsError, match="503"):
+    with pytest.raises(DownloadError, match="503"):
         fetch(server, target)
     server.status = 200
     fetch(server, target)
@@ -184,11 +190,11 @@ def test_no_server_and_no_address_are_errors_of_one_line(target, monkeypatch):
         taken.bind(("127.0.0.1", 0))
         # Bound, but nobody listens: the connection is refused.
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/file"
-        with pytest.raises(WeightsError, match="refused.* again") as caught:
-            weights.fetch(target, url, BLOB_ID)
+        with pytest.raises(DownloadError, match="refused.* again") as caught:
+            download.fetch(target, url, BLOB_ID, 100)
     assert "\n" not in str(caught.value)
-    with pytest.raises(WeightsError, match="Cannot download no-address"):
-        weights.fetch(target, "no-address", BLOB_ID)
+    with pytest.raises(DownloadError, match="Cannot download no-address"):
+        download.fetch(target, "no-address", BLOB_ID, 100)
     assert list(target.parent.iterdir()) == []
 
 
@@ -198,8 +204,8 @@ def test_a_silent_server_is_given_up(target, monkeypatch):
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/file"
-        with pytest.raises(WeightsError, match="timed out"):
-            weights.fetch(target, url, BLOB_ID, timeout=0.1)
+        with pytest.raises(DownloadError, match="timed out"):
+            download.fetch(target, url, BLOB_ID, 100, timeout=0.1)
 
 
 def test_a_file_that_is_there_is_not_asked_for_again(server, target):
@@ -211,7 +217,7 @@ def test_a_file_that_is_there_is_not_asked_for_again(server, target):
 def test_another_file_of_that_name_is_left_alone(server, target):
     target.parent.mkdir()
     target.write_bytes(b"mine")
-    with pytest.raises(WeightsError, match="move it away"):
+    with pytest.raises(DownloadError, match="move it away"):
         fetch(server, target)
     assert target.read_bytes() == b"mine"
     assert server.ranges == []
@@ -222,14 +228,14 @@ def test_a_full_disk_says_what_to_do(server, target, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(download.os, "replace", full)
-    with pytest.raises(WeightsError, match="No space left on device. Make room"):
+    with pytest.raises(DownloadError, match="No space left on device. Make room"):
         fetch(server, target)
     assert not target.exists()
 
 
 def test_a_place_that_cannot_be_a_folder_is_an_error(server, tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(WeightsError, match="Cannot write"):
+    with pytest.raises(DownloadError, match="Cannot write"):
         fetch(server, tmp_path / "file" / "below")
 
 
@@ -238,3 +244,108 @@ def test_by_default_the_weights_go_to_the_cache(server, tmp_path, monkeypatch):
     path = weights.fetch(url=server.url, blob_id=BLOB_ID)
     assert path == tmp_path / "nst" / "vgg19.params"
     assert weights.fetch(tmp_path, server.url, BLOB_ID) == tmp_path / "vgg19.params"
+
+
+def test_a_broken_file_in_the_cache_is_replaced_and_one_elsewhere_is_not(
+    server, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cached, other = tmp_path / "nst" / "vgg19.params", tmp_path / "other.params"
+    cached.parent.mkdir()
+    for path in (cached, other):
+        path.write_bytes(CONTENT[:1000])
+    weights.fetch(url=server.url, blob_id=BLOB_ID)
+    assert cached.read_bytes() == CONTENT
+    cached.write_bytes(b"")
+    weights.fetch(cached.parent, server.url, BLOB_ID)
+    assert cached.read_bytes() == CONTENT
+    with pytest.raises(DownloadError, match="--overwrite"):
+        weights.fetch(other, server.url, BLOB_ID)
+    assert other.read_bytes() == CONTENT[:1000]
+    weights.fetch(other, server.url, BLOB_ID, overwrite=True)
+    assert other.read_bytes() == CONTENT
+
+
+def test_a_file_that_is_to_be_replaced_stays_until_the_right_one_is_there(server, target):
+    target.parent.mkdir()
+    target.write_bytes(b"mine")
+    server.cut = 1000
+    with pytest.raises(DownloadError, match="again"):
+        fetch(server, target, overwrite=True)
+    assert target.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("start", [b"another version of it", b"x" * (len(CONTENT) + 5)])
+def test_a_part_of_something_else_is_thrown_away_and_all_is_asked_for(server, target, part, start):
+    part.parent.mkdir()
+    part.write_bytes(start)
+    fetch(server, target)
+    assert target.read_bytes() == CONTENT
+    assert server.ranges[-1] is None
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("tells_length", [True, False])
+def test_a_server_that_sends_more_than_the_file_has_is_stopped(server, target, tells_length):
+    server.content, server.tells_length = CONTENT + CONTENT, tells_length
+    with pytest.raises(DownloadError, match=f"at most {len(CONTENT)} bytes"):
+        fetch(server, target)
+    assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "url", ["http://example.org/file", "ftp://127.0.0.1/file", "file:///etc/hosts", "https:///x"]
+)
+def test_only_https_and_this_machine_are_asked(target, url):
+    with pytest.raises(DownloadError, match="https"):
+        download.fetch(target, url, BLOB_ID, 100)
+    assert not target.parent.exists()
+
+
+@pytest.mark.parametrize("aim", ["http://example.org/file", "ftp://example.org/file"])
+def test_a_redirect_to_another_kind_of_address_is_refused(server, target, aim):
+    server.redirects = [aim]
+    with pytest.raises(DownloadError, match="only https|redirection error|not https"):
+        fetch(server, target)
+    assert len(server.ranges) == 1 and not target.exists()
+
+
+def test_a_redirect_on_this_machine_is_followed(server, target):
+    server.redirects = [server.url]
+    assert fetch(server, target).read_bytes() == CONTENT
+
+
+def test_of_two_downloads_at_once_the_second_waits_and_both_have_the_file(server, target, part):
+    part.parent.mkdir()
+    waits, results = threading.Event(), []
+    with open(part, "wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        second = threading.Thread(
+            target=lambda: results.append(fetch(server, target, on_wait=waits.set))
+        )
+        second.start()
+        assert waits.wait(30)
+        # What the first does at its end.
+        other.write(CONTENT)
+        other.flush()
+        os.replace(part, target)
+    second.join(30)
+    assert results == [target] and target.read_bytes() == CONTENT
+    assert server.ranges == []
+    assert [path.name for path in target.parent.iterdir()] == ["file.bin"]
+
+
+def test_a_link_stays_a_link_and_its_target_is_written(server, tmp_path):
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "link.bin"
+    link.symlink_to(tmp_path / "disk" / "real.bin")
+    assert fetch(server, link) == link
+    assert link.is_symlink()
+    assert (tmp_path / "disk" / "real.bin").read_bytes() == CONTENT
+
+
+def test_what_is_no_file_is_left_alone_even_with_overwrite(server, target):
+    target.mkdir(parents=True)
+    with pytest.raises(DownloadError, match="not a file"):
+        fetch(server, target, overwrite=True)
+    assert target.is_dir()

@@ -50,12 +50,13 @@ def test_a_run_that_does_not_fit_is_told_the_size_that_does(monkeypatch):
     config, size = Config(device="cpu", size=1000), (1000, 750)
     monkeypatch.setattr(engine, "free_memory", lambda device: 10**9)
     monkeypatch.setattr(machine, "own_memory", lambda: 5 * 10**8)
-    with pytest.raises(EngineError, match="takes about .* 1.5 GB can be had; --size") as failure:
+    with pytest.raises(EngineError, match="takes up to .* 1.5 GB can be had; --size") as failure:
         forecast.check_memory(config, size, size)
     fitting = int(str(failure.value).split("--size ")[1].split()[0])
     for edge, fits in ((fitting, True), (fitting + 2, False)):
         smaller = [round(side * edge / 1000) for side in size]
-        assert (forecast.memory(config, smaller, smaller) <= 1.5e9 * (1 + 1e-3)) == fits
+        # RESULTS.md has runs that took 1.22 of what was foretold.
+        assert (1.25 * forecast.memory(config, smaller, smaller) <= 1.5e9 * (1 + 1e-3)) == fits
     monkeypatch.setattr(engine, "free_memory", lambda device: 10**11)
     forecast.check_memory(config, size, size)
 
@@ -69,7 +70,70 @@ def test_where_no_size_fits_none_is_named(monkeypatch):
 
 def test_where_the_free_memory_is_not_known_nothing_is_refused(monkeypatch):
     monkeypatch.setattr(engine, "free_memory", lambda device: None)
-    forecast.check_memory(Config(device="cpu"), (60000, 60000), (16, 16))
+    forecast.check_memory(Config(device="cpu"), (5700, 5700), (16, 16))
+
+
+@pytest.mark.parametrize(
+    ("choices", "size"),
+    [
+        ({}, (5800, 5800)),
+        ({"optimizer": "lbfgs"}, (4300, 4300)),
+        ({"method": "gaussian"}, (4800, 4800)),
+    ],
+)
+def test_what_no_array_of_mxnet_can_hold_is_refused_with_the_size_that_fits(
+    monkeypatch, choices, size
+):
+    monkeypatch.setattr(engine, "free_memory", lambda device: None)
+    config = Config(device="cpu", size=size[0], **choices)
+    with pytest.raises(EngineError, match="too large for MXNet.*--size") as failure:
+        forecast.check_memory(config, size, (16, 16))
+    fitting = int(str(failure.value).split("--size ")[1].split()[0])
+    assert 0.95 * size[0] < fitting < size[0]
+    forecast.check_memory(config, (fitting, fitting), (16, 16))
+    with pytest.raises(EngineError, match="too large for MXNet"):
+        forecast.check_memory(config, (fitting + 2, fitting + 2), (16, 16))
+
+
+def test_a_style_picture_that_no_array_can_hold_is_refused_too(monkeypatch):
+    monkeypatch.setattr(engine, "free_memory", lambda device: None)
+    with pytest.raises(EngineError, match="too large for MXNet"):
+        forecast.check_memory(Config(device="cpu", size=6000), (6000, 100), (6000, 6000))
+
+
+def test_where_no_step_is_made_the_forecast_is_that_of_an_evaluation():
+    choices = {"preset": "fast", "gamma": 0, "tv_weight": 0, "size": 48, "iterations": 20}
+    config = Config(device="cpu", **choices, **SHALLOW)
+    # From the content, whose loss is 0 there, L-BFGS finds no way down.
+    found = forecast.forecast(noise(0, 48, 32), noise(1, 32, 48), config)
+    assert 0 < found.step_seconds < math.inf and 0 < found.seconds < math.inf
+    none = forecast.forecast(noise(0, 48, 32), noise(1, 32, 48), Config(
+        device="cpu", iterations=0, size=48, **SHALLOW,
+    ))  # fmt: skip
+    assert none.steps == [0] and 0 < none.seconds < math.inf
+
+
+@pytest.mark.parametrize("edge", [16, 40, 159, 160, 161, 200, 320, 1000])
+def test_sizes_that_are_tried_are_far_apart(monkeypatch, edge):
+    tried = []
+
+    def timed(content, style, config):
+        tried.append(content.shape[2:])
+        return 1.0, 0.5
+
+    monkeypatch.setattr(forecast, "_timed", timed)
+    forecast._trial(noise(0, edge, edge), noise(1, 20, 20), Config(device="cpu"))
+    pixels = [math.prod(size) for size in tried]
+    assert len(pixels) == (1 if edge < 160 else 2)
+    assert max(pixels) <= 320**2 and pixels[-1] >= 3.9 * pixels[0] * (len(pixels) > 1)
+
+
+@pytest.mark.parametrize("later", [0.1, 0.5, 0.9, 100.0])
+def test_times_are_never_negative_and_grow_with_the_pixels(later):
+    # Of the sizes tried, and of the small scales below them.
+    seconds = forecast._line([(100, 0.5), (400, later)])
+    times = [seconds((1, pixels)) for pixels in (1, 25, 99, 100, 101, 400, 10000)]
+    assert all(time > 0 for time in times) and times == sorted(times)
 
 
 def test_time_is_that_of_all_scales_and_steps():

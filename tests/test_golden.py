@@ -87,6 +87,7 @@ def test_a_run_follows_the_authors_code(golden, follow, clip_by, name):
 
 def test_a_gaussian_run_has_the_gradient_norms_of_the_authors_code(follow):
     # Their pairs came from an unseeded shuffle, so the images differ and their course does not.
+    # By seed, the largest of the 20 differences is from 2 to 8 %, their mean below 1 %.
     expected, records, _ = follow("gaussian", method="gaussian", gamma=5)
     norms = [record.gradient_norm for record in records]
     changes = [record.relative_change for record in records]

@@ -2,6 +2,7 @@
 
 import io
 import os
+import resource
 import subprocess
 import sys
 
@@ -76,6 +77,98 @@ def test_free_is_what_the_system_has_and_the_control_group_leaves(system, group,
     files = {f"/sys/fs/cgroup/{name}": content for name, content in group.items()}
     system({"/proc/meminfo": MEMINFO, **files})
     assert machine.free_memory() == free
+
+
+CGROUPS = "4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/user.slice/app.service\n"
+MOUNTS = """\
+31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct
+35 31 0:32 / /sys/fs/cgroup/my\\040memory rw,relatime - cgroup cgroup rw,memory
+36 31 0:33 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+"""
+
+
+def groups(**files):
+    return {"/proc/self/cgroup": CGROUPS, "/proc/self/mountinfo": MOUNTS, **files}
+
+
+@pytest.mark.parametrize("depth", ["", "/user.slice", "/user.slice/app.service"])
+def test_a_limit_of_any_group_around_the_process_counts(system, depth):
+    folder = f"/sys/fs/cgroup/unified{depth}"
+    limits = {"memory.max": "4000000\n", "memory.current": "1500000\n"}
+    outer = {"/sys/fs/cgroup/unified/memory.max": "max\n"}
+    inner = {f"{folder}/{name}": text for name, text in limits.items()}
+    quota = {f"{folder}/cpu.max": "150000 100000\n"}
+    system({"/proc/meminfo": MEMINFO, **groups(**{**outer, **inner, **quota})})
+    assert machine.free_memory() == 2500000
+    assert machine.usable_cores() == min(2, len(os.sched_getaffinity(0)))
+
+
+@pytest.mark.parametrize("depth", ["", "/docker", "/docker/abc"])
+def test_so_does_one_of_the_first_version(system, depth):
+    memory, cpu = f"/sys/fs/cgroup/my memory{depth}", f"/sys/fs/cgroup/cpu{depth}"
+    system({
+        "/proc/meminfo": MEMINFO,
+        **groups(**{
+            f"{memory}/memory.limit_in_bytes": "4000000\n",
+            f"{memory}/memory.usage_in_bytes": "3000000\n",
+            f"{memory}/memory.stat": "inactive_file 9\ntotal_inactive_file 1000000\n",
+            "/sys/fs/cgroup/my memory/memory.use_hierarchy": "1\n",
+            f"{cpu}/cpu.cfs_quota_us": "100000\n",
+            f"{cpu}/cpu.cfs_period_us": "100000\n",
+        }),
+    })  # fmt: skip
+    assert machine.free_memory() == 2000000
+    assert machine.usable_cores() == 1
+
+
+def test_of_several_limits_the_least_counts(system):
+    unified = "/sys/fs/cgroup/unified"
+    files = {}
+    for folder, limit in ((unified, 5), (f"{unified}/user.slice", 3), (
+        f"{unified}/user.slice/app.service", 4,
+    )):  # fmt: skip
+        files[f"{folder}/memory.max"] = f"{limit}000000\n"
+        files[f"{folder}/memory.current"] = "1000000\n"
+    system({"/proc/meminfo": MEMINFO, **groups(**files)})
+    assert machine.free_memory() == 2000000
+
+
+def test_in_a_container_the_mount_is_the_processes_own_group(system):
+    system({
+        "/proc/meminfo": MEMINFO,
+        "/proc/self/cgroup": "0::/docker/abc/inner\n",
+        "/proc/self/mountinfo": "36 31 0:33 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup rw\n",
+        "/sys/fs/cgroup/inner/memory.max": "1000000\n",
+        "/sys/fs/cgroup/inner/memory.current": "400000\n",
+    })  # fmt: skip
+    assert machine.free_memory() == 600000
+
+
+def test_no_quota_and_broken_files_limit_nothing(system):
+    cpu = "/sys/fs/cgroup/cpu"
+    system({
+        "/proc/meminfo": MEMINFO,
+        **groups(**{
+            f"{cpu}/cpu.cfs_quota_us": "-1\n",
+            f"{cpu}/cpu.cfs_period_us": "100000\n",
+            "/sys/fs/cgroup/unified/cpu.max": "100000 0\n",
+            "/sys/fs/cgroup/unified/memory.max": "?\n",
+        }),
+    })  # fmt: skip
+    assert machine.free_memory() == 6000 << 10
+    assert machine.usable_cores() == len(os.sched_getaffinity(0))
+    system({"/proc/meminfo": MEMINFO, "/proc/self/cgroup": "x\n", "/proc/self/mountinfo": "y\n"})
+    assert machine.free_memory() == 6000 << 10
+
+
+def test_the_limit_of_the_process_itself_counts(system, monkeypatch):
+    def limit(which):
+        return (5000 << 10, resource.RLIM_INFINITY) if which == resource.RLIMIT_AS else (-1, -1)
+
+    monkeypatch.setattr(resource, "getrlimit", limit)
+    system({"/proc/meminfo": MEMINFO, "/proc/self/status": "VmSize:   2000 kB\n"})
+    assert machine.free_memory() == 3000 << 10
 
 
 def test_where_the_system_does_not_tell_nothing_is_known(system):

@@ -4,9 +4,9 @@ import hashlib
 import http.server
 import threading
 
+import pictures as tool
 import pytest
 
-from nst_cli import pictures as room
 from nst_cli.files import git_blob_id
 
 CONTENT = {"a.jpg": b"first" * 100, "b.jpg": b"second" * 100, "c.png": b"third" * 100}
@@ -42,10 +42,11 @@ class Server(http.server.ThreadingHTTPServer):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
-    ids = {name: hashlib.sha1(b"blob %d\0" % len(body) + body) for name, body in CONTENT.items()}
-    monkeypatch.setattr(
-        room, "BLOB_IDS", {name: digest.hexdigest() for name, digest in ids.items()}
-    )
+    table = {
+        name: (hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest(), len(body))
+        for name, body in CONTENT.items()
+    }
+    monkeypatch.setattr(tool, "PICTURES", table)
     with Server() as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
@@ -65,7 +66,7 @@ def run(server, folder, capsys):
 
     def run():
         with pytest.raises(SystemExit) as caught:
-            room.main([str(folder), "--base-url", server.url])
+            tool.main([str(folder), "--base-url", server.url])
         out, err = capsys.readouterr()
         return caught.value.code, out.splitlines(), err.splitlines()
 
@@ -114,13 +115,23 @@ def test_another_file_of_that_name_is_left_alone(run, folder):
     assert "is there already" in err[1]
 
 
-def test_the_table_holds_a_git_blob_id_for_each_picture():
-    assert len(room.BLOB_IDS) == 27
-    assert all(len(bytes.fromhex(blob_id)) == 20 for blob_id in room.BLOB_IDS.values())
-    assert len(set(room.BLOB_IDS.values())) == 27
+def test_a_server_that_sends_more_than_a_picture_has_is_refused(run, server, folder):
+    server.content["b.jpg"] += b"more"
+    code, _, err = run()
+    assert code == 1
+    assert "at most 600 bytes" in err[1]
+    assert set(content_of(folder)) == {"a.jpg", "c.png"}
 
 
-def test_the_ids_are_those_of_the_pictures_themselves(pictures):
-    found = {path.name: git_blob_id(path) for path in pictures.iterdir() if path.suffix == ".jpg"}
+def test_the_table_holds_a_git_blob_id_and_a_size_for_each_picture():
+    ids = [blob_id for blob_id, _ in tool.PICTURES.values()]
+    assert len(ids) == len(set(ids)) == 27
+    assert all(len(bytes.fromhex(blob_id)) == 20 for blob_id in ids)
+    assert all(0 < size < 10**6 for _, size in tool.PICTURES.values())
+
+
+def test_ids_and_sizes_are_those_of_the_pictures_themselves(pictures):
+    here = [path for path in pictures.iterdir() if path.suffix == ".jpg"]
+    found = {path.name: (git_blob_id(path), path.stat().st_size) for path in here}
     assert found
-    assert found == {name: room.BLOB_IDS[name] for name in found}
+    assert found == {name: tool.PICTURES[name] for name in found}

@@ -1,11 +1,11 @@
 """The sample pictures: shipped files that fit their purpose, and the program that draws them."""
 
 import numpy as np
+import paint
 import pytest
 from PIL import Image
 
 from nst_cli import samples
-from nst_cli.samples import paint
 
 SHIPPED = (samples.CONTENT, *samples.STYLES)
 DRAWN = (paint.landscape, paint.whirls, paint.patchwork)

@@ -1,6 +1,8 @@
 """Reading, checking and finding the network's parameters."""
 
+import errno
 import hashlib
+import os
 import re
 import struct
 from pathlib import Path
@@ -354,3 +356,40 @@ def test_the_cache_is_below_the_home_folder_unless_xdg_says_otherwise(tmp_path, 
     for value in ("", "relative/cache"):
         monkeypatch.setenv("XDG_CACHE_HOME", value)
         assert weights.cache_folder() == tmp_path / ".cache" / "nst"
+
+
+def test_without_a_home_folder_there_is_no_cache_and_all_else_works(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "")
+    assert weights.cache_folder() is None
+    with pytest.raises(
+        WeightsError, match="No VGG-19 weights found: .*no models/vgg19.params. Run"
+    ):
+        weights.find()
+    with pytest.raises(WeightsError, match="name a destination"):
+        weights.fetch()
+    assert weights.find(put(tmp_path / "w.params")) == tmp_path / "w.params"
+    with pytest.raises(WeightsError, match="~nobody.of.this.name"):
+        weights.find("~nobody.of.this.name/w.params")
+
+
+def test_a_cache_that_may_not_be_searched_is_as_good_as_none(tmp_path, monkeypatch):
+    put(tmp_path / "cache" / "nst" / "vgg19.params")
+    refused = PermissionError(errno.EACCES, "Permission denied")
+
+    def stat(path, **others):
+        raise refused
+
+    # Root may search any folder, so the system is made to refuse.
+    monkeypatch.setattr(os, "stat", stat)
+    with pytest.raises(WeightsError, match="No VGG-19 weights found"):
+        weights.find()
+    with pytest.raises(WeightsError, match="w.params: Permission denied"):
+        weights.find("w.params")
+
+
+def test_a_pipe_or_a_device_is_refused_before_it_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.params")
+    for path in (tmp_path / "pipe.params", "/dev/zero"):
+        with pytest.raises(WeightsError, match="not a file, but a pipe or a device"):
+            weights.load(path)

@@ -1,6 +1,6 @@
 """`nst gpu`: the CUDA build of MXNet."""
 
-import sys
+import os
 
 import click
 
@@ -28,17 +28,11 @@ def install(place, no_card):
     Example:
       nst gpu install
     """
-    import os
-    import signal
-
     from .. import engine
     from ..engine.gpu import library
     from ..engine.gpu.install import install as install_build
 
     engine.check_python()
-    # So that pip ends with nst, and what it has unpacked is removed.
-    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     usual = library.folder()
     if not place and not usual:
         raise click.UsageError("This user has no home folder: name a folder by --dir.")
@@ -50,4 +44,5 @@ def install(place, no_card):
 
         os.environ[library.VARIABLE] = str(done)
         click.echo(doctor.try_network(f"gpu:{library.first_usable()}"), err=True)
+    # As bytes, because a path may be no text.
     click.echo(os.fsencode(done))

@@ -23,9 +23,6 @@ _current = None
 class Interrupts:
     """The signals that have arrived; called as an observer of steps, it raises one that got lost.
 
-    Python drops an exception that is raised while an array is being freed, and arrays are freed
-    all the time.
-
     Attributes
     ----------
     signals : list of int
@@ -42,10 +39,26 @@ class Interrupts:
     def handle(self, number, frame):
         """Interrupt at the first signal, so that the image so far is saved; stop at the second."""
         self.signals.append(number)
-        if len(self.signals) == 1:
+        self._raise(number, frame)
+
+    def _raise(self, number, frame):
+        if _in_destructor(frame):
+            # Python drops what is raised there, and arrays are freed all the time.
+            signal.signal(signal.SIGALRM, self._raise)
+            signal.setitimer(signal.ITIMER_REAL, 1e-3)
+        elif len(self.signals) == 1:
             raise KeyboardInterrupt
-        # Nothing catches this to finish a picture first, and temporary files are removed.
-        sys.exit(128 + number)
+        else:
+            # Nothing catches this to finish a picture first, and temporary files are removed.
+            sys.exit(128 + self.signals[-1])
+
+
+def _in_destructor(frame):
+    while frame:
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextlib.contextmanager

@@ -1,9 +1,11 @@
 """`nst weights`: get, check and find the parameters of VGG-19."""
 
+import os
+
 import click
-from tqdm import tqdm
 
 from .group import Group
+from .progress import tqdm
 
 
 @click.group(cls=Group)
@@ -13,17 +15,19 @@ def weights():
 
 @weights.command()
 @click.argument("destination", required=False)
-@click.option("--url", help="Another address of the same file.")
-def fetch(destination, url):
+@click.option("--url", metavar="URL", help="Another address of the same file.")
+@click.option("--overwrite", is_flag=True, help="Replace a file there that is not the right one.")
+def fetch(destination, url, overwrite):
     """Download the authors' VGG-19 (80 MB) to DESTINATION or the user's cache, and check it.
 
-    A download that broke off goes on where it stopped.
+    A download that broke off is resumed where it stopped. A broken file in the cache is replaced.
 
     \b
     Example:
       nst weights fetch models/
     """
-    from .. import weights as room
+    from ..weights import PUBLISHED_URL
+    from ..weights import fetch as fetch_weights
 
     # A download that fails at once shows no bar.
     with tqdm(unit="B", unit_scale=True, unit_divisor=1024, delay=0.2) as bar:
@@ -32,8 +36,12 @@ def fetch(destination, url):
             bar.total = total
             bar.update(done - bar.n)
 
-        path = room.fetch(destination, progress=progress, **({"url": url} if url else {}))
-    click.echo(path)
+        path = fetch_weights(
+            destination, url or PUBLISHED_URL, overwrite=overwrite, progress=progress,
+            on_wait=lambda: click.echo("Waiting for another nst weights fetch.", err=True),
+        )  # fmt: skip
+    # As bytes, because a path may be no text.
+    click.echo(os.fsencode(path))
 
 
 @weights.command()
@@ -45,11 +53,12 @@ def check(file):
     Example:
       nst weights check models/vgg19.params
     """
-    from .. import weights as room
+    from ..weights import check as check_weights
 
-    report = room.check(file)
+    report = check_weights(file)
     kind = "the published file" if report.published else "not the published file, but usable"
-    click.echo(f"{report.path}: VGG-19 from {report.layers[0]} to {report.layers[-1]}; {kind}")
+    line = f"{report.path}: VGG-19 from {report.layers[0]} to {report.layers[-1]}; {kind}"
+    click.echo(os.fsencode(line))
     click.echo(f"git blob id {report.blob_id}\nsha256 {report.sha256}\n{report.size} bytes")
 
 
@@ -61,6 +70,6 @@ def path():
     Example:
       nst weights path
     """
-    from .. import weights as room
+    from ..weights import find
 
-    click.echo(room.find())
+    click.echo(os.fsencode(find()))

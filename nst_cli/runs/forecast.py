@@ -9,11 +9,11 @@ from typing import Optional
 from .. import engine, images, machine
 from ..config import LAYERS
 from ..errors import EngineError
-from ..synthesis import scale_sizes, steps_at, transfer, vgg
+from ..synthesis import lbfgs, scale_sizes, steps_at, transfer, vgg
 
-# The peak of a process, fitted by benchmarks/memory.py to 42 runs from 256 to 768 pixels, which
-# it meets within 14 %: a fixed part, and bytes for each pixel of the picture; for each of its
-# channels in all feature maps down to the deepest layer used, and in the maps that losses read.
+# The peak of a process, fitted by benchmarks/memory.py to 42 runs from 256 to 768 pixels: a fixed
+# part, and bytes for each pixel of the picture; for each of its channels in all feature maps down
+# to the deepest layer used, and in the maps that losses read.
 _FIXED, _PIXEL, _MAP, _TAP = 330 << 20, 705, 6.4, 4.6
 # For each channel of the largest map that a loss reads: the Gaussian MMD gathers pairs; and for
 # each further method at the same layers.
@@ -22,9 +22,17 @@ _GAUSSIAN, _FURTHER = 11.5, 8.4
 _LBFGS, _LOW_PRECISION = 1100, 51
 # Without gradients a network takes so much less, with what its losses keep.
 _FORWARD = 0.5
+# Runs took up to 1.22 of that (benchmarks/RESULTS.md), by how their arrays come to lie. What is
+# said to fit has to fit.
+_MARGIN = 1.25
+
+# MXNet counts the values of an array in 31 bits.
+_MOST_VALUES = 2**31 - 1
+# The Gaussian MMD holds so many values for each of the map that it reads.
+_GAUSSIAN_VALUES = 1.5
 
 # Long edges at which steps are tried. Time is linear in the pixels, with a small fixed part.
-_TRIAL_EDGES = (160, 320)
+_TRIAL_EDGE, _SMALLEST_TRIAL_EDGE = 320, 80
 _TRIAL_STEPS = 7
 
 
@@ -39,7 +47,7 @@ class Forecast:
     steps : list of int
         At most, at each scale.
     memory : int
-        The process's peak in bytes.
+        Bytes that the process holds at most.
     free : int or None
         Bytes that the process could hold; None where unknown.
     step_seconds : float
@@ -79,7 +87,7 @@ def forecast(content, style, config):
     return Forecast(
         sizes=sizes,
         steps=steps,
-        memory=memory(config, content.shape[2:], style.shape[2:]),
+        memory=round(_MARGIN * memory(config, content.shape[2:], style.shape[2:])),
         free=_reachable(device),
         step_seconds=later(sizes[-1]),
         seconds=seconds,
@@ -100,20 +108,42 @@ def check_memory(config, size, style_size):
     EngineError
         It does not; the message names the size that would.
     """
-    needed, free = memory(config, size, style_size), _reachable(engine.device_of(config))
-    if free is None or needed <= free:
-        return
-    share = max(free - _FIXED, 0) / (needed - _FIXED)
+    free = _reachable(engine.device_of(config))
+    needed = _MARGIN * memory(config, size, style_size)
+    values = _largest_array(config, size, style_size)
+    share = _MOST_VALUES / values
+    if free is not None and needed > free:
+        fixed = _MARGIN * _FIXED
+        share = min(share, max(free - fixed, 0) / (needed - fixed))
+        raise EngineError(
+            f"Not enough memory for size {config.size}: it takes up to {_gigabytes(needed)}, and "
+            f"{_gigabytes(free)} can be had; {_advice(config, share)}."
+        )
+    if share < 1:
+        raise EngineError(
+            f"Size {config.size} is too large for MXNet: an array would have {values:.2g} values, "
+            f"and MXNet can hold {_MOST_VALUES:.2g}; {_advice(config, share)}."
+        )
+
+
+def _advice(config, share):
+    """Return which size would fit, where so large a share of the pixels does."""
     fitting = math.floor(config.size * math.sqrt(share))
-    advice = f"--size {fitting} would fit" if fitting >= images.MIN_SIDE else "free some first"
-    raise EngineError(
-        f"Not enough memory for size {config.size}: it takes about {_gigabytes(needed)}, and "
-        f"{_gigabytes(free)} can be had; {advice}."
-    )
+    return f"--size {fitting} would fit" if fitting >= images.MIN_SIDE else "free some first"
+
+
+def _largest_array(config, size, style_size):
+    """Return how many values the largest array of a transfer has."""
+    layers = [_channels(LAYERS[0])]
+    if config.gamma and "gaussian" in config.methods:
+        layers.append(_GAUSSIAN_VALUES * max(map(_channels, config.style_layers)))
+    history = 2 * lbfgs.HISTORY * 3 if config.optimizer == "lbfgs" else 0
+    pixels, style_pixels = math.prod(size), math.prod(style_size)
+    return max(max(layers) * max(pixels, style_pixels), history * pixels)
 
 
 def memory(config, size, style_size):
-    """Return the bytes that a process holds at most during a transfer.
+    """Return the bytes that a process holds during a transfer, at its peak, as far as known.
 
     Parameters
     ----------
@@ -150,13 +180,15 @@ def _reachable(device):
 
 def _trial(content, style, config):
     """Return two functions of a size: seconds to the end of the first step, and of a later one."""
+    longest = max(content.shape[2:])
+    edges = [min(longest, _TRIAL_EDGE)]
+    if edges[0] >= 2 * _SMALLEST_TRIAL_EDGE:
+        # Far enough apart for the line through both.
+        edges.insert(0, edges[0] // 2)
     tried = []
-    for edge in _TRIAL_EDGES:
-        factor = min(1, edge / max(content.shape[2:]))
-        smaller = [_shrunk(image, factor) for image in (content, style)]
+    for edge in edges:
+        smaller = [_shrunk(image, edge / longest) for image in (content, style)]
         tried.append((math.prod(smaller[0].shape[2:]), *_timed(*smaller, config)))
-        if factor == 1:
-            break
     return [_line([(row[0], row[n]) for row in tried]) for n in (1, 2)]
 
 
@@ -166,6 +198,7 @@ def _shrunk(image, factor):
 
 
 def _timed(content, style, config):
+    """Return the seconds to the end of the first step, and those of a later one."""
     moments = []
     init = content if config.init not in ("random", "content") else None
     choices = replace(config, scales=1, iterations=_TRIAL_STEPS, stop_eps=0)
@@ -174,15 +207,24 @@ def _timed(content, style, config):
         content, style, choices, init=init,
         on_step=lambda record: moments.append(time.perf_counter()),
     )  # fmt: skip
+    # L-BFGS makes no step where there is no way down.
+    first = (moments[0] if moments else time.perf_counter()) - began
     steps = [later - earlier for earlier, later in zip(moments, moments[1:])]
-    return moments[0] - began, statistics.median(steps)
+    return first, statistics.median(steps or [first])
 
 
 def _line(points):
     """Return pixels to seconds: the line through two points, or through one and the origin."""
     (x1, y1), (x2, y2) = ((0, 0.0), *points)[-2:]
     slope = max(y2 - y1, 0) / (x2 - x1)
-    return lambda size: y1 + slope * (math.prod(size) - x1)
+
+    def seconds(size):
+        pixels = math.prod(size)
+        time_there = y1 + slope * (pixels - x1)
+        # Below both points the line may fall to nothing.
+        return max(time_there, y1 * pixels / x1) if pixels < x1 else time_there
+
+    return seconds
 
 
 def _gigabytes(size):

@@ -1,7 +1,7 @@
 """The sample pictures: a landscape as the content, two painted textures as styles.
 
-Nobody photographed or painted them: `paint.py` beside them computed all three from noise and
-arithmetic, so they are free of anybody's rights.
+Nobody photographed or painted them: ``tools/paint.py`` computed all three from noise and
+arithmetic, so they are in the public domain.
 
 Attributes
 ----------

@@ -26,6 +26,11 @@ READ_EVERY = 10
 
 START_AMPLITUDE = 0.1
 
+# What is drawn at random: the start image, the pairs of positions of a style image, those of each
+# step, and those of the evaluations that measure β′. Each has a stream of its own for each seed;
+# these numbers are part of what a seed means, and never change.
+_START, _STYLE_PAIRS, _PAIRS, _BETA_PAIRS = range(4)
+
 # With `auto`, the smallest scale's long edge is the shortest from here on.
 _SMALLEST_EDGE = 256
 
@@ -156,7 +161,7 @@ def transfer(
             kit=kit or NetworkKit(keep=False),
             content=content,
             style=style,
-            random=numpy.random.RandomState(config.seed),
+            random=_stream(config.seed, _PAIRS),
             on_step=on_step,
         )
         return _transferred(setting, init)
@@ -171,7 +176,7 @@ class _Setting:
     kit: NetworkKit
     content: numpy.ndarray
     style: numpy.ndarray
-    # Draws the pairs of positions; the start image has a stream of its own.
+    # Draws the pairs of positions of each step.
     random: numpy.random.RandomState
     on_step: Optional[Callable[[Record], Any]]
 
@@ -301,9 +306,9 @@ def _style_targets(setting: _Setting, style: numpy.ndarray, network: vgg.Network
         same_size = style.shape == network.image_shape
         reader = network if same_size else setting.kit.network(style.shape, gradient=False)
         features = reader.forward(engine.array(style, setting.device))
-        # A stream of its own for each size, so that nothing else depends on whether the kit
-        # holds these targets already.
-        random = numpy.random.RandomState([config.seed, *style.shape[2:]])
+        # A stream for each size, so that nothing else depends on whether the kit holds these
+        # targets already.
+        random = _stream(config.seed, _STYLE_PAIRS, *style.shape[2:])
         return objective.style_targets(config, features, random)
 
     return setting.kit.targets(style, (*losses.items(), seed), make)
@@ -313,11 +318,10 @@ def _measured(
     setting: _Setting, network: vgg.Network, content: list, style: list, starts: tuple
 ) -> dict:
     """Return the measured β′, at the first start where the content has a gradient."""
+    random = _stream(setting.config.seed, _BETA_PAIRS)
     for start in starts:
         image = engine.array(start, setting.device)
-        beta = objective.measured_beta(
-            setting.config, network, content, style, image, setting.random
-        )
+        beta = objective.measured_beta(setting.config, network, content, style, image, random)
         if beta:
             return beta
     raise ConfigError(
@@ -442,8 +446,18 @@ def _named(goal, parts):
     return {"total": math.fsum(parts), **dict(zip(goal.names, parts))}
 
 
+def _stream(seed, *key):
+    """Return the random numbers of a seed for one purpose, ``SeedSequence(seed).spawn(…)[key]``.
+
+    NumPy keeps the numbers of `RandomState` the same in all its versions, those of `Generator`
+    not.
+    """
+    sequence = numpy.random.SeedSequence(seed, spawn_key=key)
+    return numpy.random.RandomState(numpy.random.MT19937(sequence))
+
+
 def _noise(config, shape):
-    random = numpy.random.RandomState(config.seed)
+    random = _stream(config.seed, _START)
     return random.uniform(-START_AMPLITUDE, START_AMPLITUDE, shape).astype(numpy.float32)
 
 

@@ -101,7 +101,7 @@ def figure(number, folder, choices=None, pictures=None, full=False):
     choices : dict, optional
         Fields of `Config` for all pictures, over those that are usual.
     pictures : path-like, optional
-        The folder of the authors' pictures (`nst_cli.pictures`); default: the sample pictures.
+        The folder of the authors' pictures (``make images``); default: the sample pictures.
     full : bool
         Whether the paper's choices are usual; otherwise small pictures, which take minutes.
 

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from .. import files
-from ..errors import WeightsError
-from . import builtin, download, params
+from .. import download, files, folders
+from ..errors import WeightsError, reason
+from . import builtin, params
 
-#: The authors' file, and the id that Git gives to its content.
+#: The authors' file, the id that Git gives to its content, and what it cannot exceed in bytes:
+#: VGG-19's convolutions are 80 MB.
 PUBLISHED_URL = "https://github.com/dmlc/web-data/raw/master/mxnet/neural-style/model/vgg19.params"
 PUBLISHED_BLOB_ID = "9dfbe2ed44e0e8914f9551888bf763e14c09c778"
+PUBLISHED_MOST = 100 * 10**6
 FILE_NAME = "vgg19.params"
 
 #: Stands in place of a path for the computed bank of filters.
@@ -44,13 +46,9 @@ class Report:
     """The convolutions it has, in order: ``conv1_1`` and on."""
 
 
-def cache_folder():
-    """Return the user's folder for fetched files, which need not exist yet, as a Path."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification tells programs to ignore a relative path.
-    if not os.path.isabs(base):
-        base = os.path.expanduser("~/.cache")
-    return Path(base, "nst")
+def cache_folder() -> Optional[Path]:
+    """Return the user's folder for fetched files; None where the user has no home."""
+    return folders.user_folder("XDG_CACHE_HOME", ".cache")
 
 
 def find(given=None):
@@ -77,9 +75,10 @@ def find(given=None):
     for origin, choice in (("--weights", given), (VARIABLE, variable)):
         if choice:
             return _chosen(origin, choice)
-    places = [Path("models", FILE_NAME), cache_folder() / FILE_NAME]
+    places = [Path(folder, FILE_NAME) for folder in ("models", cache_folder()) if folder]
     for place in places:
-        if place.is_file():
+        # A folder of another user's, which may not be searched, is as good as none.
+        if os.path.isfile(place):
             return place
     raise WeightsError(
         f"No VGG-19 weights found: --weights and {VARIABLE} are not set, and there is no "
@@ -168,28 +167,23 @@ def identity(which):
 
 def fetch(
     destination: Optional[os.PathLike] = None,
-    url=PUBLISHED_URL,
-    blob_id=PUBLISHED_BLOB_ID,
-    progress=None,
-    timeout=30,
-):
-    """Download a file, VGG-19's published weights unless told otherwise, and check it.
-
-    A download that breaks off is kept beside `destination` with the ending ``.part``; the next
-    call goes on from there.
+    url: str = PUBLISHED_URL,
+    blob_id: str = PUBLISHED_BLOB_ID,
+    **how,
+) -> Path:
+    """Download VGG-19's published weights, and check them.
 
     Parameters
     ----------
     destination : path-like, optional
-        Where the file shall be; a folder gets it as `FILE_NAME`. Default: `cache_folder`.
+        Where the file shall be; a folder gets it as `FILE_NAME`. Default: `cache_folder`, where
+        a file that is not the right one is replaced.
     url : str
-        Proxies are taken from the environment.
+        Another address of the same file.
     blob_id : str
         The id that Git gives the right content, 40 hex digits.
-    progress : callable, optional
-        Called as ``progress(done, total)`` in bytes; `total` is None where the server is silent.
-    timeout : float
-        Seconds without a byte after which the connection counts as broken.
+    **how
+        The options of `download.fetch`.
 
     Returns
     -------
@@ -198,12 +192,21 @@ def fetch(
 
     Raises
     ------
+    DownloadError
+        As `download.fetch`.
     WeightsError
-        Another file stands there, the server or the network failed, the disk is full, or what
-        came is not the right content. Nothing half-written ever bears the final name.
+        No `destination` is given, and the user has no cache.
     """
-    target = cache_folder() / FILE_NAME if destination is None else _in_folder(destination)
-    return download.fetch(target, url, blob_id, progress, timeout)
+    cache = cache_folder()
+    if destination is None and cache is None:
+        raise WeightsError(
+            "There is no home folder to keep the weights in: name a destination, or set HOME or "
+            "XDG_CACHE_HOME to an absolute path."
+        )
+    target = cache / FILE_NAME if destination is None else _in_folder(destination)
+    if cache and target == cache / FILE_NAME:
+        how["overwrite"] = True
+    return download.fetch(target, url, blob_id, PUBLISHED_MOST, **how)
 
 
 @functools.cache
@@ -218,14 +221,17 @@ def _chosen(origin, choice):
     if choice == BUILTIN:
         return BUILTIN
     path = _in_folder(choice)
-    if not path.exists():
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
         raise WeightsError(
-            f"The weights named by {origin} are not there: {path}. Name an existing file, or get "
-            f"it with nst weights fetch."
-        )
+            f"The weights named by {origin} cannot be read: {path}: {reason(error)}. Name an "
+            "existing file, or get it with nst weights fetch."
+        ) from error
     return path
 
 
 def _in_folder(path):
-    path = Path(path).expanduser()
-    return path / FILE_NAME if path.is_dir() else path
+    # Unlike `Path.expanduser`, this leaves ~NAME as it is where there is no such user.
+    path = Path(os.path.expanduser(path))
+    return path / FILE_NAME if os.path.isdir(path) else path

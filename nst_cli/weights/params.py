@@ -12,7 +12,7 @@ import struct
 import numpy
 
 from ..config import BLOCKS
-from ..errors import WeightsError
+from ..errors import WeightsError, reason
 
 FILE_MAGIC = 0x112
 DENSE = 0
@@ -125,14 +125,17 @@ class _Reader:
     def __init__(self, path):
         self.path, self.place = path, 0
         try:
-            # A named pipe or a device would be read for ever; neither has a size.
             if os.path.isdir(path):
                 raise WeightsError(f"{path} is a folder, not an MXNet parameter file.")
-            if not os.path.getsize(path):
+            size = os.path.getsize(path)
+            # A named pipe or a device would be read for ever.
+            if not os.path.isfile(path):
+                raise WeightsError(f"{path} is not a file, but a pipe or a device.")
+            if not size:
                 raise WeightsError(f"{path} is empty: get it again (nst weights fetch).")
             self.content = numpy.memmap(path, numpy.uint8, mode="r")
         except (OSError, ValueError) as error:
-            raise WeightsError(f"Cannot read the weights {path}: {_reason(error)}.") from error
+            raise WeightsError(f"Cannot read the weights {path}: {reason(error)}.") from error
 
     @property
     def left(self):
@@ -214,7 +217,3 @@ def _checked(path, name, array, shape):
     if not numpy.isfinite(array).all():
         raise WeightsError(f"{path} is broken: array '{name}' holds NaN or infinity.")
     return array
-
-
-def _reason(error):
-    return getattr(error, "strerror", None) or str(error)

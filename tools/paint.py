@@ -1,4 +1,4 @@
-"""Compute the sample pictures: ``python -m nst_cli.samples.paint [FOLDER]``.
+"""Compute the sample pictures: ``python tools/paint.py [FOLDER]``, by default in their place.
 
 The landscape is a height field of eroded noise [1]_, seen in perspective, lit by a low sun and
 mirrored in a lake. The styles are thousands of brush strokes, each an arc with bristles and a
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw
 
-from .. import files
+from nst_cli import files, samples
 
 LONG_EDGE = 600
 
@@ -469,4 +469,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent)
+    main(sys.argv[1] if len(sys.argv) > 1 else samples.CONTENT.parent)

@@ -1,0 +1,151 @@
+"""The bar over the steps of a run, and the signals that interrupt it."""
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from processes import PATIENCE, SMALL_OPTIONS, environment, save_pair
+
+from nst_cli import Config
+from nst_cli.cli import progress
+
+
+def record(step, scale, scales):
+    return SimpleNamespace(
+        step=step, scale=scale, scales=scales, losses={"total": 1.0}, relative_change=0.5
+    )
+
+
+@pytest.fixture
+def bars(monkeypatch):
+    """The bars that are made, which draw nothing."""
+    made = []
+
+    class Bar(progress.tqdm):
+        def __init__(self, **how):
+            super().__init__(file=io.StringIO(), **how)
+            made.append(self)
+
+    monkeypatch.setattr(progress, "tqdm", Bar)
+    return made
+
+
+def test_a_step_counts_as_its_pixels(bars):
+    settings = Config(iterations=30, stop_eps=0)
+    with progress.progress(settings) as observe:
+        (bar,) = bars
+        for step in range(1, 11):
+            observe(record(step, 1, 2))
+        # 10 steps of a quarter, then 30.
+        assert (bar.n, bar.total) == (2.5, 32.5)
+        assert bar.desc.startswith("step 10/40, scale 1/2, loss 1.000e+00, change 50.00%")
+        for step in range(11, 41):
+            observe(record(step, 2, 2))
+        assert bar.n == bar.total == 32.5
+
+
+def test_a_scale_that_ends_early_leaves_the_rest_to_the_later_ones(bars):
+    with progress.progress(Config(iterations=30)) as observe:
+        observe(record(1, 1, 2))
+        observe(record(2, 2, 2))
+        (bar,) = bars
+        assert (bar.n, bar.total) == (1.25, 30.25)
+        assert bar.desc.startswith("step 2/31, scale 2/2, ")
+
+
+@contextlib.contextmanager
+def usual_handlers():
+    """Have the signals handled as in a program that was started from a terminal."""
+    numbers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL,
+               signal.SIGHUP: signal.SIG_DFL}  # fmt: skip
+    before = {number: signal.signal(number, handler) for number, handler in numbers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+    # Python calls handlers between two instructions, in the main thread.
+    for _ in range(1000):
+        time.sleep(1e-3)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_signal_interrupts_and_the_second_ends(number):
+    with usual_handlers():
+        with progress.interrupts() as heard:
+            heard("a step")
+            with pytest.raises(KeyboardInterrupt):
+                send(number)
+            assert heard.signals == [number]
+            with pytest.raises(KeyboardInterrupt):
+                heard("a step")
+            with pytest.raises(SystemExit) as ended:
+                send(number)
+            assert ended.value.code == 128 + number
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_signal_that_comes_while_an_object_is_freed_is_raised_after_it():
+    class Freed:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(10):
+                time.sleep(1e-4)
+
+    with usual_handlers(), progress.interrupts(), pytest.raises(KeyboardInterrupt):
+        Freed()
+        send(0)
+
+
+def test_ignored_signals_stay_ignored():
+    with usual_handlers():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with progress.interrupts() as heard:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert heard.signals == []
+
+
+def test_a_context_within_another_hears_the_same():
+    with progress.interrupts() as outer, progress.interrupts() as inner:
+        assert inner is outer
+
+
+ENDLESS = ["--iterations", "10000000", "--stop-eps", "0", "--quiet", "--weights", "builtin"]
+
+
+def test_asked_to_end_a_run_saves_its_image_and_exits_with_the_signals_code(tmp_path):
+    save_pair(tmp_path)
+    log = tmp_path / "log.jsonl"
+    words = ["stylize", "content.png", "style.png", "-o", "out.png", "--log", log]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nst_cli", *words, *SMALL_OPTIONS, *ENDLESS],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not (log.exists() and log.read_text().count("\n") >= 2):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        stdout, stderr = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, stdout) == (143, "out.png\n")
+    assert "saved out.png" in stderr and "Traceback" not in stderr
+    assert (tmp_path / "out.png").exists()
