@@ -159,7 +159,7 @@ def identity(which):
         The file cannot be read.
     """
     try:
-        digest = _builtin_digest() if which == BUILTIN else files.sha256(which)
+        digest = _builtin_digest() if which == BUILTIN else _file_digest(which)
     except OSError as error:
         raise WeightsError(f"Cannot read the weights {which}: {error.strerror}.") from error
     return {"source": os.fspath(which), "sha256": digest}
@@ -207,6 +207,17 @@ def fetch(
     if cache and target == cache / FILE_NAME:
         how["overwrite"] = True
     return download.fetch(target, url, blob_id, PUBLISHED_MOST, **how)
+
+
+def _file_digest(path):
+    status = os.stat(path)
+    return _digest_of(os.fspath(path), status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+# The runs of a batch ask again and again, and the file has 80 MB.
+@functools.lru_cache(maxsize=8)
+def _digest_of(path, *version):
+    return files.sha256(path)
 
 
 @functools.cache

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from ...errors import EngineError
+from ...folders import user_folder
 from .. import environment, mxnet2
 from . import driver
 
@@ -69,11 +70,8 @@ def folder():
     named = os.environ.get(VARIABLE)
     if named:
         return Path(named).absolute()
-    base = os.environ.get("XDG_DATA_HOME", "")
-    # The XDG specification tells programs to ignore a relative path.
-    if not os.path.isabs(base):
-        base = os.path.expanduser("~/.local/share")
-    return Path(base, "nst", "gpu") if os.path.isabs(base) else None
+    data = user_folder("XDG_DATA_HOME", ".local/share")
+    return data / "gpu" if data else None
 
 
 def packages(place):
