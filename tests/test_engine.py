@@ -521,9 +521,7 @@ def test_auto_precision_on_a_gpu_is_tf32_where_the_card_has_it(
 def test_tf32_without_a_card_that_has_it_is_an_error_with_a_way_out(gpus):
     gpus(1, capability=(7, 5))
     for device in ("cpu", "gpu"):
-        with pytest.raises(
-            EngineError, match="capability 8.0 or more.*on [cg]pu.* use auto or float32"
-        ):
+        with pytest.raises(EngineError, match="capability 8.0 or more.*use auto or float32"):
             engine.resolved_precision("tf32", engine.context(device))
 
 
@@ -538,9 +536,7 @@ def test_float16_is_for_cards_with_tensor_cores_and_a_cpu_rounds_to_it(gpus, cap
     if capability >= (7, 0):
         assert engine.resolved_precision("float16", gpu) == "float16"
     else:
-        with pytest.raises(
-            EngineError, match="capability 7.0 or more.*on [cg]pu.* use auto or float32"
-        ):
+        with pytest.raises(EngineError, match="capability 7.0 or more.*use auto or float32"):
             engine.resolved_precision("float16", gpu)
 
 
