@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -64,8 +65,17 @@ def load() -> ModuleType:
 @contextlib.contextmanager
 def styled(**settings: Any) -> Iterator[None]:
     """Draw with matplotlib's defaults and `settings`, whatever the user's own settings are."""
-    with load().style.context(["default", {"svg.hashsalt": "nst", **settings}]):
-        yield
+    own = {"svg.hashsalt": "nst", "text.parse_math": False, **settings}
+    with warnings.catch_warnings():
+        # Of letters that the font does not have.
+        warnings.simplefilter("ignore")
+        with load().style.context(["default", own]):
+            yield
+
+
+def label(text: str) -> str:
+    """Return a name for use in a plot, where XML and fonts know no control characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def save(figure: Any, path: os.PathLike, dpi: int) -> None:
