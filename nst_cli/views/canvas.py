@@ -32,17 +32,13 @@ def check(path: os.PathLike) -> None:
     OutputError
         The ending is unknown, or matplotlib is not installed.
     """
-    path = os.fspath(path)
-    ending = os.path.splitext(path)[1]
-    if ending.lower() not in ENDINGS:
-        problem = f"the ending {ending!r} is unknown" if ending else "the name has no ending"
-        raise OutputError(f"Cannot write {path}: {problem}; use {', '.join(ENDINGS)}.")
+    files.ending_of(path, ENDINGS)
     try:
         load()
     except ImportError as error:
         raise OutputError(
-            f"Cannot write {path}: plots need matplotlib ({reason(error)}); pip install "
-            "'nst-cli[plot]'."
+            f"Cannot write {os.fspath(path)}: plots need matplotlib ({reason(error)}); "
+            "pip install 'nst-cli[plot]'."
         ) from error
 
 
