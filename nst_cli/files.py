@@ -117,6 +117,7 @@ def check_output(
         Whether an existing file may be replaced that nst did not make.
     ours : callable, optional
         Returns True for the path of an existing file that nst made. By default no file counts.
+        An empty file, as ``mktemp`` makes it, may be replaced in any case.
 
     Raises
     ------
@@ -139,7 +140,12 @@ def check_output(
                 f"Cannot write {path}: that would overwrite {os.fspath(other)}; choose another "
                 "name."
             )
-    if mode is not None and not overwrite and not (ours and ours(path)):
+    if (
+        mode is not None
+        and not overwrite
+        and os.path.getsize(target)
+        and not (ours and ours(path))
+    ):
         raise OutputError(
             f"Cannot write {path}: it exists and nst did not make it; --overwrite replaces it, or "
             "choose another name."

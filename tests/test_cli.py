@@ -274,7 +274,7 @@ def test_the_bar_counts_the_steps_unless_quiet(made, quiet):
 
 
 def test_transparency_that_a_jpeg_cannot_hold_is_told_even_when_quiet(jpeg):
-    (line,) = jpeg[0].stderr.splitlines()
+    line, _ = jpeg[0].stderr.splitlines()
     assert line.startswith("Note: out.jpg") and "transparency" in line
 
 

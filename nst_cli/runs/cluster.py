@@ -1,6 +1,7 @@
 """A batch on the workers of a Dask cluster: pictures travel as bytes, the caller writes."""
 
 import contextlib
+import json
 import os
 import socket
 import tempfile
@@ -151,6 +152,16 @@ def work(parcel):
         return {ending: Path(output + ending).read_bytes() for ending in ("", ".json", ".jsonl")}
 
 
+def _as_seen_here(document, run):
+    """Return a worker's sidecar with the paths of this machine."""
+    paths = {"content": run.content, "style": run.style, "init": run.config.init}
+    for role, path in paths.items():
+        if document[role]:
+            document[role]["path"] = path
+    document["weights"]["source"] = os.fspath(weights.find(run.config.weights or None))
+    return document
+
+
 def _received(run, future):
     """Write what a worker made; return what became of the run."""
     import distributed
@@ -167,10 +178,13 @@ def _received(run, future):
         # A bug, or a worker without nst: either way the other runs go on.
         return batch.Finished(run, "failed", reason=f"{type(error).__name__}: {error}")
     try:
-        # The sidecar last: a picture without it is made again.
-        for ending in ("", ".jsonl", ".json"):
+        for ending in ("", ".jsonl"):
             with files.replacing(run.output + ending) as temporary:
                 Path(temporary).write_bytes(made[ending])
+        # Last, because a picture without a sidecar is made again.
+        sidecar.write(run.output, _as_seen_here(json.loads(made[".json"]), run))
+    except NstError as error:
+        return batch.Finished(run, "failed", reason=str(error))
     except OSError as error:
         reason = f"Cannot write {run.output}: {error.strerror}."
         return batch.Finished(run, "failed", reason=reason)
