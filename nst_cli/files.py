@@ -1,13 +1,14 @@
 """Files that are whole or missing, that replace only what nst made, and their checksums."""
 
 import contextlib
+import difflib
 import errno
 import fcntl
 import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, Callable, Optional
 
 from .errors import OutputError, reason
@@ -116,6 +117,7 @@ def check_output(
         Whether an existing file may be replaced that nst did not make.
     ours : callable, optional
         Returns True for the path of an existing file that nst made. By default no file counts.
+        An empty file, as ``mktemp`` makes it, may be replaced in any case.
 
     Raises
     ------
@@ -138,7 +140,12 @@ def check_output(
                 f"Cannot write {path}: that would overwrite {os.fspath(other)}; choose another "
                 "name."
             )
-    if mode is not None and not overwrite and not (ours and ours(path)):
+    if (
+        mode is not None
+        and not overwrite
+        and os.path.getsize(target)
+        and not (ours and ours(path))
+    ):
         raise OutputError(
             f"Cannot write {path}: it exists and nst did not make it; --overwrite replaces it, or "
             "choose another name."
@@ -153,6 +160,26 @@ def check_output(
         raise OutputError(
             f"Cannot write {path}: no file can be made in {folder} ({reason(error)})."
         ) from error
+
+
+def ending_of(path: os.PathLike, endings: Sequence[str]) -> str:
+    """Return the ending of a name in lower case, which decides the format of a file.
+
+    Raises
+    ------
+    OutputError
+        It is none of `endings`.
+    """
+    path = os.fspath(path)
+    ending = os.path.splitext(path)[1]
+    word = ending.lower()
+    if word in endings:
+        return word
+    problem = f"the ending {ending!r} is unknown" if ending else "the name has no ending"
+    close = [known for known in endings if sorted(known) == sorted(word)]
+    close = close or difflib.get_close_matches(word, endings, 1, 0.8)
+    guess = f" (did you mean {close[0]}?)" if close else ""
+    raise OutputError(f"Cannot write {path}: {problem}{guess}; use {', '.join(endings)}.")
 
 
 def target_of(path: os.PathLike) -> str:

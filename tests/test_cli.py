@@ -31,10 +31,12 @@ from processes import (
     nst,
     save_pair,
 )
+from test_sidecar import document
 from test_weights import vgg_shapes, write_file
 
 import nst_cli
 from nst_cli import Config, engine, files, images, machine, weights
+from nst_cli.runs import sidecar
 from nst_cli.runs.sidecar import sidecar_of, step_name
 
 
@@ -157,7 +159,7 @@ def test_the_picture_has_the_size_asked_for_and_the_contents_alpha(made):
 def test_the_picture_carries_what_its_sidecar_says(made, jpeg):
     for (_, folder), name in ((made, "out.png"), (jpeg, "out.jpg")):
         document = sidecar_in(folder, name)
-        assert images.read_metadata(folder / name) == document
+        assert images.read_metadata(folder / name) == sidecar.carried(document)
         assert document["losses"]
 
 
@@ -211,7 +213,7 @@ def test_the_sidecar_names_weights_and_start_image_from_files_with_their_checksu
 ):
     document = sidecar_in(jpeg[1], "out.jpg")
     assert document["weights"] == {
-        "source": str(small_weights),
+        "source": os.path.relpath(small_weights, jpeg[1]),
         "sha256": files.sha256(small_weights),
     }
     checksum = files.sha256(jpeg[1] / "style.png")
@@ -272,7 +274,7 @@ def test_the_bar_counts_the_steps_unless_quiet(made, quiet):
 
 
 def test_transparency_that_a_jpeg_cannot_hold_is_told_even_when_quiet(jpeg):
-    (line,) = jpeg[0].stderr.splitlines()
+    line, _ = jpeg[0].stderr.splitlines()
     assert line.startswith("Note: out.jpg") and "transparency" in line
 
 
@@ -299,6 +301,12 @@ def test_a_name_that_is_not_text_in_the_locale_is_written_and_printed(tmp_path, 
 # Input that is refused
 
 
+def save_own(path):
+    """Save a picture that a run may replace, because nst made it."""
+    pixels = numpy.asarray(noise(5, 24, 32))
+    images.write(path, pixels, metadata=sidecar.carried(document()))
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A folder with a good pair of pictures, and with everything that may be wrong."""
@@ -310,13 +318,13 @@ def folder(tmp_path):
     (tmp_path / "words.png").write_bytes(b"words\n" * 100)
     (tmp_path / "words.params").write_bytes(b"words\n" * 100)
     (tmp_path / "good.png.txt").write_bytes(b"mine")
-    (tmp_path / "old.png").write_bytes(b"an older picture")
+    save_own(tmp_path / "old.png")
     (tmp_path / "folder.png").mkdir()
     os.symlink("style.png", tmp_path / "link.png")
     os.symlink(".", tmp_path / "round")
     os.link(tmp_path / "content.png", tmp_path / "hard.png")
     noise(4, 24, 32).save(tmp_path / step_name("walk.png", 2))
-    noise(5, 24, 32).save(tmp_path / "walk.png", "PNG")
+    save_own(tmp_path / "walk.png")
     shutil.copy(tmp_path / "content.png", tmp_path / "picture")
     os.rename(tmp_path / "picture", tmp_path / sidecar_of("next.png"))
     os.mkdir(tmp_path / sidecar_of("taken.png"))
@@ -447,14 +455,24 @@ def test_a_log_that_cannot_be_written_is_one_line(folder, small_weights, command
     refused(folder, command, small_weights, 1, words)
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no full device")
+# Writes no file larger than its first argument, in bytes.
+LIMITED = """
+import resource, sys
+size = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+from nst_cli.cli import main
+main()
+"""
+
+
 def test_a_log_that_breaks_off_is_told_when_the_picture_is_made(pair, small_weights):
-    os.symlink("/dev/full", pair / "log.jsonl")
     command = "stylize content.png style.png -o out.png --quiet --log log.jsonl"
-    done = nst(pair, *shlex.split(command), *SMALL_OPTIONS, NST_WEIGHTS=small_weights)
+    options = [*shlex.split(command), *SMALL_OPTIONS, "--iterations", "60", "--no-metadata"]
+    limited = ("-c", LIMITED, "8000")
+    done = nst(pair, *options, program=limited, NST_WEIGHTS=small_weights)
     assert (done.returncode, done.stdout) == (1, "out.png\n")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("Error: The log log.jsonl is not complete: No space left")
+    assert line == "Error: The log log.jsonl is not complete: File too large."
     assert images.read(pair / "out.png").pixels.shape == (24, 32, 3)
 
 
@@ -598,7 +616,7 @@ def test_an_interrupted_run_saves_the_image_so_far_and_says_so(pair, small_weigh
     steps = document["steps"]
     assert stderr.splitlines() == [f"Interrupted after step {steps}; saved out.png."]
     assert document["stop_reason"] == "interrupted"
-    assert images.read_metadata(pair / "out.png") == document
+    assert images.read_metadata(pair / "out.png") == sidecar.carried(document)
     # The step that was interrupted may have been made and not yet logged.
     lines = log.read_text().splitlines()
     assert steps >= 3 and steps - len(lines) in (0, 1)
@@ -608,7 +626,7 @@ def test_an_interrupted_run_saves_the_image_so_far_and_says_so(pair, small_weigh
 
 
 def test_an_interruption_before_the_first_step_writes_nothing(pair, small_weights):
-    (pair / "out.png").write_bytes(b"an older picture")
+    save_own(pair / "out.png")
     before = content_of(pair)
     # The bar is drawn before the first step, which takes seconds at this size.
     code, stdout, stderr = interrupted(
@@ -636,7 +654,7 @@ def test_a_run_that_leaves_the_finite_numbers_keeps_the_last_good_image(pair, sm
     assert "not finite" in line and "The last good image is in out.png." in line
     text = (pair / sidecar_of("out.png")).read_text()
     document = json.loads(text, parse_constant=pytest.fail)
-    assert images.read_metadata(pair / "out.png") == document
+    assert images.read_metadata(pair / "out.png") == sidecar.carried(document)
     assert document["stop_reason"] == "non-finite"
     failed = int(re.match(r"Error: Step (\d+): ", line)[1])
     assert 0 < document["steps"] < failed

@@ -118,6 +118,7 @@ def test_an_existing_file_is_replaced_only_if_nst_made_it_or_the_user_says_so(sa
     assert asked == [path]
     files.check_output(path, inputs=[save("b.png", b"")], ours=lambda file: True)
     files.check_output(path, overwrite=True)
+    files.check_output(save("empty.png", b""))
 
 
 def test_what_is_no_regular_file_is_refused_whatever_the_user_says(tmp_path):

@@ -1,6 +1,8 @@
 """Logs of runs: what is written is read, and what is broken is named."""
 
 import json
+import os
+import resource
 import types
 
 import pytest
@@ -41,6 +43,97 @@ def test_what_a_run_writes_is_read(tmp_path):
     )
 
 
+def record(step):
+    return types.SimpleNamespace(
+        step=step, scale=1, relative_change=0.5, gradient_norm=2.0, losses={"total": 1 / step}
+    )
+
+
+def steps_in(path):
+    return [step.step for step in log.read(path)]
+
+
+def test_a_new_log_grows_under_its_name(tmp_path):
+    path = tmp_path / "run.jsonl"
+    with log.writing(path) as lines:
+        for step in (1, 2):
+            lines.write(record(step))
+            assert steps_in(path) == list(range(1, step + 1))
+    assert log.is_log(path) and os.listdir(tmp_path) == ["run.jsonl"]
+
+
+def test_an_older_log_stays_until_the_run_is_over(tmp_path):
+    path = tmp_path / "run.jsonl"
+    path.write_text(line(7))
+    os.chmod(path, 0o600)
+    with log.writing(path) as lines:
+        lines.write(record(1))
+        assert steps_in(path) == [7]
+    assert steps_in(path) == [1] and os.listdir(tmp_path) == ["run.jsonl"]
+    assert os.stat(path).st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("older", [True, False])
+@pytest.mark.parametrize("error", [OSError, ValueError, KeyboardInterrupt])
+def test_a_run_that_fails_keeps_its_steps_and_without_any_the_older_log(tmp_path, older, error):
+    path = tmp_path / "run.jsonl"
+    if older:
+        path.write_text(line(7))
+    with pytest.raises(error), log.writing(path):
+        raise error
+    assert path.exists() == older and (not older or steps_in(path) == [7])
+    with pytest.raises(error), log.writing(path) as lines:
+        lines.write(record(1))
+        raise error
+    assert steps_in(path) == [1] and os.listdir(tmp_path) == ["run.jsonl"]
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_a_log_that_breaks_off_does_not_end_the_run(tmp_path, older):
+    path = tmp_path / "run.jsonl"
+    if older:
+        path.write_text(line(7))
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with log.writing(path) as lines:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (250, limit[1]))
+            for step in range(1, 9):
+                lines.write(record(step))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert lines.error.strerror == "File too large" and lines.steps == 2
+    with pytest.raises(LogError, match="line 3 is broken") as caught:
+        log.read(path)
+    assert caught.value.is_cut and len(caught.value.steps) == 2
+
+
+def test_a_log_goes_through_a_link(tmp_path):
+    (tmp_path / "link.jsonl").symlink_to("run.jsonl")
+    for _ in range(2):
+        with log.writing(tmp_path / "link.jsonl") as lines:
+            lines.write(record(1))
+        assert (tmp_path / "link.jsonl").is_symlink() and steps_in(tmp_path / "run.jsonl") == [1]
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        (line(1), True),
+        (line(1) + "words\n", True),
+        (line(1)[:60], True),
+        ("", True),
+        ("words\n", False),
+        ("words", False),
+        ("{}\n", False),
+        ('{"step": 1, "scale": "x"', False),
+        ("[" * 100_000 + "\n", False),
+    ],
+)
+def test_a_log_is_known_by_its_first_line(tmp_path, text, known):
+    (tmp_path / "run.jsonl").write_text(text)
+    assert log.is_log(tmp_path / "run.jsonl") is known
+
+
 def test_an_empty_log_holds_no_step(tmp_path):
     (tmp_path / "run.jsonl").touch()
     assert log.read(tmp_path / "run.jsonl") == ()
@@ -61,6 +154,10 @@ def test_an_empty_log_holds_no_step(tmp_path):
         (line(3, total="1"), "'total' is no finite number"),
         (line(3, total=float("nan")), "'total' is no finite number"),
         (line(3, total=10**400), "'total' is no finite number"),
+        ("[" * 100_000 + "\n", "nested too deeply"),
+        ("9" * 100_000, "line 3 is broken"),
+        ('"' + "x" * (1 << 21), "not JSON"),
+        (line(10**400), "no 'step'"),
         (line(2, 2), "more than one run"),
         (line(3, 1), "more than one run"),
     ],

@@ -1,7 +1,9 @@
 """Loss curves as a picture: its formats, what is drawn in it, and what is refused."""
 
 import importlib.util
+import os
 import re
+import sys
 import xml.etree.ElementTree
 
 import pytest
@@ -10,8 +12,9 @@ from test_cli import content_of, error_of, nst
 from test_log import line
 
 from nst_cli.errors import LogError, OutputError
+from nst_cli.runs import log
 from nst_cli.runs.log import Step
-from nst_cli.views import plot
+from nst_cli.views import canvas, plot
 
 needs_matplotlib = pytest.mark.skipif(
     not importlib.util.find_spec("matplotlib"), reason="matplotlib is not installed"
@@ -129,6 +132,59 @@ def test_another_ending_is_refused_with_those_that_work(tmp_path):
     save_log(tmp_path / "run.jsonl")
     error = error_of(nst(tmp_path, "plot", "run.jsonl", "-o", "a.gif"), 1)
     assert "a.gif" in error and ".png, .svg, .pdf" in error
+
+
+@needs_matplotlib
+def test_the_log_of_a_killed_run_is_drawn_as_far_as_it_goes(tmp_path):
+    log = save_log(tmp_path / "run.jsonl")
+    whole = log.read_text()
+    log.write_text(whole[: whole.rindex("{") + 20])
+    done = nst(tmp_path, "plot", "run.jsonl", "-o", "a.svg")
+    assert (done.returncode, done.stdout) == (0, "a.svg\n")
+    assert done.stderr == "Note: The log run.jsonl is cut off after step 2; drawn so far.\n"
+    log.write_text(whole + "words\n")
+    with pytest.raises(LogError, match="line 4 is broken"):
+        plot.draw([log], tmp_path / "b.svg")
+
+
+@needs_matplotlib
+def test_the_users_own_settings_of_matplotlib_change_nothing(tmp_path, monkeypatch):
+    import matplotlib
+
+    log = save_log(tmp_path / "run.jsonl")
+    plot.draw([log], tmp_path / "a.svg")
+    monkeypatch.setitem(matplotlib.rcParams, "lines.linewidth", 9)
+    monkeypatch.setitem(matplotlib.rcParams, "font.size", 20)
+    plot.draw([log], tmp_path / "b.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+@needs_matplotlib
+@pytest.mark.parametrize("name", ["a$^$.jsonl", "_hidden.jsonl", "caf\udce9\n.jsonl", "日.jsonl"])
+def test_a_log_may_have_any_name(tmp_path, name, recwarn):
+    log, other = save_log(tmp_path / name), save_log(tmp_path / "b.jsonl")
+    for number, logs in enumerate(([log], [log, other])):
+        for ending in (".svg", ".png", ".pdf"):
+            plot.draw(logs, tmp_path / f"{number}{ending}")
+        xml.etree.ElementTree.parse(tmp_path / f"{number}.svg")
+    assert not recwarn.list
+    if name.startswith("_"):
+        assert "_hidden" in " ".join(texts(tmp_path / "1.svg"))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_a_pipe_or_a_device_is_no_log_and_not_waited_for(tmp_path, make):
+    make(tmp_path / "run.jsonl")
+    with pytest.raises(LogError, match="not a regular file"):
+        log.read(tmp_path / "run.jsonl")
+
+
+def test_matplotlib_is_missed_before_the_logs_are_read(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(OutputError, match=r"a\.png: plots need matplotlib .* 'nst-cli\[plot\]'"):
+        plot.draw(["none.jsonl"], tmp_path / "a.png")
+    with pytest.raises(OutputError, match=r"a\.png: plots need matplotlib .* 'nst-cli\[plot\]'"):
+        canvas.check(tmp_path / "a.png")
 
 
 def test_a_log_is_not_overwritten(tmp_path):

@@ -16,7 +16,7 @@ from nst_cli import Config, engine, samples
 from nst_cli.config import METHODS
 from nst_cli.runs import runner
 from nst_cli.synthesis import losses
-from nst_cli.views import theorem
+from nst_cli.views import canvas, theorem
 from nst_cli.views.theorem import mmd
 
 ROOT = Path(nst_cli.__file__).parents[1]
@@ -409,7 +409,7 @@ def test_a_picture_of_another_size_is_told(tmp_path, compared):
 
 def test_the_same_comparison_gives_the_same_plot_byte_for_byte(compared, tmp_path):
     found = compared(picture="made.png", style_layers="relu1_1")
-    for ending in theorem.plot.ENDINGS:
+    for ending in canvas.ENDINGS:
         for name in ("one", "other"):
             theorem.plot.write(found, name + ending)
         one, other = ((tmp_path / (name + ending)).read_bytes() for name in ("one", "other"))

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from .. import files
-from ..errors import ImageError, reason
+from ..errors import ImageError, OutputError, reason
 from . import metadata as carried
 from .colour import srgb_bytes
 
@@ -130,8 +130,7 @@ def check_ending(path):
 
 
 def _format(path):
-    ending = os.path.splitext(path)[1]
-    if ending.lower() not in _WRITTEN:
-        found = f"the ending {ending!r} is unknown" if ending else "the name has no ending"
-        raise ImageError(f"Cannot write {os.fspath(path)}: {found}; use {', '.join(ENDINGS)}.")
-    return _WRITTEN[ending.lower()]
+    try:
+        return _WRITTEN[files.ending_of(path, ENDINGS)]
+    except OutputError as error:
+        raise ImageError(str(error)) from error

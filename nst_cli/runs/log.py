@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +11,8 @@ from ..errors import LogError, OutputError, reason
 
 # A line has about 1 kB.
 _LONGEST_LINE = 1 << 20
+_MOST_STEPS = 10**9
+_LARGEST = 1e300
 
 
 class Log:
@@ -194,8 +195,8 @@ def is_log(path: os.PathLike) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Return whether a value that came out of JSON is a finite number."""
-    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    """Return whether a value that came out of JSON is a finite number, and sums of it are."""
+    return type(value) in (int, float) and abs(value) <= _LARGEST
 
 
 def _lines(stream):
@@ -208,7 +209,7 @@ def _step(line, previous):
     fields = record if isinstance(record, dict) else {}
     step, scale, losses = (fields.get(key) for key in ("step", "scale", "losses"))
     for key, value in (("step", step), ("scale", scale)):
-        if type(value) is not int or not 1 <= value <= sys.maxsize:
+        if type(value) is not int or not 1 <= value <= _MOST_STEPS:
             raise ValueError(f"it has no {key!r}, a whole number from 1 on")
     if not isinstance(losses, dict) or "total" not in losses:
         raise ValueError("it has no 'losses' with their 'total'")

@@ -1,5 +1,6 @@
 """One transfer between files: pictures in, a picture and its sidecar out."""
 
+import contextlib
 import itertools
 import os
 import platform
@@ -375,7 +376,10 @@ def _make_folder_again(path):
 def _rescued(job, pixels, document):
     """Write a picture as PNG, which holds any size, to the first place that takes it."""
     stem = os.path.splitext(os.path.basename(job.output))[0]
-    for folder in (os.path.dirname(job.output), os.curdir, tempfile.gettempdir()):
+    folders = [os.path.dirname(job.output), os.curdir]
+    with contextlib.suppress(OSError):
+        folders.append(tempfile.gettempdir())
+    for folder in folders:
         path = _free_name(os.path.normpath(os.path.join(folder, stem)))
         try:
             _save(job, path, pixels, document)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -31,17 +32,13 @@ def check(path: os.PathLike) -> None:
     OutputError
         The ending is unknown, or matplotlib is not installed.
     """
-    path = os.fspath(path)
-    ending = os.path.splitext(path)[1]
-    if ending.lower() not in ENDINGS:
-        problem = f"the ending {ending!r} is unknown" if ending else "the name has no ending"
-        raise OutputError(f"Cannot write {path}: {problem}; use {', '.join(ENDINGS)}.")
+    files.ending_of(path, ENDINGS)
     try:
         load()
     except ImportError as error:
         raise OutputError(
-            f"Cannot write {path}: plots need matplotlib ({reason(error)}); pip install "
-            "'nst-cli[plot]'."
+            f"Cannot write {os.fspath(path)}: plots need matplotlib ({reason(error)}); "
+            "pip install 'nst-cli[plot]'."
         ) from error
 
 
@@ -64,8 +61,17 @@ def load() -> ModuleType:
 @contextlib.contextmanager
 def styled(**settings: Any) -> Iterator[None]:
     """Draw with matplotlib's defaults and `settings`, whatever the user's own settings are."""
-    with load().style.context(["default", {"svg.hashsalt": "nst", **settings}]):
-        yield
+    own = {"svg.hashsalt": "nst", "text.parse_math": False, **settings}
+    with warnings.catch_warnings():
+        # Of letters that the font does not have.
+        warnings.simplefilter("ignore")
+        with load().style.context(["default", own]):
+            yield
+
+
+def label(text: str) -> str:
+    """Return a name for use in a plot, where XML and fonts know no control characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def save(figure: Any, path: os.PathLike, dpi: int) -> None:

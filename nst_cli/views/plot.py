@@ -88,14 +88,14 @@ def _one(matplotlib, steps, path):
     """Draw the panels of a run: its parts by method, then each method by layer."""
     panels, starts = curves.panels(steps), curves.scale_starts(steps)
     figure, axes = _grid(matplotlib, len(panels), legends=1.4)
-    figure.suptitle(path)
+    figure.suptitle(canvas.label(path))
     for place, panel in zip(axes, panels):
         styles = _styles(matplotlib, [curve.name for curve in panel.curves])
         for curve, style in zip(panel.curves, styles):
             _line(place, curve, curve.name, **style)
         for curve in panel.left_out:
-            told = f"{curve.name}: below {max(curve.values):.2g}"
-            place.plot([], [], " ", label=told)
+            label = f"{curve.name}: below {max(curve.values):.2g}"
+            place.plot([], [], " ", label=canvas.label(label))
         for scale, made in starts:
             place.axvline(made, color="grey", linewidth=0.8, linestyle="--")
             place.annotate(
@@ -156,7 +156,7 @@ def _line(place, curve, label, marked=False, **style):
         # A line of one point does not show.
         dot = (marked and index) or len(piece) == 1
         marker = {"marker": "o", "markersize": 4, "markevery": [0]} if dot else {}
-        place.plot(made, values, label=None if index else label, **style, **marker)
+        place.plot(made, values, label=None if index else canvas.label(label), **style, **marker)
 
 
 def _finish(matplotlib, place, title, lines, steps):
@@ -167,7 +167,7 @@ def _finish(matplotlib, place, title, lines, steps):
         place.set_yscale("log", nonpositive="mask")
     place.set_xlim(0, max(1, steps - 1))
     place.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-    place.set_title(title)
+    place.set_title(canvas.label(title))
     place.set_xlabel("steps made")
     place.grid(alpha=0.25)
 
@@ -176,4 +176,6 @@ def _labels(paths):
     """Return what to call each log: its name where that tells them apart, else its path."""
     paths = [os.fspath(path) for path in paths]
     names = [os.path.basename(path).removesuffix(".jsonl") for path in paths]
-    return names if len(set(names)) == len(names) else paths
+    labels = names if len(set(names)) == len(names) else paths
+    # Matplotlib leaves a label out of the legend that starts with an underscore.
+    return [canvas.label(f" {label}" if label.startswith("_") else label) for label in labels]

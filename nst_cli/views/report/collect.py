@@ -1,14 +1,13 @@
 """What a folder holds of runs: pictures, what made them, and how their losses went."""
 
 import contextlib
-import json
 import os
 from dataclasses import dataclass
 from typing import Optional
 
 from ... import images
-from ...errors import ImageError, LogError, ReportError
-from ...runs import log
+from ...errors import ImageError, LogError, ReportError, SidecarError, reason
+from ...runs import log, sidecar
 from ...runs.sidecar import log_of, sidecar_of
 from .thumbnails import Thumbnail, Thumbnails
 
@@ -85,7 +84,7 @@ def pictures(folder):
 
 
 def _unreadable(error):
-    raise ReportError(f"Cannot read the folder {error.filename}: {error.strerror}.") from error
+    raise ReportError(f"Cannot read the folder {error.filename}: {reason(error)}.") from error
 
 
 def belongings(picture):
@@ -117,7 +116,7 @@ def runs(folder, found):
     for picture in found:
         try:
             run, note = _run(folder, picture, thumbnails)
-        except (ImageError, ReportError) as error:
+        except (ImageError, ReportError, SidecarError) as error:
             notes.append(str(error))
             continue
         made.append(run)
@@ -131,74 +130,56 @@ def runs(folder, found):
 
 
 def _run(folder, picture, thumbnails):
-    """Return the `Run` of a picture, and a note where its log is broken."""
-    document = _document(sidecar_of(picture))
-    place = os.path.dirname(picture)
-    steps, remark, note = _log(log_of(picture), document)
+    """Return the `Run` of a picture, and a note where its sidecar or its log is broken."""
+    description, note = _description(picture)
+    steps, remark, log_note = _log(log_of(picture), description)
+    content, style = (
+        _source(source, picture, folder, thumbnails)
+        for source in (description.content, description.style)
+    )
     run = Run(
         name=os.path.relpath(picture, folder),
         thumbnail=thumbnails.of(picture),
-        content=_source(document["content"], place, thumbnails),
-        style=_source(document["style"], place, thumbnails),
-        document=document,
+        content=content,
+        style=style,
+        document=description.document,
         steps=steps,
         remark=remark,
     )
-    return run, note
+    return run, note or log_note
 
 
-def _document(sidecar):
-    try:
-        with open(sidecar, "rb") as stream:
-            document = json.loads(stream.read())
-    except OSError as error:
-        raise ReportError(f"Cannot read {sidecar}: {error.strerror}.") from error
-    except ValueError as error:
-        raise ReportError(f"Cannot read {sidecar}: it is not JSON ({error}).") from error
-    lacking = _lacking(document)
-    if lacking:
-        raise ReportError(
-            f"Cannot read {sidecar}: {lacking} is missing or of another kind, so it is no "
-            "sidecar that nst stylize wrote."
-        )
-    return document
+def _description(picture):
+    """Return what made a picture, and a note if its sidecar is about another file."""
+    description = sidecar.read(picture)
+    if not description.picture or sidecar.describes(description, picture):
+        return description, None
+    problem = f"{picture} is not the file that {sidecar_of(picture)} describes"
+    carries = sidecar.read_carried(picture)
+    if carries is None:
+        raise ReportError(f"Cannot show {picture}: {problem}, and it carries no description.")
+    return carries, f"{problem}; shown is what the picture carries."
 
 
-def _lacking(document):
-    """Return the name of the first thing that a sidecar needs and does not have, or None."""
-    if not isinstance(document, dict):
-        return "the object"
-    kinds = {
-        "config": dict, "content": dict, "style": dict, "losses": dict, "steps": int,
-        "stop_reason": str,
-    }  # fmt: skip
-    for key, kind in kinds.items():
-        if not isinstance(document.get(key), kind):
-            return repr(key)
-    for key in ("content", "style"):
-        if not all(isinstance(document[key].get(name), str) for name in ("path", "sha256")):
-            return f"path or sha256 of {key!r}"
-    for name, value in document["losses"].items():
-        if not log.is_number(value):
-            return f"the number of the loss {name!r}"
-    return None
+def _source(source, picture, folder, thumbnails):
+    """Look for an input where the sidecar says, seen from there and from here, and beside it."""
+    path, sha256 = source.path, source.sha256
+    named = [sidecar.lead_to(place, path, folder) for place in (picture, "")]
+    beside = os.path.join(os.path.dirname(picture), os.path.basename(path))
+    for candidate in dict.fromkeys((*filter(None, named), beside)):
+        if thumbnails.checksum(candidate) == sha256:
+            with contextlib.suppress(ImageError):
+                return Source(path, sha256, thumbnails.of(candidate), "")
+    if not any(named):
+        remark = "not read, because it is outside of the report's folder and the working folder"
+    elif any(os.path.exists(candidate) for candidate in named if candidate):
+        remark = "changed since"
+    else:
+        remark = "not found"
+    return Source(path, sha256, None, remark)
 
 
-def _source(identity, place, thumbnails):
-    """Look for a picture where it was, seen from here and from the result, and beside that."""
-    path, sha256 = identity["path"], identity["sha256"]
-    named = path, os.path.join(place, path)
-    for candidate in dict.fromkeys((*named, os.path.join(place, os.path.basename(path)))):
-        # One that cannot be read is not the one that was read then.
-        with contextlib.suppress(ImageError):
-            thumbnail = thumbnails.of(candidate)
-            if thumbnail.sha256 == sha256:
-                return Source(path, sha256, thumbnail, "")
-    changed = any(os.path.exists(candidate) for candidate in named)
-    return Source(path, sha256, None, "changed since" if changed else "not found")
-
-
-def _log(path, document):
+def _log(path, description):
     """Return the steps of a log, what the page says about it, and a note for the user."""
     if not os.path.lexists(path):
         return (), f"No log: {os.path.basename(path)} is not there.", None
@@ -209,11 +190,11 @@ def _log(path, document):
         return error.steps, f"{error}{shown}", str(error)
     if not steps:
         return (), f"The log {os.path.basename(path)} holds no step.", None
-    last, losses = steps[-1], document["losses"]
+    last, losses = steps[-1], description.losses
     # An interruption may come between a step and its line.
-    if abs(last.step - document["steps"]) > 1 or (losses and set(losses) != set(last.losses)):
+    if abs(last.step - description.steps) > 1 or (losses and set(losses) != set(last.losses)):
         return steps, "The log does not fit the picture: it may be of another run.", None
-    if losses and last.step == document["steps"]:
+    if losses and last.step == description.steps:
         # What no log can have: the losses at the image that the last step made.
         steps = (*steps, log.Step(last.step + 1, last.scale, losses))
     return steps, "", None

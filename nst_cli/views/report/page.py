@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import html
 import importlib.resources
 import json
 import os
@@ -13,6 +12,8 @@ from ...config import PRESETS
 from ...runs import log
 from .. import curves
 from . import svg
+from .escape import escaped as _text
+from .escape import shown as _shown
 
 # They follow from the pictures or the choices, or are shown in other words.
 _NOT_COMPARED = re.compile(r"(content|style|init|weights) sha256|(content|style|init) path"
@@ -292,22 +293,6 @@ def _from_preset(name, table):
     return _shown(table[name]) == _shown(list(default) if isinstance(default, tuple) else default)
 
 
-def _shown(value):
-    """Return a value of a sidecar as a person would write it."""
-    if value is None or value == "" or value == []:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.10g}"
-    if isinstance(value, list):
-        return ", ".join(map(_shown, value))
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_shown(inner)}" for name, inner in value.items())
-    # A file may have a name that is no text.
-    return str(value).encode("utf-8", "replace").decode("utf-8")
-
-
 def _sortable(value):
     """Return what the page's order compares: a number that JSON can hold, a text or None."""
     return value if value is None or log.is_number(value) else _shown(value)
@@ -315,12 +300,6 @@ def _sortable(value):
 
 def _counted(count):
     return "1 picture" if count == 1 else f"{count} pictures"
-
-
-def _text(value):
-    """Escape for HTML."""
-    # A browser would read a bare carriage return as a line feed.
-    return html.escape(_shown(value)).replace("\r", "&#13;")
 
 
 def _asset(name):

@@ -1,10 +1,14 @@
 """Loss curves as SVG, whose colours the page's style sheet decides."""
 
-import html
 import math
+
+from .escape import escaped
 
 _WIDTH, _HEIGHT = 480, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 10, 22, 34
+
+# Smaller losses are drawn as 0; near the smallest float, powers of ten are no floats.
+_SMALLEST = 1e-300
 
 # The room that "scale 2" takes.
 _WORD = 46
@@ -39,7 +43,7 @@ def figure(panel, starts, description):
     lines = [(line.name, _drawable(line, below)) for line in panel.curves]
     points = [point for _, pieces in lines for piece in pieces for point in piece]
     if not points:
-        return f"<p>{html.escape(panel.title)}: every loss is 0.</p>"
+        return f"<p>{escaped(panel.title)}: every loss is 0.</p>"
     across = _Axis.linear([x for x, _ in points])
     up = _Axis.logarithmic([y for _, y in points], below)
     styles = _styles([name for name, _ in lines])
@@ -50,17 +54,17 @@ def figure(panel, starts, description):
     ]
     legend = [
         f'<li><svg class="key" viewBox="0 0 24 8" aria-hidden="true">'
-        f'<path {style} d="M0 4H24"/></svg>{html.escape(name)}</li>'
+        f'<path {style} d="M0 4H24"/></svg>{escaped(name)}</li>'
         for (name, _), style in zip(lines, styles)
     ]
     legend += [
-        f"<li>{html.escape(line.name)}: below {number(max(line.values))}, not drawn</li>"
+        f"<li>{escaped(line.name)}: below {number(max(line.values))}, not drawn</li>"
         for line in panel.left_out
     ]
     return (
-        f'<figure class="panel"><figcaption>{html.escape(panel.title)}</figcaption>'
+        f'<figure class="panel"><figcaption>{escaped(panel.title)}</figcaption>'
         f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{html.escape(description)}">{"".join(drawn)}</svg>'
+        f'aria-label="{escaped(description)}">{"".join(drawn)}</svg>'
         f'<ul class="legend">{"".join(legend)}</ul></figure>'
     )
 
@@ -72,7 +76,7 @@ def number(value):
 
 def _drawable(line, below):
     """Return the pieces of a curve less what a logarithm has no place for."""
-    pieces = [[(x, y) for x, y in piece if y > 0 or below] for piece in line.pieces]
+    pieces = [[(x, y) for x, y in piece if y > _SMALLEST or below] for piece in line.pieces]
     return [piece for piece in pieces if piece]
 
 

@@ -4,11 +4,12 @@ import base64
 import io
 import os
 from dataclasses import dataclass
+from typing import Optional
 
 import numpy
 from PIL import Image
 
-from ... import images
+from ... import files, images
 from ...errors import ImageError
 
 LONG_EDGE = 512
@@ -38,7 +39,17 @@ class Thumbnails:
     """Makes thumbnails; a file is read once, however many runs share it."""
 
     def __init__(self):
-        self._made = {}
+        self._made, self._checksums = {}, {}
+
+    def checksum(self, path: str) -> Optional[str]:
+        """Return the SHA-256 of a regular file; None if it cannot be read."""
+        file = os.path.realpath(path)
+        if file not in self._checksums:
+            try:
+                self._checksums[file] = files.sha256(file)
+            except OSError:
+                self._checksums[file] = None
+        return self._checksums[file]
 
     def of(self, path):
         """Return the `Thumbnail` of a file.
