@@ -4,9 +4,9 @@ import errno
 import hashlib
 import http.server
 import socket
-import threading
 
 import pytest
+from servers import serving
 
 from nst_cli import weights
 from nst_cli.errors import WeightsError
@@ -62,12 +62,8 @@ class Server(http.server.ThreadingHTTPServer):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(Server()) as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -81,7 +77,7 @@ def part(target):
 
 
 def fetch(server, target, **options):
-    return weights.fetch(target, server.url, BLOB_ID, timeout=5, **options)
+    return weights.fetch(target, server.url, BLOB_ID, **options)
 
 
 def cut_off(server, target, at=100_000):

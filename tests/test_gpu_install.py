@@ -1,14 +1,15 @@
 """`nst gpu install` as its users run it, with a pip of the tests' own that downloads nothing."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from processes import PATIENCE, started, wait_for
 
 import nst_cli
 from nst_cli.engine import mxnet2
@@ -27,7 +28,7 @@ for name in {libraries}:
     shutil.copy({library!r}, target / name)
     if "HANG" in os.environ:
         pathlib.Path(os.environ["HANG"]).touch()
-        time.sleep(60)
+        time.sleep(6000)
     if "FAIL" in os.environ:
         sys.exit(int(os.environ["FAIL"]))
 if "LACK" in os.environ:
@@ -69,6 +70,7 @@ def fake_pip(compiled, tmp_path_factory):
 @pytest.fixture
 def command(fake_pip, fake_driver, tmp_path):
     """Start ``nst gpu install`` with these arguments, cards and variables; return the process."""
+    processes = contextlib.ExitStack()
 
     def start(*arguments, cards="8.6", code=None, **variables):
         environment = {
@@ -81,22 +83,23 @@ def command(fake_pip, fake_driver, tmp_path):
             **variables,
         }
         program = ["-c", code] if code else ["-m", "nst_cli"]
-        return subprocess.Popen(
+        process = started(
             [sys.executable, *program, "gpu", "install", *arguments],
             cwd=tmp_path,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,
         )
+        return processes.enter_context(process)
 
-    return start
+    with processes:
+        yield start
 
 
 def ended(process):
     """Return a process's exit code, stdout and stderr."""
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
     return process.returncode, stdout, stderr
 
 
@@ -150,9 +153,7 @@ def test_a_library_that_is_gone_and_another_version_are_renewed(command, tmp_pat
 def test_an_installation_that_is_broken_off_leaves_nothing_that_is_taken(command, tmp_path, end):
     begun = tmp_path / "begun"
     process = command("--no-card", "--dir", "gpu", HANG=str(begun))
-    while not begun.exists():
-        assert process.poll() is None
-        time.sleep(0.02)
+    wait_for(begun.exists, process)
     os.killpg(process.pid, end)
     code, stdout, _ = ended(process)
     assert code == (130 if end == signal.SIGINT else -signal.SIGKILL) and not stdout
@@ -166,14 +167,8 @@ def test_an_installation_that_is_broken_off_leaves_nothing_that_is_taken(command
 def test_a_second_installation_at_the_same_time_is_refused(command, tmp_path):
     begun = tmp_path / "begun"
     first = command("--no-card", "--dir", "gpu", HANG=str(begun))
-    while not begun.exists():
-        assert first.poll() is None
-        time.sleep(0.02)
-    try:
-        line = failure(command("--no-card", "--dir", "gpu"))
-    finally:
-        os.killpg(first.pid, signal.SIGKILL)
-        first.communicate()
+    wait_for(begun.exists, first)
+    line = failure(command("--no-card", "--dir", "gpu"))
     assert "Another nst gpu install is at work" in line
 
 

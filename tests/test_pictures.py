@@ -2,9 +2,9 @@
 
 import hashlib
 import http.server
-import threading
 
 import pytest
+from servers import serving
 
 from nst_cli import pictures as room
 from nst_cli.files import git_blob_id
@@ -46,12 +46,8 @@ def server(monkeypatch):
     monkeypatch.setattr(
         room, "BLOB_IDS", {name: digest.hexdigest() for name, digest in ids.items()}
     )
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(Server()) as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture

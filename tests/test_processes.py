@@ -1,0 +1,111 @@
+"""What the tests themselves rest on: that processes hear signals and end, and that none is skipped."""
+
+import os
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+
+import processes
+import pytest
+
+TESTS = Path(__file__).parent
+
+LEAVE_ONE = "subprocess.Popen(['sleep', '6000'], start_new_session={})"
+
+
+@pytest.fixture
+def run_tests(tmp_path):
+    """Run tests as a project of their own with this folder's conftest; return the process."""
+    for name in ("conftest.py", "processes.py"):
+        shutil.copy(TESTS / name, tmp_path)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    browser\n")
+
+    def run(text, *program, **variables):
+        # What is left behind is not waited for.
+        text = "import processes\nprocesses.LAST_WORDS = 0\n" + textwrap.dedent(text)
+        (tmp_path / "test_it.py").write_text(text)
+        command = [*program, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        variables = processes.environment(**{"NST_REQUIRE": None, **variables})
+        return processes.run(command, cwd=tmp_path, env=variables, text=True)
+
+    return run
+
+
+def test_what_a_process_leaves_behind_is_gone_after_the_block():
+    code = "import subprocess; print(subprocess.Popen(['sleep', '6000']).pid)"
+    # Not in a pipe, whose end would be waited for.
+    done = processes.run([sys.executable, "-c", code.replace("6000']", "6000'], stdout=-3")])
+    processes.wait_for(lambda: int(done.stdout) not in processes.children())
+
+
+@pytest.mark.parametrize("session", [False, True], ids=["in its session", "in one of its own"])
+@pytest.mark.parametrize("parent", ["a test", "a process", "a module"])
+def test_a_process_that_is_left_behind_is_a_failure_and_is_ended(run_tests, session, parent):
+    start = LEAVE_ONE.format(session)
+    code = {
+        "a test": f"import subprocess\ndef test(): {start}",
+        "a process": "import subprocess, sys\ndef test():\n"
+        f"    subprocess.run([sys.executable, '-c', \"import subprocess; {start}\"])",
+        "a module": "import pytest, subprocess\n@pytest.fixture(scope='module')\n"
+        f"def left(): {start}\ndef test(left): pass",
+    }[parent]
+    done = run_tests(code)
+    assert done.returncode == 1 and "left behind: ['sleep 6000 ']" in done.stdout, done.stdout
+
+
+def test_processes_hear_signals_that_the_tests_themselves_ignore(run_tests):
+    code = """
+    import os, signal, subprocess, sys, time
+    import processes
+
+    def test():
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+            code = "import time; print(flush=True); time.sleep(6000)"
+            with processes.started([sys.executable, "-c", code], stdout=-1) as process:
+                process.stdout.readline()
+                process.send_signal(number)
+                assert process.wait(600) == -number
+    """
+    ignoring = "import os, signal, sys\n" + "".join(
+        f"signal.signal(signal.{name}, signal.SIG_IGN)\n"
+        for name in ("SIGINT", "SIGHUP", "SIGTERM")
+    )
+    done = run_tests(code, sys.executable, "-c", ignoring + "os.execv(sys.argv[1], sys.argv[1:])")
+    assert done.returncode == 0, done.stdout
+
+
+SKIPPED = """
+import pytest
+
+def test_of_pictures(pictures): pass
+
+@pytest.mark.browser
+def test_of_pages(): pytest.skip("no browser")
+
+def test_of_others(): pytest.skip("no moon")
+
+@pytest.mark.browser
+@pytest.mark.xfail
+def test_that_is_known_to_fail(): assert False
+"""
+
+
+@pytest.mark.parametrize(
+    ("required", "code", "failures"),
+    [
+        (None, 0, []),
+        ("weights,golden", 0, []),
+        ("browser", 1, ["no browser"]),
+        (" pictures , browser,", 1, ["no browser", "NST_PICTURES is not set"]),
+        ("browsers", 4, []),
+    ],
+)
+def test_skips_of_the_kinds_that_are_required_are_failures(run_tests, required, code, failures):
+    done = run_tests(SKIPPED, NST_REQUIRE=required, NST_PICTURES=None)
+    assert done.returncode == code, done.stdout
+    for words in ("no browser", "NST_PICTURES is not set", "no moon"):
+        assert (words in done.stdout) == (words in failures)
+    if code == 4:
+        assert "NST_REQUIRE names browsers; the kinds of tests are browser, " in done.stderr
