@@ -1,5 +1,8 @@
-"""What this machine has to offer, and whether the executor works on it."""
+"""What this machine has, and whether the network runs on it."""
 
+import contextlib
+import importlib.metadata
+import os
 import platform
 import time
 
@@ -17,13 +20,13 @@ _TEST_SECONDS = 1.0
 
 
 def examine():
-    """Look at this machine, one topic at a time.
+    """Examine this machine, one topic at a time.
 
     Yields
     ------
     topic, finding : str
     good : bool
-        False where `nst stylize` will not work as it stands.
+        False where `nst stylize` does not work as things are.
     """
     yield "nst", f"{__version__}, Python {platform.python_version()}", True
     yield from _gpu()
@@ -32,40 +35,63 @@ def examine():
     except EngineError as error:
         yield "mxnet", str(error), False
         return
-    libraries = f"NumPy {numpy.__version__}, Pillow {PIL.__version__}"
-    yield "mxnet", f"{engine.version()} in {engine.origin()}, {libraries}", True
+    yield "mxnet", f"{engine.version()} in {engine.origin()}, {_installed_by()}", True
+    yield "packages", f"{_numpy()}, Pillow {PIL.__version__}, click {_version('click')}", True
     yield "processor", f"{machine.describe()}, {engine.threads()} threads", True
     count = engine.gpu_count()
     built = "built for CUDA" if engine.has_cuda() else "built for the CPU alone"
     yield "devices", f"CPU and {count} GPU{'s' * (count != 1)}; this MXNet is {built}", True
     try:
-        which = weights.find()
-        weights.load(which)
-        yield "weights", str(which), True
+        weights_path = weights.find()
+        weights.load(weights_path)
+        yield "weights", str(weights_path), True
     except WeightsError as error:
         yield "weights", str(error), False
     try:
-        yield "executor", test_run("auto"), True
+        yield "executor", try_network("auto"), True
     except EngineError as error:
         yield "executor", str(error), False
 
 
+def _installed_by():
+    """Return what installed the MXNet that is used, in words."""
+    if library.MARK in os.listdir(os.path.dirname(engine.origin())):
+        return "installed by nst gpu install"
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        installer = importlib.metadata.distribution("mxnet").read_text("INSTALLER")
+        if installer:
+            return f"installed by {installer.strip()}"
+    return "installed by hand"
+
+
+def _numpy():
+    name = f"NumPy {numpy.__version__}"
+    newer = int(numpy.__version__.partition(".")[0]) >= 2 and engine.version().startswith("1.")
+    return f"{name} (MXNet asks for one below 2; nst makes it run with this)" if newer else name
+
+
+def _version(package):
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return "of an unknown version"
+
+
 def _gpu():
-    """Say what there is for computing on a GPU; a machine may well do without."""
+    """Report what there is for computing on a GPU, which a machine may do without."""
     try:
         found = driver.probe()
     except EngineError as error:
         yield "driver", str(error), True
         return
     yield "driver", f"NVIDIA's, for CUDA {driver.dotted(found.cuda)}", True
-    own = mxnet2.version()
+    installed = mxnet2.version()
     for card in found.cards:
-        fit = "" if card.usable or own else ", which MXNet has no kernels for"
+        fit = "" if card.usable or installed else ", which MXNet has no kernels for"
         memory = f"{card.memory / 2**30:.1f} GiB"
         capability = f"compute capability {driver.dotted(card.capability)}{fit}"
         yield f"gpu:{card.index}", f"{card.name}, {memory}, {capability}", True
-    if own:
-        yield "cuda", f"MXNet {own} is installed, and serves what cards it was built for", True
+    if installed:
+        yield "cuda", f"MXNet {installed} is installed and serves the cards it was built for", True
         return
     try:
         place = library.find()
@@ -77,11 +103,11 @@ def _gpu():
     elif any(card.usable for card in found.cards):
         where = "not installed: nst gpu install gets it"
     else:
-        where = "not installed, and of no use here"
+        where = "not installed; no card here can use it"
     yield "cuda", f"MXNet's CUDA build is {where}", True
 
 
-def test_run(device):
+def try_network(device):
     """Run steps of the network for about a second; return their speed in words.
 
     Parameters

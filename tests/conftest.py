@@ -20,7 +20,6 @@ from nst_cli import engine, weights
 from nst_cli.synthesis import vgg
 from nst_cli.weights.params import CONVOLUTIONS
 
-
 #: What NST_REQUIRE may name, and the marker or fixture of the tests of that kind.
 KINDS = {
     "browser": "browser",

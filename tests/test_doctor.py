@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 
 import nst_cli
@@ -14,7 +15,9 @@ from nst_cli.engine.gpu import driver, library
 from nst_cli.engine.gpu.driver import Card, Driver
 from nst_cli.errors import EngineError, WeightsError
 
-TOPICS = ["nst", "driver", "mxnet", "processor", "devices", "weights", "executor"]
+TOPICS = [
+    "nst", "driver", "mxnet", "packages", "processor", "devices", "weights", "executor",
+]  # fmt: skip
 
 
 def nst_doctor(folder, **variables):
@@ -52,7 +55,8 @@ def test_a_machine_that_has_all_is_ok_in_every_line(tmp_path):
     assert all(line.startswith("ok ") for line in lines)
     found = dict(zip(TOPICS, lines))
     assert nst_cli.__version__ in found["nst"]
-    assert engine.version() in found["mxnet"]
+    assert f"{engine.version()} in {engine.origin()}, installed by " in found["mxnet"]
+    assert f"NumPy {numpy.__version__}" in found["packages"]
     assert "1 threads" in found["processor"]
     assert "builtin" in found["weights"]
     assert " s for a step at 128 x 128 pixels on " in found["executor"]
@@ -78,7 +82,7 @@ def healthy(monkeypatch):
     monkeypatch.setattr(driver, "probe", probe)
     monkeypatch.setattr(weights, "find", lambda: "a file")
     monkeypatch.setattr(weights, "load", lambda which: {})
-    monkeypatch.setattr(doctor, "test_run", lambda device: "fast")
+    monkeypatch.setattr(doctor, "try_network", lambda device: "fast")
     monkeypatch.setattr(mxnet2, "version", lambda: None)
 
 
@@ -103,6 +107,15 @@ def test_without_mxnet_nothing_more_is_tried(healthy, monkeypatch):
     assert found["mxnet"] == ("MXNet cannot be imported.", False)
 
 
+@pytest.mark.parametrize(("version", "remarked"), [("1.26.4", False), ("2.5.5", True)])
+def test_a_numpy_that_mxnet_does_not_ask_for_is_remarked(healthy, monkeypatch, version, remarked):
+    monkeypatch.setattr(doctor.numpy, "__version__", version)
+    monkeypatch.setattr(engine, "version", lambda: "1.9.1")
+    finding, good = examined()["packages"]
+    assert good and f"NumPy {version}" in finding
+    assert ("MXNet asks for one below 2" in finding) == remarked
+
+
 def test_broken_weights_are_bad_and_the_executor_is_tried_all_the_same(healthy, monkeypatch):
     def fail(which):
         raise WeightsError(f"{which} is broken.")
@@ -117,7 +130,7 @@ def test_an_executor_that_fails_is_bad(healthy, monkeypatch):
     def fail(device):
         raise EngineError("MXNet failed.")
 
-    monkeypatch.setattr(doctor, "test_run", fail)
+    monkeypatch.setattr(doctor, "try_network", fail)
     assert examined()["executor"] == ("MXNet failed.", False)
 
 
@@ -167,6 +180,15 @@ def test_each_card_is_a_line_that_says_whether_mxnet_can_use_it(cards, monkeypat
     assert found["cuda"] == (f"MXNet's CUDA build is in {tmp_path}", True)
 
 
+def test_without_a_home_folder_there_is_no_cuda_build_and_no_fault(cards, monkeypatch):
+    cards((8, 6))
+    for name in ("NST_GPU", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    finding, good = examined()["cuda"]
+    assert good and "not installed" in finding
+
+
 def test_of_an_mxnet_2_it_is_not_said_which_cards_it_can_use(cards, monkeypatch):
     cards((9, 0))
     monkeypatch.setattr(mxnet2, "version", lambda: "2.0.0beta1")
@@ -176,7 +198,8 @@ def test_of_an_mxnet_2_it_is_not_said_which_cards_it_can_use(cards, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("capability", "words"), [((8, 6), "nst gpu install gets it"), ((9, 0), "of no use here")]
+    ("capability", "words"),
+    [((8, 6), "nst gpu install gets it"), ((9, 0), "no card here can use it")],
 )
 def test_a_cuda_build_that_is_not_there_is_offered_where_a_card_can_use_it(
     cards, monkeypatch, capability, words

@@ -3,6 +3,7 @@
 import importlib
 import math
 import os
+import re
 import subprocess
 import sys
 import types
@@ -14,7 +15,7 @@ import pytest
 
 import nst_cli
 from nst_cli import engine, machine
-from nst_cli.engine import lending
+from nst_cli.engine import environment, lending, mxnet2
 from nst_cli.engine import loading as loading_module
 from nst_cli.engine.gpu import driver, library
 from nst_cli.engine.gpu.driver import Card, Driver
@@ -71,6 +72,7 @@ def loading(monkeypatch):
     engine.load()
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.delitem(sys.modules, "mxnet")
+    monkeypatch.setattr(loading_module, "_module", None)
 
     def stand_in(function):
         def import_module(name):
@@ -84,14 +86,15 @@ def loading(monkeypatch):
 
 
 def failing(error):
-    def load():
+    def load(*arguments):
         raise error
 
     return load
 
 
 def fake_mxnet():
-    return types.SimpleNamespace(nd="nd", sym="sym", __version__="1.9.1")
+    nd = types.SimpleNamespace(waitall=lambda: None)
+    return types.SimpleNamespace(nd=nd, sym="sym", __version__="1.9.1")
 
 
 def test_a_python_that_is_too_old_is_named_with_one_that_is_not(loading, monkeypatch):
@@ -103,7 +106,7 @@ def test_a_python_that_is_too_old_is_named_with_one_that_is_not(loading, monkeyp
 def test_a_python_newer_than_any_tested_is_not_refused(loading, monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 99, 0))
     loading(fake_mxnet)
-    assert engine.load().nd == "nd"
+    assert engine.load().sym == "sym"
 
 
 @pytest.mark.parametrize(
@@ -112,6 +115,7 @@ def test_a_python_newer_than_any_tested_is_not_refused(loading, monkeypatch):
         (ModuleNotFoundError("No module named 'mxnet'", name="mxnet"), "nst mxnet install gets"),
         (ModuleNotFoundError("No module named 'requests'", name="requests"), "pip install requ"),
         (ImportError("cannot import name 'x'"), "cannot be imported: cannot import name 'x'."),
+        (AttributeError("no attribute 'x'"), "cannot be loaded with Python 3"),
         (OSError("libgomp.so.1: cannot open shared object file"), "install libgomp1"),
         (OSError("libquadmath.so.0: cannot open shared object file"), "libquadmath0"),
         (OSError("libcuda.so.1: cannot open shared object file"), "NVIDIA's driver"),
@@ -132,9 +136,23 @@ def test_a_failure_to_load_is_one_line_that_says_what_to_install(loading, error,
 )
 def test_the_users_number_of_threads_stands_in_a_form_that_mxnet_reads(variable, threads):
     code = "import os; from nst_cli import engine; engine.load(); "
-    code += "os.environ['OMP_NUM_THREADS'] = '5'; print(engine.threads())"
+    code += "print(engine.threads(), os.environ['OMP_NUM_THREADS'] + '.')"
     expected = threads or machine.usable_cores()
-    assert run_python(code, OMP_NUM_THREADS=variable).stdout == f"{expected}\n"
+    assert run_python(code, OMP_NUM_THREADS=variable).stdout == f"{expected} {variable}.\n"
+
+
+def test_the_number_of_threads_that_nst_chose_is_not_left_in_the_environment(loading, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    seen = []
+
+    def look():
+        seen.append(os.environ["OMP_NUM_THREADS"])
+        return fake_mxnet()
+
+    loading(look)
+    engine.load()
+    assert seen == [str(machine.usable_cores())]
+    assert "OMP_NUM_THREADS" not in os.environ
 
 
 @pytest.mark.parametrize("variable", [None, "", "many"])
@@ -144,6 +162,111 @@ def test_threads_are_known_though_mxnet_was_imported_by_other_code(monkeypatch, 
     if variable is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", variable)
     assert engine.threads() >= 1
+    # As where OpenMP is another library than GNU's.
+    monkeypatch.setattr(loading_module.ctypes, "CDLL", failing(OSError()))
+    assert engine.threads() == machine.usable_cores()
+
+
+@pytest.mark.parametrize("version", ["1.9.1", "2.0.0"])
+def test_an_mxnet_that_the_caller_imported_is_taken_and_set_as_nst_needs_it(
+    loading, monkeypatch, version
+):
+    module, calls = fake_mxnet(), []
+    module.__version__ = version
+    monkeypatch.setitem(sys.modules, "mxnet", module)
+    monkeypatch.delenv("MXNET_SUBGRAPH_VERBOSE", raising=False)
+    monkeypatch.setattr(loading_module, "_keep_freed_memory", lambda: calls.append("memory"))
+    monkeypatch.setattr(mxnet2, "behave_like_the_first", lambda mx: calls.append(mx))
+    assert engine.load() is module is engine.load()
+    assert calls == ["memory", module][: 1 + version.startswith("2")]
+    assert os.environ["MXNET_SUBGRAPH_VERBOSE"] == "0"
+
+
+def test_mxnet_2_starts_where_stderr_is_closed(monkeypatch):
+    code = "import os; os.close(2); from nst_cli.engine import mxnet2\n"
+    code += "with mxnet2._silence():\n    file = os.open(os.devnull, os.O_WRONLY)\n"
+    code += "os.fstat(file); print('fine')"
+    assert run_python(code).stdout == "fine\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "wanted"),
+    [
+        ("MXNET_CPU_WORKER_NTHREADS", "x", "a whole number from 1 to 1024"),
+        ("MXNET_CPU_WORKER_NTHREADS", "0", "a whole number from 1 to 1024"),
+        ("MXNET_CPU_PRIORITY_NTHREADS", "99999999999", "a whole number from 1 to 1024"),
+        ("MXNET_CPU_TEMP_COPY", "0", "a whole number from 1 to 1024"),
+        ("MXNET_EXEC_BULK_EXEC_MAX_NODE_TRAIN", "-1", "a whole number from 0 on"),
+        ("MXNET_OMP_MAX_THREADS", "2.5", "a whole number"),
+        ("MXNET_ENABLE_CYTHON", "yes", "a whole number"),
+        ("MXNET_TUNING_WEIGHT_SCALE", "heavy", "a number"),
+        ("MXNET_MKLDNN_ENABLED", "on", "0 or 1"),
+        ("MXNET_EXEC_BULK_EXEC_TRAIN", "2", "0 or 1"),
+        ("MXNET_ENGINE_TYPE", "Foo", "NaiveEngine or ThreadedEngine or ThreadedEnginePerDevice"),
+        ("MXNET_GPU_MEM_POOL_TYPE", "Foo", "Naive or Round or Unpooled"),
+        ("DMLC_ROLE", "server", "worker"),
+    ],
+)
+def test_a_variable_that_mxnet_cannot_read_is_named_before_it_is_imported(
+    loading, monkeypatch, variable, value, wanted
+):
+    loading(failing(AssertionError("MXNet was imported")))
+    monkeypatch.setenv(variable, value)
+    message = f"{variable} is {value!r}, and MXNet takes {wanted}: correct it, or unset it"
+    with pytest.raises(EngineError, match=re.escape(message)):
+        engine.load()
+
+
+def test_values_that_mxnet_reads_pass(monkeypatch):
+    for name, value in {
+        "MXNET_CPU_WORKER_NTHREADS": " +2 ",
+        "MXNET_MKLDNN_CACHE_NUM": "-1",
+        "MXNET_MKLDNN_ENABLED": "True",
+        "MXNET_ENGINE_TYPE": "NaiveEngine",
+        "MXNET_CPU_TEMP_COPY": "",
+        "MXNET_HOME": "anything",
+    }.items():
+        monkeypatch.setenv(name, value)
+    environment.check()
+
+
+@pytest.fixture
+def variables(monkeypatch):
+    """Set the variables of this process; return the dict of them, which the test may change."""
+
+    def set_them(**values):
+        monkeypatch.setattr(os, "environ", values)
+        monkeypatch.setattr(environment, "_set", {})
+        return values
+
+    return set_them
+
+
+def test_a_worker_has_the_users_environment_and_not_what_nst_has_set(variables):
+    users = {"PATH": "bin", "NVIDIA_TF32_OVERRIDE": "1", "OMP_NUM_THREADS": "3"}
+    variables(**users)
+    environment.put({"NVIDIA_TF32_OVERRIDE": "0", "MXNET_ENFORCE_DETERMINISM": "1"})
+    environment.put({"NVIDIA_TF32_OVERRIDE": "0"})
+    environment.prepare()
+    assert engine.worker_environment(1) == users
+
+
+def test_a_worker_computes_with_its_share_of_threads_unless_the_user_says_otherwise(variables):
+    for users, expected in {"": "2", "many": "2", "3,1": "3,1"}.items():
+        variables(OMP_NUM_THREADS=users)
+        assert engine.worker_environment(2)["OMP_NUM_THREADS"] == expected
+    variables()
+    assert engine.worker_environment(2, "7") == {
+        "OMP_NUM_THREADS": "2",
+        "CUDA_VISIBLE_DEVICES": "7",
+    }
+
+
+def test_what_the_user_changes_after_nst_has_set_it_is_the_users(variables):
+    current = variables(OMP_NUM_THREADS="1")
+    environment.put({"NVIDIA_TF32_OVERRIDE": "0"})
+    current["NVIDIA_TF32_OVERRIDE"] = "1"
+    assert engine.worker_environment(1)["NVIDIA_TF32_OVERRIDE"] == "1"
 
 
 @pytest.fixture
@@ -193,6 +316,7 @@ def test_mxnets_warnings_are_dropped_and_those_of_others_are_not():
         warnings.simplefilter("error")
         with lending.lent():
             warnings.warn("an escape sequence", SyntaxWarning, stacklevel=1)
+        lending.ignore_warnings()
         warn("mxnet.ndarray.ndarray")
         for other in ("mxnets", "nst_cli.engine"):
             with pytest.raises(DeprecationWarning):
@@ -331,18 +455,52 @@ def test_errors_of_others_pass():
         1 / 0  # noqa: B018
 
 
-@pytest.mark.parametrize("flags, expected", [({"avx512_bf16"}, "bfloat16"), (set(), "float32")])
-def test_auto_precision_is_bfloat16_where_the_processor_has_it(monkeypatch, flags, expected):
-    monkeypatch.setattr(machine, "cpu_flags", lambda: flags)
+@pytest.fixture
+def processor(monkeypatch):
+    """Set what the processor names and what the user has set for oneDNN."""
+
+    def set_them(flags, **variables):
+        monkeypatch.setattr(machine, "cpu_flags", lambda: flags)
+        for name in ("DNNL_MAX_CPU_ISA", "MXNET_MKLDNN_ENABLED"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return set_them
+
+
+@pytest.mark.parametrize(
+    ("flags", "variables"),
+    [
+        ({"avx512_bf16"}, {}),
+        ({"avx512_bf16"}, {"DNNL_MAX_CPU_ISA": "AVX512_CORE_BF16", "MXNET_MKLDNN_ENABLED": "1"}),
+        ({"avx512_bf16"}, {"DNNL_MAX_CPU_ISA": "avx2"}),  # in small letters oneDNN ignores it
+    ],
+)
+def test_auto_precision_is_bfloat16_where_onednn_has_it(processor, flags, variables):
+    processor(flags, **variables)
     device = engine.context("cpu")
-    assert engine.resolved_precision("auto", device) == expected
+    assert engine.resolved_precision("auto", device) == "bfloat16"
     assert engine.resolved_precision("float32", device) == "float32"
 
 
-def test_bfloat16_without_the_processor_for_it_is_an_error_with_a_way_out(monkeypatch):
-    monkeypatch.setattr(machine, "cpu_flags", set)
-    with pytest.raises(EngineError, match="AVX-512 BF16.*use auto or float32"):
-        engine.resolved_precision("bfloat16", engine.context("cpu"))
+@pytest.mark.parametrize(
+    ("flags", "variables", "words"),
+    [
+        (set(), {}, "a processor with AVX-512 BF16"),
+        ({"avx512_bf16"}, {"DNNL_MAX_CPU_ISA": "AVX2"}, "DNNL_MAX_CPU_ISA=AVX2 forbids"),
+        ({"avx512_bf16"}, {"DNNL_MAX_CPU_ISA": "AVX512_CORE"}, "=AVX512_CORE forbids"),
+        ({"avx512_bf16"}, {"MXNET_MKLDNN_ENABLED": "0"}, "MXNET_MKLDNN_ENABLED switches off"),
+    ],
+)
+def test_without_bfloat16_auto_is_float32_and_the_error_says_why(
+    processor, flags, variables, words
+):
+    processor(flags, **variables)
+    device = engine.context("cpu")
+    assert engine.resolved_precision("auto", device) == "float32"
+    with pytest.raises(EngineError, match=f"{words}.*on [cg]pu.* use auto or float32"):
+        engine.resolved_precision("bfloat16", device)
 
 
 @pytest.mark.parametrize(
@@ -363,7 +521,9 @@ def test_auto_precision_on_a_gpu_is_tf32_where_the_card_has_it(
 def test_tf32_without_a_card_that_has_it_is_an_error_with_a_way_out(gpus):
     gpus(1, capability=(7, 5))
     for device in ("cpu", "gpu"):
-        with pytest.raises(EngineError, match="capability 8.0 or more.*use auto or float32"):
+        with pytest.raises(
+            EngineError, match="capability 8.0 or more.*on [cg]pu.* use auto or float32"
+        ):
             engine.resolved_precision("tf32", engine.context(device))
 
 
@@ -372,11 +532,15 @@ def test_float16_is_for_cards_with_tensor_cores_and_a_cpu_rounds_to_it(gpus, cap
     gpus(1, capability=capability)
     cpu, gpu = engine.context("cpu"), engine.context("gpu")
     assert engine.resolved_precision("float16", cpu) == "float16"
-    assert engine.multiplies("float16", gpu) and not engine.multiplies("float16", cpu)
+    assert engine.convolves_natively("float16", gpu) and not engine.convolves_natively(
+        "float16", cpu
+    )
     if capability >= (7, 0):
         assert engine.resolved_precision("float16", gpu) == "float16"
     else:
-        with pytest.raises(EngineError, match="capability 7.0 or more.*use auto or float32"):
+        with pytest.raises(
+            EngineError, match="capability 7.0 or more.*on [cg]pu.* use auto or float32"
+        ):
             engine.resolved_precision("float16", gpu)
 
 

@@ -1,6 +1,8 @@
 """`nst gpu install` as its users run it, with a pip of the tests' own that downloads nothing."""
 
 import contextlib
+import errno
+import json
 import os
 import shutil
 import signal
@@ -9,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import PATIENCE, started, wait_for
+from processes import PATIENCE, content_of, started, wait_for
 
 import nst_cli
 from nst_cli.engine import mxnet2
@@ -143,23 +145,26 @@ def test_a_library_that_is_gone_and_another_version_are_renewed(command, tmp_pat
     cufft.unlink()
     assert ended(command("--no-card", "--dir", "gpu"))[0] == 0
     assert cufft.exists()
-    (place / library.MARK).write_text('{"packages": ["mxnet-cu117==1.9.0"]}')
+    entries = [*os.listdir(place), "old"]
+    document = {"packages": ["mxnet-cu117==1.9.0"], "entries": entries}
+    (place / library.MARK).write_text(json.dumps(document))
     (place / "old").touch()
     assert ended(command("--no-card", "--dir", "gpu"))[0] == 0
     assert library.packages(place) == library.PACKAGES and not (place / "old").exists()
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_installation_that_is_broken_off_leaves_nothing_that_is_taken(command, tmp_path, end):
     begun = tmp_path / "begun"
     process = command("--no-card", "--dir", "gpu", HANG=str(begun))
     wait_for(begun.exists, process)
-    os.killpg(process.pid, end)
+    # A terminal interrupts pip too; `kill` ends nst alone.
+    (os.kill if end == signal.SIGTERM else os.killpg)(process.pid, end)
     code, stdout, _ = ended(process)
-    assert code == (130 if end == signal.SIGINT else -signal.SIGKILL) and not stdout
-    assert not (tmp_path / "gpu").exists()
-    if end == signal.SIGINT:
-        assert not (tmp_path / "gpu.part").exists()
+    expected = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
+    assert code == expected[end] and not stdout
+    left = [path.name for path in tmp_path.iterdir()]
+    assert left == ["begun"] or end == signal.SIGKILL and "gpu" not in left
     assert ended(command("--no-card", "--dir", "gpu"))[0] == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "gpu"]
 
@@ -175,7 +180,7 @@ def test_a_second_installation_at_the_same_time_is_refused(command, tmp_path):
 def test_when_pip_fails_its_words_stand_and_the_old_version_stays(command, tmp_path):
     place = tmp_path / "gpu"
     place.mkdir()
-    (place / library.MARK).write_text('{"packages": ["mxnet-cu117==1.9.0"]}')
+    (place / library.MARK).write_text('{"packages": ["mxnet-cu117==1.9.0"], "entries": []}')
     assert "pip could not install the CUDA build (exit code 7)" in failure(
         command("--no-card", "--dir", "gpu", FAIL="7")
     )
@@ -218,11 +223,82 @@ def test_too_little_room_is_told_before_the_download(command, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(command, tmp_path):
+@pytest.mark.parametrize("mark", [None, "[]", '{"packages": ["mxnet-cu117==1.9.0"]}'])
+def test_a_folder_that_holds_something_of_the_users_is_left_alone(command, tmp_path, mark):
     (tmp_path / "gpu").mkdir()
     (tmp_path / "gpu" / "diary.txt").touch()
-    assert "holds something else" in failure(command("--no-card", "--dir", "gpu"))
-    assert (tmp_path / "gpu" / "diary.txt").exists()
+    if mark:
+        (tmp_path / "gpu" / library.MARK).write_text(mark)
+    before = content_of(tmp_path)
+    line = failure(command("--no-card", "--dir", "gpu"))
+    assert "holds something that nst did not put there (diary.txt)" in line
+    assert content_of(tmp_path) == before
+
+
+def test_a_file_in_the_place_of_the_folder_is_left_alone(command, tmp_path):
+    (tmp_path / "gpu").write_text("a diary")
+    assert "that nst did not put there (gpu)" in failure(command("--no-card", "--dir", "gpu"))
+    assert (tmp_path / "gpu").read_text() == "a diary"
+
+
+@pytest.mark.parametrize("name", ["data.part", ".data.nst-gpu-install"])
+def test_folders_of_the_users_beside_the_place_are_left_alone(command, tmp_path, name):
+    (tmp_path / name / "thesis").mkdir(parents=True)
+    (tmp_path / name / "thesis" / "chapter.txt").write_text("years of work")
+    before = content_of(tmp_path)
+    process = command("--no-card", "--dir", "data")
+    if name == "data.part":
+        assert ended(process)[0] == 0
+        shutil.rmtree(tmp_path / "data")
+    else:
+        assert "is in the way, and nst did not make it: move it away" in failure(process)
+    assert content_of(tmp_path) == before
+
+
+@pytest.fixture
+def installed_before(tmp_path):
+    """A folder that holds another version."""
+    place = tmp_path / "gpu"
+    place.mkdir()
+    (place / library.MARK).write_text('{"packages": ["mxnet-cu117==1.9.0"], "entries": []}')
+    return place
+
+
+def test_the_version_before_stays_if_the_new_one_cannot_take_its_place(
+    installed_before, tmp_path, monkeypatch
+):
+    before, replace = content_of(tmp_path), os.replace
+
+    def fail_for_new(source, target):
+        if Path(source).name == "new":
+            raise OSError(errno.EIO, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(install, "_fill", lambda workshop: (workshop / "new").mkdir())
+    monkeypatch.setattr(install.os, "replace", fail_for_new)
+    monkeypatch.setattr(install, "_check_room", lambda parent: None)
+    with pytest.raises(EngineError, match="Cannot install .*: Input/output error"):
+        install.install(installed_before, card=False)
+    assert content_of(tmp_path) == before
+
+
+def test_the_version_before_comes_back_after_a_kill_between_the_two_moves(
+    installed_before, tmp_path, monkeypatch
+):
+    before = content_of(tmp_path)
+    workshop = tmp_path / ".gpu.nst-gpu-install"
+    workshop.mkdir()
+    (workshop / install._WORKSHOP).touch()
+    installed_before.rename(workshop / "old")
+
+    def fail(workshop):
+        raise EngineError("pip could not install it.")
+
+    monkeypatch.setattr(install, "_fill", fail)
+    monkeypatch.setattr(install, "_check_room", lambda parent: None)
+    with pytest.raises(EngineError, match="pip could not"):
+        install.install(installed_before, card=False)
+    assert content_of(tmp_path) == before
 
 
 def test_a_link_to_another_disk_stays_one(command, tmp_path):

@@ -19,7 +19,8 @@ from nst_cli.errors import EngineError
 FAKE_MXNET = """
 import types
 
-__version__, nd, sym = "{build}", None, None
+__version__ = "{build}"
+nd = types.SimpleNamespace(waitall=lambda: None)
 features = types.SimpleNamespace(is_enabled=lambda name: "{build}" == "cuda")
 runtime = types.SimpleNamespace(Features=lambda: features)
 context = types.SimpleNamespace(num_gpus=lambda: 2)
@@ -208,9 +209,13 @@ def test_determinism_goes_before_the_users_own_variables(chosen, build):
 @pytest.mark.parametrize(
     ("first", "then", "words"),
     [
-        (["cpu"], ["gpu"], "'gpu' comes too late: this process has loaded MXNet for the CPU"),
-        (["gpu", "auto"], ["gpu", "float32"], "float32 comes too late"),
-        (["gpu", "auto"], ["gpu", "auto", True], "deterministic comes too late"),
+        (["cpu"], ["gpu"], "'gpu' must be requested before MXNet is first used"),
+        (["gpu", "auto"], ["gpu", "float32"], "float32 on a GPU must be requested before"),
+        (
+            ["gpu", "auto"],
+            ["gpu", "auto", True],
+            "deterministic on a GPU must be requested",
+        ),
         (["gpu", "float32"], ["gpu", "tf32"], "tf32 needs"),
     ],
 )
@@ -219,12 +224,15 @@ def test_what_a_process_can_no_longer_change_is_an_error(chosen, build, first, t
     assert words in line
 
 
-def test_a_process_that_another_started_chooses_for_itself(build, fake_driver, installed):
+def test_a_process_with_the_environment_of_a_worker_chooses_for_itself(
+    build, fake_driver, installed
+):
     code = """
 import subprocess, sys
 from nst_cli import engine
 engine.context("gpu", "float32", True)
-sys.exit(subprocess.run([sys.executable, "-c", *sys.argv[1:]]).returncode)
+worker = engine.worker_environment(1)
+sys.exit(subprocess.run([sys.executable, "-c", *sys.argv[1:]], env=worker).returncode)
 """
     surroundings = {"path": [installed], "driver_folder": fake_driver, "NST_GPU": build}
     choice = json.dumps([["gpu", "auto", False]])

@@ -26,6 +26,8 @@ COMMANDS = (
     "nst weights fetch",
     "nst weights check",
     "nst weights path",
+    "nst mxnet",
+    "nst mxnet install",
     "nst gpu",
     "nst gpu install",
     "nst doctor",
@@ -66,6 +68,12 @@ def test_the_help_is_the_one_that_was_read(command):
 
 def test_the_short_option_gives_the_same_help():
     assert help_of("nst stylize", "-h") == golden_file("nst stylize").read_text()
+
+
+def test_without_docstrings_the_help_is_the_same(monkeypatch):
+    monkeypatch.setenv("PYTHONOPTIMIZE", "2")
+    for command in ("nst", "nst stylize", "nst gpu install"):
+        assert help_of(command) == golden_file(command).read_text()
 
 
 def test_every_command_has_its_file_and_no_other_is_there():

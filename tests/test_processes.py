@@ -1,6 +1,5 @@
-"""What the tests themselves rest on: that processes hear signals and end, and that none is skipped."""
+"""What the tests rest on: processes hear signals and end, and a test that must run is no skip."""
 
-import os
 import shutil
 import sys
 import textwrap
@@ -33,9 +32,10 @@ def run_tests(tmp_path):
 
 
 def test_what_a_process_leaves_behind_is_gone_after_the_block():
-    code = "import subprocess; print(subprocess.Popen(['sleep', '6000']).pid)"
-    # Not in a pipe, whose end would be waited for.
-    done = processes.run([sys.executable, "-c", code.replace("6000']", "6000'], stdout=-3")])
+    code = (
+        "import subprocess; print(subprocess.Popen(['sleep', '6000'], stdout=-3, stderr=-3).pid)"
+    )
+    done = processes.run([sys.executable, "-c", code])
     processes.wait_for(lambda: int(done.stdout) not in processes.children())
 
 
@@ -68,9 +68,9 @@ def test_processes_hear_signals_that_the_tests_themselves_ignore(run_tests):
                 process.send_signal(number)
                 assert process.wait(600) == -number
     """
+    names = ("SIGINT", "SIGHUP", "SIGTERM")
     ignoring = "import os, signal, sys\n" + "".join(
-        f"signal.signal(signal.{name}, signal.SIG_IGN)\n"
-        for name in ("SIGINT", "SIGHUP", "SIGTERM")
+        f"signal.signal(signal.{name}, signal.SIG_IGN)\n" for name in names
     )
     done = run_tests(code, sys.executable, "-c", ignoring + "os.execv(sys.argv[1], sys.argv[1:])")
     assert done.returncode == 0, done.stdout

@@ -1,14 +1,18 @@
 """The command line: options to a `Config`, one call, its result echoed."""
 
+import sys
+
 import click
 
 from .. import __version__
+from . import docstrings
 from .batch import batch
 from .bench import bench
 from .doctor import doctor
 from .figure import figure
 from .gpu import gpu
 from .group import Group
+from .mxnet import mxnet
 from .plot import plot
 from .replay import replay
 from .report import report
@@ -30,6 +34,9 @@ def main():
 
 
 for command in (
-    stylize, batch, replay, figure, report, plot, theorem, weights, gpu, doctor, bench,
+    stylize, batch, replay, figure, report, plot, theorem, weights, mxnet, gpu, doctor, bench,
 ):  # fmt: skip
     main.add_command(command)
+
+if sys.flags.optimize > 1:
+    docstrings.restore(main)

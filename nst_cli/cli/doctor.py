@@ -13,10 +13,10 @@ def doctor():
     Example:
       nst doctor
     """
-    from .. import doctor as room
+    from ..doctor import examine
 
     healthy = True
-    for topic, finding, good in room.examine():
+    for topic, finding, good in examine():
         healthy = healthy and good
         click.echo(f"{'ok ' if good else 'BAD'}  {topic:<10} {finding}")
     if not healthy:

@@ -1,5 +1,7 @@
 """`nst gpu`: the CUDA build of MXNet."""
 
+import sys
+
 import click
 
 from .group import Group
@@ -27,19 +29,25 @@ def install(place, no_card):
       nst gpu install
     """
     import os
+    import signal
 
     from .. import engine
-    from ..engine.gpu import install as room
     from ..engine.gpu import library
+    from ..engine.gpu.install import install as install_build
 
     engine.check_python()
+    # So that pip ends with nst, and what it has unpacked is removed.
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     usual = library.folder()
-    done = room.install(place or usual, card=not no_card)
-    if done != usual.resolve():
+    if not place and not usual:
+        raise click.UsageError("This user has no home folder: name a folder by --dir.")
+    done = install_build(place or usual, card=not no_card)
+    if not usual or done != usual.resolve():
         click.echo(f"Set {library.VARIABLE}={done}, so that nst finds it.", err=True)
     if not no_card:
         from .. import doctor
 
         os.environ[library.VARIABLE] = str(done)
-        click.echo(doctor.test_run(f"gpu:{library.first_usable()}"), err=True)
-    click.echo(done)
+        click.echo(doctor.try_network(f"gpu:{library.first_usable()}"), err=True)
+    click.echo(os.fsencode(done))

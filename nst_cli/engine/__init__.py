@@ -1,6 +1,6 @@
-"""Everything that standing on Apache MXNet costs, 1.9.1 or 2, in one place.
+"""The only package that imports MXNet (1.9.1 or 2): loading, devices, precision, memory, errors.
 
-No other module imports MXNet. Loading it takes seconds, so it happens at the first use of
+Loading it takes seconds, so it happens at the first use of
 `nd` or `sym`, never when a module is imported.
 """
 
@@ -12,15 +12,16 @@ import numpy
 
 from .. import machine
 from ..errors import EngineError
+from .environment import worker_environment
 from .executor import Executor
 from .gpu import library
 from .loading import check_python, last_line, load, threads
-from .precision import data_type, multiplies, resolved_precision
+from .precision import convolves_natively, data_type, resolved_precision
 
 __all__ = [
-    "array", "bind", "check_python", "context", "data_type", "device_of", "dot", "failures",
-    "free_memory", "gpu_count", "has_cuda", "is_host", "load", "multiplies", "origin", "release",
-    "resolved_precision", "threads", "version", "wait",
+    "array", "bind", "check_python", "context", "convolves_natively", "data_type", "device_of",
+    "dot", "failures", "free_memory", "gpu_count", "has_cuda", "is_host", "load", "origin",
+    "release", "resolved_precision", "threads", "version", "wait", "worker_environment",
 ]  # fmt: skip
 
 _MARK = "MXNetError:"
@@ -60,23 +61,7 @@ def context(device="cpu", precision="float32", deterministic=False):
     if kind == "cpu":
         return mx.cpu(index)
     if not has_cuda():
-        if library.choose(device):
-            reason = (
-                "comes too late: this process has loaded MXNet for the CPU. Use another process, "
-                "or the GPU from the start."
-            )
-        elif version().startswith("2."):
-            reason = (
-                f"needs another MXNet than this {version()}, which is built for the CPU alone: "
-                "install a build of it for CUDA, or mxnet==1.9.1 and run nst gpu install. Or use "
-                "device cpu."
-            )
-        else:
-            reason = (
-                "needs another MXNet than this one, which is built for the CPU alone: nst gpu "
-                "install gets it. Or use device cpu."
-            )
-        raise EngineError(f"Device {device!r} {reason}")
+        raise EngineError(f"Device {device!r} {_why_no_gpu(device)}")
     count = gpu_count()
     if index >= count:
         raise EngineError(
@@ -85,11 +70,29 @@ def context(device="cpu", precision="float32", deterministic=False):
         )
     if deterministic and os.environ.get("MXNET_ENFORCE_DETERMINISM") != "1":
         raise EngineError(
-            "deterministic comes too late: on a GPU it counts from the first use of MXNet in a "
-            "process. Use another process, or set MXNET_ENFORCE_DETERMINISM=1 and "
+            "deterministic on a GPU must be requested before MXNet is first used in a process. "
+            "Use another process, or set MXNET_ENFORCE_DETERMINISM=1 and "
             "MXNET_CUDNN_AUTOTUNE_DEFAULT=0 from the start."
         )
     return mx.gpu(index)
+
+
+def _why_no_gpu(device):
+    if library.choose(device):
+        return (
+            "must be requested before MXNet is first used in a process: this one has loaded the "
+            "build for the CPU. Use another process, or the GPU from the start."
+        )
+    if version().startswith("2."):
+        return (
+            f"needs another MXNet than this {version()}, which is built for the CPU alone: "
+            "install a build of it for CUDA, or mxnet==1.9.1 and run nst gpu install. Or use "
+            "device cpu."
+        )
+    return (
+        "needs another MXNet than this one, which is built for the CPU alone: nst gpu install "
+        "gets it. Or use device cpu."
+    )
 
 
 def device_of(config):
@@ -98,15 +101,15 @@ def device_of(config):
 
 
 def is_host(device):
-    """Tell whether a context is the processor itself, from which reading costs nothing.
+    """Return whether a context is the processor itself, from which reading costs nothing.
 
-    MXNet's other CPU contexts are devices apart, and so do for a GPU in tests.
+    MXNet's other CPU contexts are separate devices, which stand in for a GPU in tests.
     """
     return device == load().cpu(0)
 
 
 def has_cuda():
-    """Tell whether this MXNet was built for CUDA."""
+    """Return whether this MXNet was built for CUDA."""
     return load().runtime.Features().is_enabled("CUDA")
 
 

@@ -26,15 +26,16 @@ _CONSTANTS = {
 
 @contextlib.contextmanager
 def lent():
-    """Lend what is missing, and take it back: other packages see nothing of it afterwards.
-
-    MXNet's warnings about its own code are dropped, also those of its later use.
-    """
+    """Lend what is missing, and take it back: other packages see nothing of it afterwards."""
     with warnings.catch_warnings():
         # Where warnings are errors, one about an escape sequence would stop the import.
         warnings.simplefilter("ignore")
         with _numpy_names(), _distutils(), _docstrings():
             yield
+
+
+def ignore_warnings():
+    """Drop MXNet's own warnings from here on, also where the user has made them errors."""
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"mxnet(\.|$)")
 
 

@@ -3,33 +3,27 @@
 import contextlib
 import ctypes
 import importlib
-import os
-import re
+import platform
 import sys
+import threading
 
-from .. import machine
+import numpy
+
 from ..errors import EngineError
-from . import mxnet2
+from . import environment, mxnet2
 from .gpu import driver, library
-from .lending import lent
+from .lending import ignore_warnings, lent
 
 OLDEST_PYTHON = (3, 9)
 
-# MXNet reads these once, while it is loaded or at its first bind; the user's own values stand.
-_DEFAULTS = {
-    "MXNET_SUBGRAPH_VERBOSE": "0",
-    "MXNET_STORAGE_FALLBACK_LOG_VERBOSE": "0",
-    "MXNET_CUDNN_LIB_CHECKING": "0",
-    # Operators run one at a time, so one scratch space will do; four are the default.
-    "MXNET_CPU_TEMP_COPY": "1",
-    # Fused operations are compiled on the spot, for drivers as new as CUDA 11.8. In a chain of
-    # convolutions there is next to nothing to fuse.
-    "MXNET_USE_FUSION": "0",
-}
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 
 _SYSTEM_LIBRARIES = ("libgomp", "libquadmath", "libstdc++")
+
+# MXNet, once it is loaded; one thread loads it while others wait.
+_module = None
+_lock = threading.Lock()
 
 
 def load(device="auto", precision="float32", deterministic=False):
@@ -49,30 +43,50 @@ def load(device="auto", precision="float32", deterministic=False):
         This Python or this system cannot run MXNet 1.9.1, or has no such GPU; the message says
         what can.
     """
-    if "mxnet" in sys.modules:
-        return sys.modules["mxnet"]
-    check_python()
-    # Left alone MXNet uses half of the logical CPUs. A list, as OpenMP allows for nested loops,
-    # makes it abort; it has no nested loops.
-    users = re.match(r"\s*([1-9]\d*)", os.environ.get("OMP_NUM_THREADS", ""))
-    os.environ["OMP_NUM_THREADS"] = users[1] if users else str(machine.usable_cores())
-    for key, value in _DEFAULTS.items():
-        os.environ.setdefault(key, value)
+    global _module
+    if _module is None:
+        with _lock:
+            if _module is None:
+                _module = _loaded(device, precision, deterministic)
+    return _module
+
+
+def _loaded(device, precision, deterministic):
+    # What the caller has imported is taken as it is, with all that can still be set.
+    module = sys.modules.get("mxnet")
+    environment.prepare()
+    if module is None:
+        check_python()
+        environment.check()
+        module = _imported(device, precision, deterministic)
+    ignore_warnings()
+    _keep_freed_memory()
+    if module.__version__.startswith("2."):
+        mxnet2.behave_like_the_first(module)
+    return module
+
+
+def _imported(device, precision, deterministic):
     build = library.choose(device)
     if build:
         library.preload(build)
     if build or not device.startswith("cpu") and mxnet2.version():
         library.prepare(precision, deterministic)
     try:
-        with lent(), library.importable(build):
+        with environment.threads_chosen(), lent(), library.importable(build):
             module = importlib.import_module("mxnet")
+            # Starts its engine, and with that the threads.
+            module.nd.waitall()
     except ImportError as error:
         raise EngineError(_import_advice(error)) from error
     except OSError as error:
         raise EngineError(_library_advice(error)) from error
-    _keep_freed_memory()
-    if module.__version__.startswith("2."):
-        mxnet2.behave_like_the_first(module)
+    except Exception as error:
+        # Of a Python or a NumPy newer than those that were tried.
+        raise EngineError(
+            f"MXNet cannot be loaded with Python {platform.python_version()} and NumPy "
+            f"{numpy.__version__}: {type(error).__name__}: {last_line(error)}."
+        ) from error
     return module
 
 
@@ -92,7 +106,7 @@ def threads():
     try:
         return ctypes.CDLL("libgomp.so.1").omp_get_max_threads()
     except (OSError, AttributeError):  # another OpenMP, as on macOS, which obeys the variable
-        return int(os.environ["OMP_NUM_THREADS"])
+        return environment.threads()
 
 
 def _keep_freed_memory():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def version():
-    """Return the version of the installed MXNet, unread, if it is an MXNet 2; else None."""
+    """Return the installed MXNet's version without importing it, if it is 2.x; else None."""
     spec = importlib.machinery.PathFinder.find_spec("mxnet")
     for folder in spec and spec.submodule_search_locations or ():
         with contextlib.suppress(OSError):
@@ -19,7 +19,7 @@ def version():
 
 
 def behave_like_the_first(mx):
-    """Set MXNet 2 to the ways of MXNet 1, and let it say now what it says when it starts."""
+    """Switch MXNet 2 to MXNet 1's array semantics, and swallow its start-up message."""
     # An array of one number has the shape (1,), and there are none without numbers.
     mx.util.reset_np()
     with _silence():
@@ -29,7 +29,11 @@ def behave_like_the_first(mx):
 @contextlib.contextmanager
 def _silence():
     """Keep off stderr what compiled code writes there; MXNet 2 names its memory pool, always."""
-    kept = os.dup(2)
+    try:
+        kept = os.dup(2)
+    except OSError:  # stderr is closed
+        yield
+        return
     try:
         with open(os.devnull, "w") as nothing:
             os.dup2(nothing.fileno(), 2)

@@ -123,7 +123,7 @@ def parameters(arrays, layers, device, dtype="float32", precision="float32"):
             array = engine.array(arrays[name], device, dtype)
             if precision in ROUNDED and convolution != FULL_PRECISION:
                 array = engine.nd.amp_cast(array, dtype=engine.data_type(precision))
-                if not engine.multiplies(precision, device):
+                if not engine.convolves_natively(precision, device):
                     array = engine.nd.amp_cast(array, dtype=dtype)
             shared[name] = array
     return shared
@@ -158,7 +158,7 @@ class Network:
         self.shapes = {}
         self._layers, self._scales = tuple(layers), precision == "float16"
         self._blocks = []
-        native = engine.multiplies(precision, device)
+        native = engine.convolves_natively(precision, device)
         for names, graph in blocks(layers, pooling, precision, native):
             own = engine.nd.zeros(shape, ctx=device, dtype=first.dtype) if gradient else None
             if gradient and self._blocks and precision in ROUNDED:

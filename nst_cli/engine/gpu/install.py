@@ -18,6 +18,9 @@ from . import driver, library
 #: Bytes that have to be free: what is downloaded, pip's cache of it, and what it unpacks to.
 ROOM = 9 * 10**9
 
+# The file that marks a folder as one that `install` works in, and may empty.
+_WORKSHOP = "made-by-nst-gpu-install"
+
 
 def install(place, card=True):
     """Install `library.PACKAGES` in a folder, unless they are there and in order.
@@ -48,7 +51,7 @@ def install(place, card=True):
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         _check_room(place.parent)
-        with _workshop(place.with_name(f"{place.name}.part")) as workshop:
+        with _workshop(place) as workshop:
             _fill(workshop)
             _put(workshop / "new", place, workshop / "old")
     except OSError as error:
@@ -89,10 +92,11 @@ def _in_order(place):
 
 
 def _check_place(place):
-    if place.is_dir() and library.packages(place) is None and any(place.iterdir()):
+    foreign = library.foreign(place)
+    if foreign:
         raise EngineError(
-            f"{place} holds something else: name a new or an empty folder, by --dir or "
-            f"{library.VARIABLE}."
+            f"{place} holds something that nst did not put there ({foreign}): name a new or an "
+            f"empty folder, by --dir or {library.VARIABLE}."
         )
 
 
@@ -107,8 +111,9 @@ def _check_room(parent):
 
 
 @contextlib.contextmanager
-def _workshop(path):
-    """Yield an empty folder, beside the place and so on its disk, that is removed in the end."""
+def _workshop(place):
+    """Yield a folder beside `place`, and so on its disk, that is removed in the end."""
+    path = place.with_name(f".{place.name}.nst-gpu-install")
     path.mkdir(exist_ok=True)
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -119,15 +124,28 @@ def _workshop(path):
             raise EngineError(
                 f"Another nst gpu install is at work in {path}: wait for it to end."
             ) from error
+        if any(path.iterdir()) and not (path / _WORKSHOP).exists():
+            raise EngineError(f"{path} is in the way, and nst did not make it: move it away.")
+        (path / _WORKSHOP).touch()
         # What one left that was killed.
-        for left in path.iterdir():
-            shutil.rmtree(left)
+        _clear(path, place)
         try:
             yield path
         finally:
-            shutil.rmtree(path)
+            _clear(path, place)
+            (path / _WORKSHOP).unlink()
+            path.rmdir()
     finally:
         os.close(descriptor)
+
+
+def _clear(workshop, place):
+    """Remove what an installation works with; the version before goes back if there is no new."""
+    if (workshop / "old").exists() and not place.exists():
+        os.replace(workshop / "old", place)
+    for name in ("new", "tmp", "old"):
+        if (workshop / name).exists():
+            shutil.rmtree(workshop / name)
 
 
 def _fill(workshop):
@@ -149,11 +167,13 @@ def _fill(workshop):
             "are above. Check the network and the proxy settings and run it again."
         )
     library.preload(new)
+    document = {"packages": library.PACKAGES, "entries": sorted(os.listdir(new))}
     with open(new / library.MARK, "w", encoding="utf-8") as stream:
-        json.dump({"packages": library.PACKAGES}, stream, indent=2)
+        json.dump(document, stream, indent=2)
 
 
 def _put(new, place, old):
+    """Replace `place` with `new`; `_clear` puts `old` back if the second step fails."""
     if place.exists():
         os.replace(place, old)
     os.replace(new, place)

@@ -1,8 +1,8 @@
 """The CUDA build of MXNet, in a folder of its own with the libraries of NVIDIA's that it needs.
 
 The build and the installed MXNet are packages of one name, so they cannot share an environment.
-A process loads one of them: the choice is made before MXNet is imported. Whoever has installed
-an MXNet 2 has made it: that serves every device it can.
+A process loads one of them: the choice is made before MXNet is imported. If MXNet 2 is installed,
+it is used for every device.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from ...errors import EngineError
-from .. import mxnet2
+from .. import environment, mxnet2
 from . import driver
 
 #: Names the folder in place of the usual one.
@@ -40,9 +40,6 @@ MARK = "nst-gpu.json"
 
 _LIBRARY = "mxnet/libmxnet.so"
 
-# The names of the variables that nst has set, for processes that inherit them.
-_SET = "NST_GPU_SET"
-
 #: What MXNet's library needs, in an order in which each finds the ones that it needs itself.
 #: cuDNN would open its parts by name, and another cuDNN on the machine could come first.
 LIBRARIES = (
@@ -65,7 +62,10 @@ LIBRARIES = (
 
 
 def folder():
-    """Return the folder that the CUDA build has or would have, as an absolute Path."""
+    """Return the folder that the CUDA build has or would have, as an absolute Path.
+
+    None if none is named and the user has no home folder.
+    """
     named = os.environ.get(VARIABLE)
     if named:
         return Path(named).absolute()
@@ -73,14 +73,35 @@ def folder():
     # The XDG specification tells programs to ignore a relative path.
     if not os.path.isabs(base):
         base = os.path.expanduser("~/.local/share")
-    return Path(base, "nst", "gpu")
+    return Path(base, "nst", "gpu") if os.path.isabs(base) else None
 
 
 def packages(place):
     """Return what is installed in the folder `place`, as in `PACKAGES`; None where nothing is."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return tuple(json.loads(Path(place, MARK).read_text("utf-8"))["packages"])
-    return None
+    packages = _mark(place).get("packages")
+    return tuple(packages) if isinstance(packages, list) else None
+
+
+def foreign(place):
+    """Return the name of something in the folder `place` that `install` did not put there.
+
+    None where all is its own, or there is no such folder; the place itself where it is a file.
+    """
+    place = Path(place)
+    if not place.is_dir():
+        return place.name if place.exists() else None
+    entries = _mark(place).get("entries")
+    own = {MARK, *map(str, entries if isinstance(entries, list) else ())}
+    return next((name for name in sorted(os.listdir(place)) if name not in own), None)
+
+
+def _mark(place):
+    """Return what `MARK` says in the folder `place`; an empty dict where that is nothing."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        document = json.loads(Path(place, MARK).read_text("utf-8"))
+        if isinstance(document, dict):
+            return document
+    return {}
 
 
 def find():
@@ -92,6 +113,8 @@ def find():
         What is there is of another version, or NST_GPU names a folder that has it not.
     """
     place = folder()
+    if place is None:
+        return None
     found = packages(place)
     if found == PACKAGES:
         return place
@@ -187,10 +210,10 @@ def preload(place):
 
 
 def prepare(precision, deterministic):
-    """Set for this process what an MXNet on a GPU is to keep to, before it is imported.
+    """Set precision and determinism on a GPU for this process, before MXNet is imported.
 
-    It counts for the whole of a process: NVIDIA's libraries read it once, and MXNet keeps what it
-    chose by it.
+    They cannot change later: NVIDIA's libraries read them once, and MXNet keeps what it chose by
+    them.
 
     Parameters
     ----------
@@ -198,14 +221,11 @@ def prepare(precision, deterministic):
         As in `Config`. Only ``auto`` and ``tf32`` let cuDNN and cuBLAS round to TF32.
     deterministic : bool
     """
-    # A process that another nst started has inherited what that one set for itself.
-    for name in os.environ.pop(_SET, "").split():
-        os.environ.pop(name, None)
     wanted = {} if precision in ("auto", "tf32") else {"NVIDIA_TF32_OVERRIDE": "0"}
     if deterministic:
         # Timings choose among the convolutions, and may choose otherwise the next time.
         wanted.update(MXNET_ENFORCE_DETERMINISM="1", MXNET_CUDNN_AUTOTUNE_DEFAULT="0")
-    os.environ.update(wanted, **{_SET: " ".join(wanted)})
+    environment.put(wanted)
 
 
 @contextlib.contextmanager

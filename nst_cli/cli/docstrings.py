@@ -1,0 +1,26 @@
+"""The help texts under ``python -OO``, which drops the docstrings that they are."""
+
+import ast
+import inspect
+
+import click
+
+
+def restore(command):
+    """Read the help of a command, and of those below it, from the source of its function."""
+    if not command.help:
+        command.help = _docstring(inspect.unwrap(command.callback))
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            restore(child)
+
+
+def _docstring(function):
+    try:
+        tree = ast.parse(inspect.getsource(inspect.getmodule(function)))
+    except (OSError, TypeError):  # installed without its source
+        return None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name == function.__name__:
+            return ast.get_docstring(node)
+    return None

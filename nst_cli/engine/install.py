@@ -1,0 +1,120 @@
+"""Installs MXNet 1.9.1 in the environment that nst runs in."""
+
+import importlib.machinery
+import importlib.util
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from ..errors import EngineError
+
+PACKAGE = "mxnet==1.9.1"
+
+#: The first Python that no NumPy below 2 is built for, so that MXNet's own pins cannot be met.
+WITHOUT_PINS = (3, 13)
+
+# What PyPI has wheels of it for.
+_MACHINES = ("Linux x86_64", "Linux aarch64", "Darwin x86_64")
+
+# In a process of its own, because this one may have imported another NumPy.
+_TRY = """
+import sys
+sys.path[:] = {path!r}
+from nst_cli import engine, errors
+try:
+    engine.load("cpu")
+    print(engine.origin())
+except errors.NstError as error:
+    sys.exit(str(error))
+"""
+
+
+def install():
+    """Install MXNet, unless it is there and in order; return the folder it is in.
+
+    Raises
+    ------
+    EngineError
+        There is no wheel for this machine, the installer fails, or what is installed, now or
+        before, cannot be imported.
+    """
+    installed = _installed()
+    if installed:
+        try:
+            place = _imported_from()
+            print("MXNet is installed already, and works.", file=sys.stderr)
+            return place
+        except EngineError as error:
+            raise EngineError(
+                f"An MXNet is installed in {installed} and does not work: {error} To replace "
+                "it, remove it first: pip uninstall mxnet."
+            ) from error
+    machine = f"{platform.system()} {platform.machine()}"
+    if machine not in _MACHINES:
+        raise EngineError(
+            f"{PACKAGE} has wheels for {', '.join(_MACHINES)}, and this is {machine}."
+        )
+    installer = _installer()
+    for arguments in _steps():
+        command = [*installer, *arguments]
+        print("Running", " ".join(command), file=sys.stderr, flush=True)
+        done = subprocess.run(command, stdout=sys.stderr, check=False)
+        if done.returncode:
+            raise EngineError(
+                f"MXNet could not be installed (exit code {done.returncode}); the installer's "
+                "own words are above."
+            )
+    return _imported_from()
+
+
+def _installed():
+    """Return the folder of an installed MXNet without importing it; None where there is none."""
+    importlib.invalidate_caches()
+    spec = importlib.machinery.PathFinder.find_spec("mxnet")
+    folders = spec and spec.submodule_search_locations
+    return Path(next(iter(folders))) if folders else None
+
+
+def _steps():
+    """Return the installer's arguments, one list for each time it is called."""
+    if sys.version_info[:2] < WITHOUT_PINS:
+        return [[PACKAGE]]
+    # All that it imports but NumPy, which stays as it is; before MXNet, whose pins pip would
+    # complain of otherwise.
+    needed = [] if importlib.util.find_spec("requests") else [["requests>=2.20"]]
+    return [*needed, ["--no-deps", PACKAGE]]
+
+
+def _installer():
+    """Return the command that installs in this environment, as a list of words."""
+    if importlib.util.find_spec("pip") is None:
+        uv = shutil.which("uv")
+        if uv:
+            return [uv, "pip", "install", "--python", sys.executable]
+        _add_pip()
+    return [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+
+
+def _add_pip():
+    command = [sys.executable, "-m", "ensurepip"]
+    print("Running", " ".join(command), file=sys.stderr, flush=True)
+    done = subprocess.run(command, stdout=sys.stderr, check=False)
+    if done.returncode:
+        raise EngineError(
+            f"{sys.executable} has neither pip nor ensurepip, and there is no uv: install one of "
+            "them, or make an environment with python -m venv."
+        )
+
+
+def _imported_from():
+    """Import MXNet in a fresh process; return the folder it came from."""
+    code = _TRY.format(path=[entry or "." for entry in sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        raise EngineError(lines[-1] if lines else f"its import ended with {done.returncode}.")
+    return Path(done.stdout.splitlines()[-1])
