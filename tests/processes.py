@@ -138,11 +138,16 @@ def children():
         with contextlib.suppress(OSError):
             for pid in task.read_text().split():
                 with contextlib.suppress(OSError):
-                    # Empty for what has ended and waits for its exit code to be read.
-                    line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
-                    if line and b"multiprocessing.resource_tracker" not in line:
-                        lines[int(pid)] = line.decode(errors="replace")
-    return lines
+                    lines[int(pid)] = _line_of(Path("/proc", pid))
+    return {pid: line for pid, line in lines.items() if line is not None}
+
+
+def _line_of(process):
+    """Return a process's command line, or None if it is not to be counted."""
+    # After the name in parentheses; Z has ended, and its exit code was not yet read.
+    state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+    line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    return None if state in "ZX" or "multiprocessing.resource_tracker" in line else line.strip()
 
 
 def end_all_but(before):
