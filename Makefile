@@ -66,7 +66,7 @@ $(OTHER)/.installed: $(SETUP)
 	@touch $@
 
 test-python: $(OTHER)/.installed ## Run the tests on PYTHON_VERSION, in an environment of its own
-	@$(OTHER)/bin/python -m pytest -m '$(QUICK)' $(TESTS)
+	@$(OTHER)/bin/python -m pytest -m 'not browser and not gpu and not gpu_check' $(TESTS)
 
 # nst asks for 1.9.1, so pip is not asked whether MXNet 2 fits.
 MXNET2 := build/mxnet2

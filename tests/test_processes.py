@@ -62,7 +62,7 @@ def test_a_process_that_is_left_behind_is_a_failure_and_is_ended(run_tests):
     before = processes.children()
     done = run_tests(LEAVING)
     assert done.stdout.splitlines()[-1].startswith("5 passed, 5 errors"), done.stdout
-    assert done.stdout.count("AssertionError: left behind: ['sleep 6000']") == 5
+    assert done.stdout.count("E       AssertionError: left behind: ['sleep 6000']") == 5
     processes.wait_for(lambda: processes.children() == before)
 
 
