@@ -3,101 +3,73 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-slow test-browser test-device test-mxnet2 test-gpu gpu gpu-check lint bench bench-pytorch \
-  bench-gpu weights images figures fig1 fig2 fig3 fig4 clean
+.PHONY: help venv demo test test-slow test-browser test-device test-python test-mxnet2 test-wheel \
+  test-gpu coverage gpu gpu-check lint bench bench-pytorch bench-gpu weights images figures fig1 \
+  fig2 fig3 fig4 clean
 
 PYTHON := .venv/bin/python
 NST := $(PYTHON) -m nst_cli
 STAMP := .venv/.installed
+TOOLS := .venv/.tools
 
-VERSIONS := 3.12 3.11 3.10 3.9
-FITS := import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))
+# TESTS are pytest's arguments, such as 'tests/test_vgg.py -x'.
+TESTS :=
+QUICK := not slow and not browser and not gpu and not gpu_check
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
-venv: $(STAMP) ## Make the environment .venv with everything that is needed
+venv: $(TOOLS) ## Make the environment .venv with all that is needed to run, test and lint
 
-# Names are tried by running them: a pyenv shim, or Debian's Python without its venv package, is
-# on the PATH and does not work.
-$(STAMP): setup.cfg setup.py pyproject.toml nst_cli/__init__.py
-	@if ! $(PYTHON) -c 'import pip; $(FITS)' 2>/dev/null; then \
-	  python= lacking=; \
-	  while IFS= read -r candidate; do \
-	    "$$candidate" -c '$(FITS)' 2>/dev/null || continue; \
-	    if "$$candidate" -c 'import ensurepip, venv' 2>/dev/null; then \
-	      python=$$candidate; \
-	      break; \
-	    fi; \
-	    lacking=$${lacking:-$$candidate}; \
-	  done < <(type -aP $(VERSIONS:%=python%) python3 python); \
-	  if [ -n "$$python" ]; then \
-	    echo "Making .venv with $$python."; \
-	    "$$python" -m venv --clear .venv; \
-	  elif type -P uv >/dev/null; then \
-	    echo "Making .venv with uv."; \
-	    rm -rf .venv; \
-	    uv venv --quiet --seed --python 3.12 .venv; \
-	  elif [ -n "$$lacking" ]; then \
-	    echo "$$lacking cannot make environments: install its venv package" \
-	      "(Debian, Ubuntu: apt install python3-venv), or uv (https://docs.astral.sh/uv)." >&2; \
-	    exit 1; \
-	  else \
-	    echo "No Python from 3.9 to 3.12 found, which is what MXNet runs on: install one, or" \
-	      "uv (https://docs.astral.sh/uv), which gets its own." >&2; \
-	    exit 1; \
-	  fi; \
-	fi
-	@echo "Installing nst and what it needs, about 100 MB, into .venv."
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+# A demo needs less than the tests, and shall not wait for the rest.
+SETUP := setup.cfg setup.py pyproject.toml nst_cli/__init__.py tools/environment.sh
+
+$(STAMP): $(SETUP)
+	@tools/environment.sh .venv
 	@touch $@
 
-# From noise the built-in bank draws more strokes than from the content, where `fast` starts.
-demo: $(STAMP) ## Stylise the sample pair: a picture in a few minutes
-	@how='--preset fast --size 400'; \
-	if [ -z "$${NST_WEIGHTS:-}" ] && ! $(NST) weights path >/dev/null 2>&1; then \
-	  echo "Fetching the weights of VGG-19, 80 MB."; \
-	  $(NST) weights fetch >/dev/null || { \
-	    status=$$?; \
-	    [ $$status -lt 128 ] || exit $$status; \
-	    echo "Without the trained network, the demo goes on with the built-in filter bank:" \
-	      "colours and brush strokes come through, objects' textures do not."; \
-	    how='--weights builtin --size 320 --iterations 200'; \
-	  }; \
-	fi; \
-	mkdir -p out; \
-	content=$$($(PYTHON) -c 'from nst_cli import samples; print(samples.CONTENT)'); \
-	style=$$($(PYTHON) -c 'from nst_cli import samples; print(samples.STYLES[0])'); \
-	$(NST) stylize "$$content" "$$style" -o out/demo.png $$how \
-	  >/dev/null; \
-	echo "The picture is $$PWD/out/demo.png: $$content in the style of $$style."
+$(TOOLS): $(STAMP)
+	@tools/environment.sh .venv test,lint
+	@touch $@
 
-test: $(STAMP) ## Run the tests; quick and offline
-	@$(PYTHON) -m pytest -m 'not slow and not browser and not gpu and not gpu_check'
+demo: $(STAMP) ## Stylise the sample pair: a picture in one or two minutes
+	@$(PYTHON) tools/demo.py "$$PWD/out/demo.png"
 
-test-slow: $(STAMP) ## Run the tests that need the real weights: set NST_WEIGHTS
+test: $(TOOLS) ## Run the tests; quick and offline
+	@$(PYTHON) -m pytest -m '$(QUICK)' $(TESTS)
+
+test-slow: $(TOOLS) ## Run the tests that need the real weights: set NST_WEIGHTS
 	@$(PYTHON) -m pytest -m slow
 
-test-browser: $(STAMP) ## Run the tests of pages in a Chromium that is installed
+test-browser: $(TOOLS) ## Run the tests of pages in a Chromium that is installed
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[browser]'
 	@$(PYTHON) -m pytest -m browser -rs
 
 gpu: $(STAMP) ## Install MXNet's CUDA build for this machine's NVIDIA card
 	@$(NST) gpu install
 
-test-gpu: $(STAMP) ## Compare the GPU with the CPU: losses, gradients, runs
+test-gpu: $(TOOLS) ## Compare the GPU with the CPU: losses, gradients, runs
 	@$(PYTHON) -m pytest -m gpu -rs tests/test_gpu.py
 
-gpu-check: $(STAMP) ## Install MXNet's CUDA build in build/gpu and load it; needs no card
+gpu-check: $(TOOLS) ## Install MXNet's CUDA build in build/gpu and load it; needs no card
 	@$(NST) gpu install --no-card --dir build/gpu
 	@NST_GPU=build/gpu $(PYTHON) -m pytest -m gpu_check -rs
 
-test-device: $(STAMP) ## Run the tests on another device than MXNet's default
-	@NST_TEST_DEVICE=cpu:1 $(PYTHON) -m pytest -m 'not slow and not browser and not gpu and not gpu_check'
+test-device: $(TOOLS) ## Run the tests on another device than MXNet's default
+	@NST_TEST_DEVICE=cpu:1 $(PYTHON) -m pytest -m '$(QUICK)' $(TESTS)
 
-# nst asks for 1.9.1, so pip is not asked whether MXNet 2 fits. TESTS are pytest's arguments.
+PYTHON_VERSION := 3.13
+OTHER := build/python$(PYTHON_VERSION)
+
+$(OTHER)/.installed: $(SETUP)
+	@tools/environment.sh $(OTHER) test $(PYTHON_VERSION)
+	@touch $@
+
+test-python: $(OTHER)/.installed ## Run the tests on PYTHON_VERSION, in an environment of its own
+	@$(OTHER)/bin/python -m pytest -m 'not browser and not gpu and not gpu_check' $(TESTS)
+
+# nst asks for 1.9.1, so pip is not asked whether MXNet 2 fits.
 MXNET2 := build/mxnet2
-TESTS :=
 
 $(MXNET2)/.installed: $(STAMP)
 	@echo "Installing nst with MXNet 2, about 150 MB, into $(MXNET2)."
@@ -110,7 +82,14 @@ test-mxnet2: $(MXNET2)/.installed ## Run the tests under MXNet 2, in an environm
 	@$(MXNET2)/bin/python -m pytest \
 	  -m 'not browser and not gpu and not gpu_check' $(TESTS)
 
-lint: $(STAMP) ## Check the code with ruff, and the Dockerfile with hadolint
+test-wheel: $(STAMP) ## Build the wheel and try it in an empty environment
+	@tools/try-wheel.sh $(PYTHON) build/wheel
+
+coverage: $(TOOLS) ## Run the tests and report which lines and branches they reach
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[coverage]'
+	@$(PYTHON) -m pytest -m '$(QUICK)' --cov $(TESTS)
+
+lint: $(TOOLS) ## Check the code with ruff, and the Dockerfile with hadolint
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@if [ -x .venv/bin/hadolint ]; then \
@@ -139,18 +118,10 @@ weights: $(STAMP) ## Download the weights of VGG-19 to the user's cache
 FIGURES := out/figures
 FIGURE_OPTIONS :=
 
-fig1 fig2 fig3 fig4: ## Make a figure of the paper: fig1 to fig4
+fig1 fig2 fig3 fig4: $(STAMP) ## Make a figure of the paper: fig1 to fig4
+	@$(NST) figure $(@:fig%=%) -o $(FIGURES) $(FIGURE_OPTIONS)
 
 figures: fig1 fig2 fig3 fig4 ## Make all four; goes on where it was interrupted
-
-# Their pictures are targets of their own, by rules that nst prints.
-ifneq ($(filter fig%,$(MAKECMDGOALS)),)
-include $(FIGURES)/rules.mk
-endif
-
-$(FIGURES)/rules.mk: $(STAMP) nst_cli/views/figures.py nst_cli/cli/figure.py
-	@mkdir -p $(FIGURES)
-	@for n in 1 2 3 4; do $(NST) figure $$n -o $(FIGURES) $(FIGURE_OPTIONS) --rules; done >$@
 
 images: $(STAMP) ## Download the pictures of the paper's figures to images
 	@$(PYTHON) tools/pictures.py images

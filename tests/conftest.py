@@ -1,5 +1,8 @@
 """What several test modules need; from outside the repository by an environment variable.
 
+No test leaves a process behind; one that does fails. NST_REQUIRE names kinds of tests that fail
+where they would be skipped.
+
 With ``NST_TEST_DEVICE=cpu:1`` what a test computes in its own process is computed there, and it
 fails if it makes an array elsewhere. Tests marked `devices` choose theirs themselves.
 """
@@ -10,11 +13,70 @@ import subprocess
 from pathlib import Path
 
 import numpy
+import processes
 import pytest
 
 from nst_cli import engine, weights
 from nst_cli.synthesis import vgg
 from nst_cli.weights.params import CONVOLUTIONS
+
+#: What NST_REQUIRE may name, and the marker or fixture of the tests of that kind.
+KINDS = {
+    "browser": "browser",
+    "compiler": "compiled",
+    "cuda": "cuda_build",
+    "golden": "golden",
+    "gpu": "gpu",
+    "pictures": "pictures",
+    "weights": "real_weights",
+}
+
+
+def required():
+    """Return the kinds of tests that fail where they would be skipped."""
+    words = {word.strip() for word in os.environ.get("NST_REQUIRE", "").split(",")} - {""}
+    unknown = sorted(words - set(KINDS))
+    if unknown:
+        raise pytest.UsageError(
+            f"NST_REQUIRE names {', '.join(unknown)}; the kinds of tests are {', '.join(KINDS)}."
+        )
+    return words
+
+
+def pytest_configure(config):
+    required()
+    processes.hand_down_default_signals()
+    processes.adopt_orphans()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """Turn the skip of a test whose kind NST_REQUIRE names into a failure."""
+    report = (yield).get_result()
+    marks = {mark.name for mark in item.iter_markers()}
+    kinds = [kind for kind in required() if KINDS[kind] in marks | set(item.fixturenames)]
+    if report.skipped and kinds and not hasattr(report, "wasxfail"):
+        path, line, reason = report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{path}:{line}: {reason}, and NST_REQUIRE names {', '.join(kinds)}"
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left():
+    """Fail a test that leaves a process behind, and end the process."""
+    before = processes.children()
+    yield
+    left = processes.end_all_but(before)
+    assert not left, f"left behind: {left}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_is_left_at_the_end():
+    """Fail a run of tests of which a process is left, by a fixture of a module or session."""
+    before = processes.children()
+    yield
+    left = processes.end_all_but(before)
+    assert not left, f"left behind: {left}"
 
 
 @pytest.fixture

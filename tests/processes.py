@@ -1,8 +1,12 @@
 """The command line as real processes, for the tests of its commands."""
 
+import contextlib
+import ctypes
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy
@@ -23,8 +27,14 @@ SMALL_OPTIONS = [
     word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))
 ]
 
-# Long enough for any of these processes; one that takes longer hangs.
-PATIENCE = 120
+# Seconds: long enough for any of these processes on a machine that does much else; one that takes
+# longer hangs.
+PATIENCE = 600
+
+# Seconds that a process has to end after its parent.
+LAST_WORDS = 30
+
+_END_BY_DEFAULT = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
 
 def environment(**variables):
@@ -40,17 +50,121 @@ def environment(**variables):
     return {name: str(value) for name, value in merged.items() if value is not None}
 
 
+@contextlib.contextmanager
+def started(command, **options):
+    """Start a process in a session of its own; after the block nothing of it is left.
+
+    Parameters
+    ----------
+    command : list of str
+    **options
+        As `subprocess.Popen` takes them.
+    """
+    with subprocess.Popen(command, start_new_session=True, **options) as process:
+        try:
+            yield process
+        finally:
+            # Its children too, which may outlive it. No group, or none but the dead: no matter.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def run(command, **options):
+    """Run a process to its end, and capture what it writes.
+
+    Parameters
+    ----------
+    command : list of str
+    **options
+        As `subprocess.Popen` takes them.
+
+    Returns
+    -------
+    subprocess.CompletedProcess
+    """
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with started(command, **pipes, **options) as process:
+        output = process.communicate(timeout=PATIENCE)
+    return subprocess.CompletedProcess(command, process.returncode, *output)
+
+
 def nst(folder, *arguments, program=("-m", "nst_cli"), **variables):
     """Run the command in a folder to its end; `program` is what Python runs in its place."""
-    return subprocess.run(
-        [sys.executable, *program, *map(str, arguments)],
-        cwd=folder,
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    command = [sys.executable, *program, *map(str, arguments)]
+    return run(command, cwd=folder, env=environment(**variables), text=True)
+
+
+def wait_for(condition, process=None):
+    """Wait until `condition()` holds, while `process` runs."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert process is None or process.poll() is None, "the process has ended"
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def hand_down_default_signals():
+    """Let the processes that this one starts hear signals that it ignores.
+
+    What is started in the background of a shell, by nohup or as a service, ignores some signals,
+    and hands that down. A handler is not handed down; these do nothing, so that this process goes
+    on ignoring them.
+    """
+    for number in _END_BY_DEFAULT:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
+def adopt_orphans():
+    """Make this process the parent of those whose parent ends: Linux alone has that.
+
+    Otherwise a process that leaves its session and its parent could not be seen any more.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        # From the C library's sys/prctl.h.
+        pr_set_child_subreaper = 36
+        ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1)
+
+
+def children():
+    """Return the children of this process that have not ended, by id: their command lines.
+
+    Without Linux's ``/proc`` there are none. Python's own helper of `multiprocessing` ends with
+    this process and is left out.
+    """
+    lines = {}
+    for task in Path("/proc/self/task").glob("*/children"):
+        # Threads and processes end while this looks at them.
+        with contextlib.suppress(OSError):
+            for pid in task.read_text().split():
+                with contextlib.suppress(OSError):
+                    lines[int(pid)] = _line_of(Path("/proc", pid))
+    return {pid: line for pid, line in lines.items() if line is not None}
+
+
+def _line_of(process):
+    """Return a process's command line, or None if it is not to be counted."""
+    # After the name in parentheses; Z has ended, and its exit code was not yet read.
+    state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+    line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    return None if state in "ZX" or "multiprocessing.resource_tracker" in line else line.strip()
+
+
+def end_all_but(before):
+    """Return the command lines of children that are not in `before`, after killing them.
+
+    Those that are about to end, because their parent has, may do so.
+    """
+    end = time.monotonic() + LAST_WORDS
+    while True:
+        left = {pid: line for pid, line in children().items() if pid not in before}
+        if not left or time.monotonic() > end:
+            break
+        time.sleep(0.02)
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return list(left.values())
 
 
 def content_of(folder):

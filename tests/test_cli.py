@@ -12,8 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy
@@ -30,7 +28,10 @@ from processes import (
     noise,
     nst,
     save_pair,
+    started,
+    wait_for,
 )
+from servers import serving
 from test_sidecar import document
 from test_weights import vgg_shapes, write_file
 
@@ -558,37 +559,22 @@ def test_a_file_or_folder_without_permission_is_one_line(
 # Runs that do not come to their end
 
 
-# Started in the background, tests would hand down that interrupts are ignored.
-HEARS_INTERRUPTS = """
-import runpy, signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-runpy.run_module("nst_cli", run_name="__main__")
-"""
-
-
 def interrupted(folder, ready, *arguments, **variables):
     """Start the command, interrupt it as Ctrl-C does once `ready()`, and wait for its end."""
     with open(folder.parent / "stderr", "w+") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-c", HEARS_INTERRUPTS, *arguments],
+        path = Path(stderr.name)
+        with started(
+            [sys.executable, "-m", "nst_cli", *arguments],
             cwd=folder,
             env=environment(**variables),
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-        )
-        try:
-            deadline = time.monotonic() + PATIENCE
-            while not ready(Path(stderr.name)):
-                assert process.poll() is None, Path(stderr.name).read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+        ) as process:
+            wait_for(lambda: ready(path), process)
             process.send_signal(signal.SIGINT)
             stdout, _ = process.communicate(timeout=PATIENCE)
-        finally:
-            process.kill()
-            process.wait()
-        return process.returncode, stdout, Path(stderr.name).read_text()
+        return process.returncode, stdout, path.read_text()
 
 
 @pytest.fixture
@@ -625,21 +611,31 @@ def test_an_interrupted_run_saves_the_image_so_far_and_says_so(pair, small_weigh
     assert set(os.listdir(pair)) == names
 
 
+INTERRUPTED_IN_THE_FIRST_STEP = """
+import signal, time
+from nst_cli.cli import main
+from nst_cli.engine.executor import Executor
+
+def hang(*_, **__):
+    signal.raise_signal(signal.SIGINT)
+    time.sleep(6000)
+
+Executor.backward = hang
+main(prog_name="nst")
+"""
+
+
 def test_an_interruption_before_the_first_step_writes_nothing(pair, small_weights):
     save_own(pair / "out.png")
     before = content_of(pair)
-    # The bar is drawn before the first step, which takes seconds at this size.
-    code, stdout, stderr = interrupted(
-        pair,
-        lambda stderr: "0/1000" in stderr.read_text(),
-        *shlex.split("stylize content.png style.png -o out.png --size 800 --device cpu"),
-        NST_WEIGHTS=small_weights,
-    )
-    assert (code, stdout) == (130, "")
-    assert stderr.splitlines()[-1] == (
+    command = "stylize content.png style.png -o out.png --device cpu"
+    program = ("-c", INTERRUPTED_IN_THE_FIRST_STEP)
+    done = nst(pair, *shlex.split(command), program=program, NST_WEIGHTS=small_weights)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.splitlines()[-1] == (
         "Interrupted before the first step: no picture was written."
     )
-    assert "Traceback" not in stderr
+    assert "Traceback" not in done.stderr
     assert content_of(pair) == before
 
 
@@ -683,12 +679,8 @@ def server(tmp_path_factory):
             pass
 
     handler = functools.partial(Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as running:
         yield folder, f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-        thread.join()
 
 
 # The command line with another file in the place of the 80 MB that were published.

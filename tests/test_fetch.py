@@ -6,9 +6,9 @@ import hashlib
 import http.server
 import os
 import socket
-import threading
 
 import pytest
+from servers import serving
 
 from nst_cli import download, weights
 from nst_cli.errors import DownloadError
@@ -68,12 +68,8 @@ class Server(http.server.ThreadingHTTPServer):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(Server()) as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture

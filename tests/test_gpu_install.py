@@ -1,5 +1,6 @@
 """`nst gpu install` as its users run it, with a pip of the tests' own that downloads nothing."""
 
+import contextlib
 import errno
 import json
 import os
@@ -7,11 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from processes import content_of
+from processes import PATIENCE, content_of, started, wait_for
 
 import nst_cli
 from nst_cli.engine import mxnet2
@@ -30,7 +30,7 @@ for name in {libraries}:
     shutil.copy({library!r}, target / name)
     if "HANG" in os.environ:
         pathlib.Path(os.environ["HANG"]).touch()
-        time.sleep(60)
+        time.sleep(6000)
     if "FAIL" in os.environ:
         sys.exit(int(os.environ["FAIL"]))
 if "LACK" in os.environ:
@@ -72,6 +72,7 @@ def fake_pip(compiled, tmp_path_factory):
 @pytest.fixture
 def command(fake_pip, fake_driver, tmp_path):
     """Start ``nst gpu install`` with these arguments, cards and variables; return the process."""
+    processes = contextlib.ExitStack()
 
     def start(*arguments, cards="8.6", code=None, **variables):
         environment = {
@@ -84,22 +85,23 @@ def command(fake_pip, fake_driver, tmp_path):
             **variables,
         }
         program = ["-c", code] if code else ["-m", "nst_cli"]
-        return subprocess.Popen(
+        process = started(
             [sys.executable, *program, "gpu", "install", *arguments],
             cwd=tmp_path,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,
         )
+        return processes.enter_context(process)
 
-    return start
+    with processes:
+        yield start
 
 
 def ended(process):
     """Return a process's exit code, stdout and stderr."""
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
     return process.returncode, stdout, stderr
 
 
@@ -155,9 +157,7 @@ def test_a_library_that_is_gone_and_another_version_are_renewed(command, tmp_pat
 def test_an_installation_that_is_broken_off_leaves_nothing_that_is_taken(command, tmp_path, end):
     begun = tmp_path / "begun"
     process = command("--no-card", "--dir", "gpu", HANG=str(begun))
-    while not begun.exists():
-        assert process.poll() is None
-        time.sleep(0.02)
+    wait_for(begun.exists, process)
     # A terminal interrupts pip too; `kill` ends nst alone.
     (os.kill if end == signal.SIGTERM else os.killpg)(process.pid, end)
     code, stdout, _ = ended(process)
@@ -172,14 +172,8 @@ def test_an_installation_that_is_broken_off_leaves_nothing_that_is_taken(command
 def test_a_second_installation_at_the_same_time_is_refused(command, tmp_path):
     begun = tmp_path / "begun"
     first = command("--no-card", "--dir", "gpu", HANG=str(begun))
-    while not begun.exists():
-        assert first.poll() is None
-        time.sleep(0.02)
-    try:
-        line = failure(command("--no-card", "--dir", "gpu"))
-    finally:
-        os.killpg(first.pid, signal.SIGKILL)
-        first.communicate()
+    wait_for(begun.exists, first)
+    line = failure(command("--no-card", "--dir", "gpu"))
     assert "Another nst gpu install is at work" in line
 
 

@@ -97,7 +97,6 @@ def python(*arguments, path=(), cards="", driver_folder="", **variables):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
 

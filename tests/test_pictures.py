@@ -2,10 +2,10 @@
 
 import hashlib
 import http.server
-import threading
 
 import pictures as tool
 import pytest
+from servers import serving
 
 from nst_cli.files import git_blob_id
 
@@ -47,12 +47,8 @@ def server(monkeypatch):
         for name, body in CONTENT.items()
     }
     monkeypatch.setattr(tool, "PICTURES", table)
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(Server()) as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Makes a Python environment and installs nst in it, so that it runs from the sources here:
+#
+#   tools/environment.sh FOLDER [EXTRAS [VERSION]]
+#
+# EXTRAS are those of setup.cfg, such as test,lint. VERSION is a Python's, such as 3.13; without it
+# any from 3.9 on is taken, one below 3.13 first, for which pip installs MXNet with nst.
+set -euo pipefail
+shopt -s nullglob
+
+folder=$1 extras=${2:-} version=${3:-}
+
+# Prints the Pythons to try. Some do not work: a pyenv shim, or Debian's without its venv package.
+candidates() {
+  local name
+  type -aP "$@" || true
+  for name in "$@"; do
+    printf '%s\n' "${PYENV_ROOT:-${HOME:-}/.pyenv}/versions/${name#python}".*/bin/python
+  done
+}
+
+# Whether a Python has the right version and the modules that are named.
+has() {
+  "$1" -c "import sys${2:+, $2}
+version = sys.version_info[:2]
+sys.exit(not version >= (3, 9) or '$version' not in ('', '%d.%d' % version))" 2>/dev/null
+}
+
+# Prints what makes the environment, a word a line.
+maker() {
+  local python lacking= names=(python3.12 python3.11 python3.10 python3.9 python3.13 python3 python)
+  if [ -n "$version" ]; then
+    names=("python$version")
+  fi
+  while IFS= read -r python; do
+    if has "$python" 'ensurepip, venv'; then
+      printf '%s\n' "$python" -m venv --clear
+      return
+    elif has "$python" ''; then
+      lacking=${lacking:-$python}
+    fi
+  done < <(candidates "${names[@]}")
+  if type -P uv >/dev/null; then
+    printf '%s\n' uv venv --quiet --clear --seed --python "${version:-3.12}"
+  elif [ -n "$lacking" ]; then
+    echo "$lacking cannot make environments: install its venv package (Debian, Ubuntu:" \
+      "apt install python3-venv), or uv (https://docs.astral.sh/uv)." >&2
+    return 1
+  else
+    echo "No Python ${version:-3.9 or later} found: install one, or uv" \
+      "(https://docs.astral.sh/uv), which gets its own." >&2
+    return 1
+  fi
+}
+
+# An environment that works is kept.
+if ! has "$folder/bin/python" pip; then
+  words=$(maker)
+  mapfile -t command <<<"$words"
+  echo "Making $folder with ${command[0]}."
+  "${command[@]}" "$folder"
+fi
+
+echo "Installing nst${extras:+, and for $extras,} in $folder."
+python=$folder/bin/python
+if type -P uv >/dev/null; then
+  uv pip install --quiet --python "$python" -e ".${extras:+[$extras]}"
+else
+  "$python" -m pip install --quiet --disable-pip-version-check -e ".${extras:+[$extras]}"
+fi
+# From Python 3.13 on pip does not install MXNet.
+if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 13))'; then
+  "$python" -m nst_cli mxnet install >/dev/null
+fi
