@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import os
 import socket
+import threading
 
 import pytest
 from servers import serving

@@ -11,8 +11,8 @@ from nst_cli.cli.progress import tqdm
 from nst_cli.errors import NstError
 
 TRAINED = "--preset fast --size 320"
-# From noise the built-in filters draw more strokes than from the content, where preset fast starts;
-# their deeper layers add next to nothing.
+# From noise the built-in filters draw more strokes than from the content, where preset fast
+# starts; their deeper layers add next to nothing.
 BUILTIN = (
     "--weights builtin --size 320 --iterations 150 "
     "--style-layers relu1_1,relu2_1,relu3_1 --content-layers relu3_1"
