@@ -9,8 +9,8 @@ import numpy
 
 from ... import __version__, engine, files, images, weights
 from ...config import INITS, METHODS, Config
-from ...runs import forecast, runner
-from ...synthesis import losses, transfer, vgg
+from ...runs import runner
+from ...synthesis import losses, vgg
 from . import mmd
 
 #: The pictures that may be compared, in the order in which their positions are drawn.
@@ -32,7 +32,6 @@ class Job:
     Attributes
     ----------
     config : Config
-    inputs : runner.Inputs
     images : dict of str to numpy.ndarray
         Network input by role (`ROLES`).
     sources : dict of str to dict
@@ -45,7 +44,6 @@ class Job:
     """
 
     config: Config
-    inputs: runner.Inputs
     images: dict
     sources: dict
     weights: Any
@@ -179,7 +177,6 @@ def prepare(content, style, config, *, picture=None, sample, outputs=(), overwri
     inputs = runner.read_inputs(content, style, config)
     job = Job(
         config=config,
-        inputs=inputs,
         images={"style": inputs.style, "content": inputs.content},
         sources={role: _source(inputs.pictures[role]) for role in ("style", "content")},
         weights=which,
@@ -194,6 +191,7 @@ def prepare(content, style, config, *, picture=None, sample, outputs=(), overwri
 
 
 def _with_picture(job, picture):
+    """Return the job with the picture made of the two, at the size of the comparison."""
     shape = picture.pixels.shape
     size = images.fit(shape, job.config.size, picture.path)
     if size != shape[:2]:
@@ -202,45 +200,20 @@ def _with_picture(job, picture):
             f"{size[1]} x {size[0]}: --size {max(shape[:2])} takes it as it is."
         )
         job = replace(job, notes=(*job.notes, note))
-    return _with_made(job, images.resize(picture.pixels, size), _source(picture))
+    # The preset `paper` scales pixels to 256 on the way in and not back on the way out, as the
+    # authors' code does: what it wrote is the image it made, and is not to be scaled again.
+    image = images.to_input(images.resize(picture.pixels, size))
+    return replace(
+        job,
+        images={**job.images, "made": image},
+        sources={**job.sources, "made": _source(picture)},
+    )
 
 
 def _device(config):
     # In float32 whatever the precision of the transfer: a difference of two pictures is looked
     # for, not of two roundings. On a GPU that holds for the whole of a process.
     return engine.context(config.device, deterministic=config.deterministic)
-
-
-def _with_made(job, pixels, source):
-    # The preset `paper` scales pixels to 256 on the way in and not back on the way out, as the
-    # authors' code does: what it wrote is the image it made, and is not to be scaled again.
-    image = images.to_input(pixels)
-    return replace(
-        job, images={**job.images, "made": image}, sources={**job.sources, "made": source}
-    )
-
-
-def transferred(job, on_step=None):
-    """Make a picture as `nst stylize` would, and return the job with it as the one made.
-
-    Parameters
-    ----------
-    job : Job
-    on_step : callable, optional
-        As `synthesis.transfer` takes it.
-
-    Raises
-    ------
-    EngineError
-        Memory will not do.
-    NstError
-        Whatever `optimise.transfer` raises.
-    """
-    inputs, config = job.inputs, job.config
-    forecast.check_memory(config, inputs.content.shape[2:], inputs.style.shape[2:])
-    result = transfer(inputs.content, inputs.style, config, init=inputs.init, on_step=on_step)
-    pixels = runner.finished(result.image, config)
-    return _with_made(job, pixels, {"steps": result.steps, "stop_reason": result.stop_reason})
 
 
 def compare(job, on_layer=None):

@@ -30,8 +30,7 @@ def _pictures(sources):
     for role in ("content", "style", "made"):
         if role in sources:
             source = sources[role]
-            what = source.get("path") or f"{source['steps']} steps, {source['stop_reason']}"
-            yield f"{role:<9}{what}, {source['width']} x {source['height']}"
+            yield f"{role:<9}{source['path']}, {source['width']} x {source['height']}"
 
 
 def _theorem(layers):

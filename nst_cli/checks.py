@@ -1,0 +1,209 @@
+"""Checks of single values that a user chooses; each returns the value in its final form.
+
+A check takes the name of the field and the value given for it, and raises `ConfigError`.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+
+from .errors import ConfigError
+
+# Longer values are cut in messages.
+_LONGEST_SHOWN = 40
+
+
+def parse_weights(text, field=None):
+    """Read ``"name=weight,name=weight"``; an empty text gives an empty dict.
+
+    Raises
+    ------
+    ConfigError
+        An entry is not of that form, or a name comes twice; it concerns `field`.
+    """
+    weights = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = (part.strip() for part in entry.partition("="))
+        if not equals or name in weights:
+            found = "names it twice" if equals else "is not of the form name=weight"
+            raise ConfigError(
+                f"{short(text)}: {short(entry)} {found}; as in 'bn=0.3,poly=0.7'.", field
+            )
+        weights[name] = number(field, value, what=f"{name} in {short(text)}")
+    return weights
+
+
+def did_you_mean(word, names):
+    """Return the end of an error message about an unknown `word`: a suggestion, or all names."""
+    names = list(names)
+    lowered = [name.lower() for name in names]
+    # A long text takes long to compare, and resembles none.
+    close = difflib.get_close_matches(str(word)[:_LONGEST_SHOWN].lower(), lowered, 1)
+    if close:
+        return f": did you mean {names[lowered.index(close[0])]!r}?"
+    return f": choose from {', '.join(names)}."
+
+
+def number(field, value, low=0.0, positive=False, what=None):
+    """Return `value` as a finite float not below `low`; `what` names it, where not the field."""
+    what = what or field
+    try:
+        # True is 1.0 to Python, and so are the digits of any script.
+        if isinstance(value, bool) or (isinstance(value, str) and not value.isascii()):
+            raise ValueError
+        result = float(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{what} is {short(value)}, which is not a number.", field) from None
+    except OverflowError:
+        result = math.inf
+    if not math.isfinite(result):
+        raise ConfigError(f"{what} is {short(value)}; it must be a finite number.", field)
+    if result < low or (positive and result == 0):
+        bound = "above 0" if positive else f"at least {low:g}"
+        raise ConfigError(f"{what} is {result:g}; it must be {bound}.", field)
+    return result
+
+
+def short(value):
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python refuses to write out integers of thousands of digits.
+        return f"of type {type(value).__name__}, with too many digits"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+
+
+def positive(field, value):
+    return number(field, value, positive=True)
+
+
+def or_auto(check):
+    return lambda field, value: value if value == "auto" else check(field, value)
+
+
+def integer(low, high):
+    def check(field, value):
+        result = number(field, value, -math.inf)
+        # No bound is near 2 ** 53, up to which a float holds an integer exactly.
+        if result != int(result) or not low <= result <= high:
+            raise ConfigError(
+                f"{field} is {short(value)}; it must be a whole number from {low} to {high}.",
+                field,
+            )
+        return int(result)
+
+    return check
+
+
+def choice(field, value, names):
+    if not isinstance(value, str) or value not in names:
+        raise ConfigError(f"Unknown {field} {short(value)}{did_you_mean(value, names)}", field)
+    return value
+
+
+def one_of(names):
+    return lambda field, value: choice(field, value, names)
+
+
+def weight_list(names, kind):
+    """Return a check that brings a text or a mapping to the text ``"name=weight,…"``."""
+
+    def check(field, value):
+        if isinstance(value, str):
+            weights = parse_weights(value, field)
+        elif isinstance(value, Mapping):
+            weights = {
+                str(name): number(field, weight, what=f"{name} in {field}")
+                for name, weight in value.items()
+            }
+        else:
+            raise ConfigError(
+                f"{field} is {short(value)}; it must be of the form name=weight,name=weight.",
+                field,
+            )
+        for name in weights:
+            if name not in names:
+                raise ConfigError(
+                    f"Unknown {kind} {short(name)}{did_you_mean(name, names)}", field
+                )
+        return ",".join(f"{name}={weight!r}" for name, weight in weights.items())
+
+    return check
+
+
+def fusion(names):
+    """Return a check of one name, or of a fusion: ``"name=weight,…"`` or a mapping."""
+    weights_of = weight_list(names, "method")
+
+    def check(field, value):
+        if isinstance(value, str) and "=" not in value:
+            return choice(field, value.strip(), names)
+        text = weights_of(field, value)
+        weights = parse_weights(text)
+        if not any(weights.values()):
+            raise ConfigError(f"Every weight of the fusion {text!r} is 0.", field)
+        if len(weights) == 1 and 1.0 in weights.values():
+            return next(iter(weights))
+        return text
+
+    return check
+
+
+def balance(names):
+    """Return a check of β′: ``paper``, ``auto``, a number, or one for each of some names."""
+    weights_of = weight_list(names, "method")
+
+    def check(field, value):
+        if value in ("paper", "auto"):
+            return value
+        if isinstance(value, Mapping) or (isinstance(value, str) and "=" in value):
+            return weights_of(field, value)
+        try:
+            return number(field, value)
+        except ConfigError:
+            if isinstance(value, (int, float)):
+                raise
+            words = (
+                f"{field} is {short(value)}; it must be paper, auto or a number that is not "
+                "negative."
+            )
+            raise ConfigError(words, field) from None
+
+    return check
+
+
+def layer_list(names):
+    """Return a check of a list of layers, or of their names with commas between."""
+
+    def check(field, value):
+        if not isinstance(value, (str, list, tuple)):
+            raise ConfigError(f"{field} is {short(value)}; it must be a list of layers.", field)
+        parts = value.split(",") if isinstance(value, str) else value
+        layers = [part.strip() if isinstance(part, str) else part for part in parts]
+        for layer in layers:
+            if layer not in names:
+                raise ConfigError(
+                    f"Unknown layer {short(layer)}{did_you_mean(layer, names)}", field
+                )
+        if not layers or len(set(layers)) < len(layers):
+            raise ConfigError(f"{field} needs one or more layers, each once.", field)
+        return tuple(layers)
+
+    return check
+
+
+def device(field, value):
+    if isinstance(value, str) and re.fullmatch(r"auto|cpu|gpu(:[0-9]{1,3})?", value):
+        return value
+    raise ConfigError(f"device is {short(value)}; it must be auto, cpu, gpu or gpu:N.", field)
+
+
+def flag(field, value):
+    if isinstance(value, bool):
+        return value
+    raise ConfigError(f"{field} is {short(value)}; it must be true or false.", field)
+
+
+def text(field, value):
+    return str(value)
