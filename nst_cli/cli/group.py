@@ -37,7 +37,10 @@ class Group(click.Group):
 class Program(Group):
     """The whole program: standard streams that may fail, and signals that end it in good order."""
 
-    def main(self, *args, **options):
+    def main(self, *args, standalone_mode=True, **options):
+        if not standalone_mode:
+            # A Python program that calls this has its own ways with all that.
+            return super().main(*args, standalone_mode=False, **options)
         streams.open_missing()
         with streams.forgiving() as failure:
             code = self._exit_code(*args, **options)
