@@ -125,6 +125,16 @@ def test_a_figure_is_a_grid_its_pictures_and_a_manifest(made):
     assert Image.open(folder / "f/fig4.png").width > 7 * 24
 
 
+@pytest.mark.parametrize("name", ["fig4.png", "fig4.json"])
+def test_a_grid_or_a_manifest_that_nst_did_not_make_is_not_replaced(tmp_path, name):
+    layout = figures.figure(4, tmp_path)
+    images.write(tmp_path / "fig4.png", _plain((1, 2, 3), 9, 9))
+    os.rename(tmp_path / "fig4.png", tmp_path / name)
+    with pytest.raises(OutputError, match=f"{name}: it exists and nst did not make it"):
+        figures.check(layout)
+    figures.check(layout, overwrite=True)
+
+
 def test_a_picture_that_is_lacking_alone_is_made_again(made):
     _, folder = made
     cells = json.loads((folder / "f/fig4.json").read_text())["cells"]

@@ -12,7 +12,7 @@ from processes import SMALL_OPTIONS, content_of, noise
 from test_log import line
 from test_sidecar import document
 
-from nst_cli import Config, cli, engine, images, weights
+from nst_cli import Config, cli, engine, images, machine, weights
 from nst_cli.errors import ImageError, IncompleteError, NonFiniteError, OutputError
 from nst_cli.runs import runner, sidecar
 from nst_cli.views import report
@@ -262,6 +262,9 @@ def test_metadata_beyond_the_format_do_not_cost_the_picture(folder, monkeypatch)
     assert images.read_metadata("out.jpg") is None
     assert sidecar.read("out.jpg").versions["nst"] == "x" * 70_000
     assert sidecar.is_picture("out.jpg")
+    monkeypatch.setattr(machine, "describe", lambda: "x" * 70_000)
+    assert "the picture carries none; its sidecar has them" in job("out.jpg").notes[0]
+    assert job("out.jpg", metadata=False).notes == job("out.png").notes == ()
 
 
 # What a picture carries
@@ -437,6 +440,15 @@ def test_a_page_says_where_a_sidecar_is_of_an_earlier_run(folder):
     assert "<td>2</td>" in Path("report.html").read_text()
     stylize("-o", "out.png", "--gamma", "2")
     assert nst("report", ".")[1] == []
+
+
+def test_a_pipe_in_place_of_a_picture_is_noted(folder):
+    for name in ("a.png", "b.png"):
+        stylize("-o", name)
+    os.unlink("b.png")
+    os.mkfifo("b.png")
+    _, (note,) = nst("report", ".")
+    assert "b.png: it is no regular file" in note
 
 
 def test_a_picture_that_was_changed_and_carries_nothing_is_not_shown_as_what_it_was(folder):

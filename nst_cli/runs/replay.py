@@ -154,7 +154,7 @@ def _described(picture):
         beside = sidecar.read(picture)
         if not sidecar.describes(beside, picture):
             beside = None
-    except (SidecarError, OSError):
+    except SidecarError:
         beside = None
     if not carries and not beside:
         raise ImageError(

@@ -240,7 +240,7 @@ def assemble(inputs, output, config):
         init=inputs.init,
         alpha=alpha,
         provenance=provenance,
-        notes=tuple(_notes(inputs, weights_path, output, config)),
+        notes=tuple(_notes(inputs, weights_path, output, alpha, provenance)),
     )
 
 
@@ -429,11 +429,18 @@ def _save(job, path, pixels, document):
     metadata = None
     if job.config.metadata:
         metadata = {**sidecar.carried(document), **job.carried}
-        try:
-            images.check_size(path, *pixels.shape[:2], job.alpha, metadata)
-        except ImageError:
+        if not _has_room(path, pixels.shape[:2], job.alpha, metadata):
             metadata = None
     images.write(path, pixels, job.alpha, metadata)
+
+
+def _has_room(path, size, alpha, metadata):
+    """Return whether a picture's format holds its metadata."""
+    try:
+        images.check_size(path, *size, alpha, metadata)
+    except ImageError:
+        return False
+    return True
 
 
 def finished(image, config):
@@ -465,7 +472,8 @@ def _identity(picture):
     return picture and {"path": picture.path, "sha256": picture.sha256}
 
 
-def _notes(inputs, weights_path, output, config):
+def _notes(inputs, weights_path, output, alpha, provenance):
+    size = inputs.content.shape[2:]
     if weights_path == weights.BUILTIN:
         yield (
             "The built-in filter bank stands in for the trained network: colours and brush "
@@ -473,10 +481,16 @@ def _notes(inputs, weights_path, output, config):
         )
     if inputs.pictures["content"].alpha is not None and not images.holds_alpha(output):
         yield f"{output}: JPEG has no transparency, so the content's is left out."
+    metadata = sidecar.carried(provenance)
+    if provenance["config"]["metadata"] and not _has_room(output, size, alpha, metadata):
+        yield (
+            f"{output}: the metadata are more than its format holds, so the picture carries none; "
+            "its sidecar has them."
+        )
     start = inputs.pictures.get("init")
     if start is not None:
         height, width = start.pixels.shape[:2]
-        to_height, to_width = inputs.content.shape[2:]
+        to_height, to_width = size
         # Half a pixel of the smaller picture is rounding.
         if abs(height * to_width - width * to_height) > max(height, width, to_height, to_width):
             yield (

@@ -30,7 +30,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAMES = {
     "program", "versions", "config", "content", "style", "init", "weights", "device",
     "precision", "threads", "processor", "width", "height", "steps", "stop_reason", "beta",
-    "losses", "picture",
+    "losses", "file",
 }  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def step_name(picture: os.PathLike, step: int) -> str:
 
 def carried(document: Mapping) -> dict:
     """Return what a picture carries of its sidecar: no folders, only names and checksums."""
-    kept = {key: value for key, value in document.items() if key != "picture"}
+    kept = {key: value for key, value in document.items() if key != "file"}
     return _with_paths(kept, os.path.basename)
 
 
@@ -161,7 +161,7 @@ def write(picture: os.PathLike, document: Mapping) -> str:
     folder = os.path.dirname(os.path.abspath(path))
     located = _with_paths(document, lambda name: _seen_from(folder, name))
     entry = {"sha256": own.sha256, "size": own.size}
-    files.write_json(path, {**located, "picture": entry})
+    files.write_json(path, {**located, "file": entry})
     return path
 
 
@@ -222,7 +222,10 @@ def lead_to(picture: os.PathLike, path: str, *folders: os.PathLike) -> Optional[
 
 def describes(description: Sidecar, picture: os.PathLike) -> bool:
     """Return whether a sidecar is about the picture file as it is now."""
-    return description.picture is not None and description.picture == _picture_file(picture)
+    try:
+        return description.picture is not None and description.picture == _picture_file(picture)
+    except OSError:
+        return False
 
 
 def is_made(picture: os.PathLike, config: Config, inputs: Mapping) -> bool:
@@ -246,7 +249,7 @@ def is_made(picture: os.PathLike, config: Config, inputs: Mapping) -> bool:
             and _without_paths(description.config()) == _without_paths(config)
             and describes(description, picture)
         )
-    except (SidecarError, OSError):
+    except SidecarError:
         return False
 
 
@@ -278,7 +281,7 @@ def is_picture(path: os.PathLike) -> bool:
         if description and description.picture and carries == carried(description.document):
             return False
         return carries is not None and bool(parse(carries))
-    except (SidecarError, OSError):
+    except SidecarError:
         return False
 
 
@@ -340,7 +343,7 @@ def parse(document: Any) -> Sidecar:
         beta=_numbers(document, "beta"),
         losses=_numbers(document, "losses"),
         versions=_field(document, "versions", dict),
-        picture=_described(document.get("picture")),
+        picture=_described(document.get("file")),
         document=document,
     )
     if not _is_plain(document, _DEEPEST):
@@ -417,7 +420,7 @@ def _described(entry):
     fields = entry if isinstance(entry, dict) else {}
     checksum, size = fields.get("sha256"), fields.get("size")
     if not _is_checksum(checksum) or type(size) is not int or size < 0:
-        raise _lacking("'picture'")
+        raise _lacking("'file'")
     return PictureFile(checksum, size)
 
 
