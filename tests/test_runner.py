@@ -17,23 +17,15 @@ from nst_cli.errors import (
     WeightsError,
 )
 from nst_cli.runs import runner, sidecar
-from nst_cli.synthesis import Result, vgg
-from nst_cli.weights.params import CONVOLUTIONS
+from nst_cli.synthesis import Result
 
 IDENTITY = {"source": "a file", "sha256": "0" * 64}
 
 
 @pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    """Stand in for the weights with a random network down to conv2_1."""
-    random, arrays = numpy.random.RandomState(0), {}
-    for name in vgg.convolutions(["relu2_1"]):
-        shape = CONVOLUTIONS[name]
-        scale = (2 / numpy.prod(shape[1:])) ** 0.5
-        arrays[f"{name}_weight"] = random.normal(scale=scale, size=shape)
-        arrays[f"{name}_bias"] = numpy.zeros(shape[0])
+def known_weights(small_network, monkeypatch):
+    """A small random network, found wherever it is looked for."""
     monkeypatch.setattr(weights, "find", lambda given: given or "a file")
-    monkeypatch.setattr(weights, "load", lambda which: arrays)
     monkeypatch.setattr(weights, "identity", lambda which: IDENTITY)
 
 

@@ -199,7 +199,9 @@ def shown(tmp_path_factory):
     save_pair(folder)
     command = f"stylize content.png style.png -o made.png {SMALL} {CHOSEN} --iterations 12"
     assert nst(folder, *shlex.split(command)).returncode == 0
-    command = f"theorem content.png style.png --picture made.png {SMALL} {CHOSEN} --sample 200 --c 2"
+    command = (
+        f"theorem content.png style.png --picture made.png {SMALL} {CHOSEN} --sample 200 --c 2"
+    )
     done = nst(folder, *shlex.split(command), "-o", "plot.png", "--json", "numbers.json")
     assert done.returncode == 0, done.stderr
     return done, folder

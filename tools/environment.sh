@@ -61,7 +61,7 @@ if ! has "$folder/bin/python" pip; then
   "${command[@]}" "$folder"
 fi
 
-echo "Installing nst${extras:+, and for $extras,} in $folder."
+echo "Installing nst${extras:+[$extras]} in $folder."
 python=$folder/bin/python
 if type -P uv >/dev/null; then
   uv pip install --quiet --python "$python" -e ".${extras:+[$extras]}"

@@ -10,7 +10,7 @@ install=(-m pip install --quiet --disable-pip-version-check)
 rm -rf "$folder"
 mkdir -p "$folder/sources" "$folder/work"
 folder=$(cd "$folder" && pwd)
-read -ra sources < <(sed -nE 's/^COPY ([^-].*) [^ ]+$/\1/p' docker/Dockerfile | tr '\n' ' ')
+read -ra sources <<<"$(sed -nE 's/^COPY ([^-].*) [^ ]+$/\1/p' docker/Dockerfile | tr '\n' ' ')"
 cp -r "${sources[@]}" "$folder/sources"
 "$python" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$folder" \
   "$folder/sources"
