@@ -202,7 +202,8 @@ def shown(tmp_path_factory):
     command = (
         f"theorem content.png style.png --picture made.png {SMALL} {CHOSEN} --sample 200 --c 2"
     )
-    done = nst(folder, *shlex.split(command), "-o", "plot.png", "--json", "numbers.json")
+    more = ("--sample", "200", "-o", "plot.png", "--json", "numbers.json")
+    done = nst(folder, *shlex.split(command), *more)
     assert done.returncode == 0, done.stderr
     return done, folder
 
