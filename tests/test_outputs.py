@@ -122,6 +122,13 @@ def test_the_names_of_pictures_on_the_way_are_checked_over_all_scales(folder, st
     assert content_of(folder) == before
 
 
+def test_names_of_pictures_on_the_way_that_are_too_long_are_refused(folder):
+    name = "x" * 246 + ".png"
+    stylize("-o", name)
+    _, (error,) = stylize("-o", name, "--save-every", "2", code=1)
+    assert "-00004.png: File name too long" in error
+
+
 def test_a_log_may_not_have_the_name_of_a_picture_on_the_way(folder):
     options = ("-o", "out.png", "--save-every", "2", "--log", "out-00002.png")
     assert "would overwrite out-00002.png" in stylize(*options, code=1)[1][0]
@@ -406,6 +413,13 @@ def test_replay_reads_nothing_that_a_stranger_points_to(folder, tmp_path_factory
     )
     content = ("--content", str(elsewhere / "mine.png"), "--weights", "a file")
     assert nst("replay", "out.png", "-q", *content)[1][-1] == "The same, byte for byte."
+
+
+def test_replay_finds_the_inputs_by_name_in_the_working_folder(folder):
+    stylize("-o", "a.png")
+    Path("moved").mkdir()
+    os.rename("a.png", "moved/a.png")
+    assert nst("replay", "moved/a.png", "-q", "--weights", "a file")[1][-1].startswith("The same")
 
 
 def test_replay_finds_the_inputs_where_the_sidecar_says_below_the_working_folder(folder):

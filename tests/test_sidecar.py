@@ -9,7 +9,7 @@ from PIL import Image
 from processes import noise
 
 from nst_cli import Config, files, images
-from nst_cli.errors import SidecarError
+from nst_cli.errors import OutputError, SidecarError
 from nst_cli.runs import sidecar
 
 PIXELS = numpy.zeros((8, 8, 3), numpy.uint8)
@@ -85,6 +85,11 @@ def test_a_path_leads_there_from_a_folder_behind_a_link(folder):
     save("out/a.png")
     path = os.path.join("disk/out", sidecar.read("out/a.png").content.path)
     assert os.path.samefile(path, "content.png")
+
+
+def test_the_sidecar_of_a_picture_that_is_gone_is_one_line():
+    with pytest.raises(OutputError, match=r"a\.png\.json: a\.png: No such file"):
+        sidecar.write("a.png", document())
 
 
 def test_the_picture_carries_names_and_no_folder():

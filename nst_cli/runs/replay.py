@@ -61,8 +61,8 @@ class Replay:
 def read(picture: os.PathLike, found: Optional[dict] = None) -> Recipe:
     """Read what a picture carries, and find its inputs.
 
-    An input is looked for beside the picture, and where a sidecar that describes the picture says,
-    if that is in or below the picture's folder or the working folder.
+    An input is looked for beside the picture, in the working folder, and where a sidecar that
+    describes the picture says, if that is in or below one of these two folders.
 
     Parameters
     ----------
@@ -184,13 +184,13 @@ def _same_picture(picture, role, description, beside, given):
 
 
 def _places(picture, role, description, beside):
-    """Return where an input may be: beside the picture, and where its sidecar says."""
+    """Return where an input may be: beside the picture, where its sidecar says, or here."""
     name = os.path.basename(getattr(description, role).path)
     places = [os.path.join(os.path.dirname(picture), name)]
     if beside and getattr(beside, role):
         place = sidecar.lead_to(picture, getattr(beside, role).path)
-        places += [place] if place and place not in places else []
-    return places
+        places += [place] if place else []
+    return list(dict.fromkeys((*places, name)))
 
 
 def _same_weights(picture, description, beside, given):

@@ -407,8 +407,8 @@ def _check_step_names(output, steps, taken, overwrite):
     reserved = set(map(os.path.realpath, taken))
     for step in steps:
         path = step_name(output, step)
-        # Hundreds of names in one folder; all else about them is known from the output.
-        if os.path.lexists(path) or os.path.realpath(path) in reserved:
+        # Hundreds of names in one folder: all else about them is known from the longest.
+        if step == steps[-1] or os.path.lexists(path) or os.path.realpath(path) in reserved:
             files.check_output(path, taken, overwrite=overwrite, ours=is_picture)
 
 

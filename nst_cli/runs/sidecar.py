@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional
 
 from .. import files, images, weights
 from ..config import INITS, Config
-from ..errors import ConfigError, ImageError, SidecarError, reason
+from ..errors import ConfigError, ImageError, OutputError, SidecarError, reason
 from . import log
 
 #: The stop reasons of runs that came to their end.
@@ -157,7 +157,13 @@ def write(picture: os.PathLike, document: Mapping) -> str:
     OutputError
         The sidecar cannot be written.
     """
-    path, own = sidecar_of(picture), _picture_file(picture)
+    path = sidecar_of(picture)
+    try:
+        own = _picture_file(picture)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {path}: {os.fspath(picture)}: {reason(error)}."
+        ) from error
     folder = os.path.dirname(os.path.abspath(path))
     located = _with_paths(document, lambda name: _seen_from(folder, name))
     entry = {"sha256": own.sha256, "size": own.size}
