@@ -33,6 +33,8 @@ PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "auto")
 POOLINGS = ("avg", "max")
 STYLE_FITS = ("squeeze", "keep")
 INITS = ("random", "content")
+# Larger pictures are refused, as by Pillow: a small file may claim any size.
+MAX_PIXELS = 89_478_485
 
 PRESETS = {
     "paper": {
@@ -60,6 +62,7 @@ PRESETS = {
         "device": "auto",
         "deterministic": False,
         "weights": "",
+        "max_pixels": MAX_PIXELS,
     },
 }
 PRESETS["fast"] = {
@@ -140,6 +143,9 @@ class Config:
         Whether a GPU shall compute the same each time, which takes longer. The CPU always does.
     weights : str
         Path of the VGG-19 parameters or ``builtin``; empty means look in the usual places.
+    max_pixels : int
+        Pictures of more pixels are refused, unless they are JPEG and the result is much smaller;
+        0 means that memory alone is the limit.
 
     Raises
     ------
@@ -172,6 +178,7 @@ class Config:
     device: Optional[str] = None
     deterministic: Optional[bool] = None
     weights: Optional[str] = None
+    max_pixels: Optional[int] = None
 
     def __post_init__(self):
         _choice("preset", self.preset, PRESETS)
@@ -429,4 +436,5 @@ _CHECKS = {
     "device": _device,
     "deterministic": _flag,
     "weights": _text,
+    "max_pixels": _integer(0),
 }

@@ -63,6 +63,8 @@ _OPTIONS = (
     ),
     _option("weights", "FILE|builtin", "VGG-19 parameters; by default NST_WEIGHTS, then models/ "
             "here, then the user's cache."),
+    _option("max_pixels", "N", "Refuse pictures of more pixels than this, but for JPEG where a "
+            "smaller copy will do; 0: as many as memory holds."),
 )  # fmt: skip
 
 
