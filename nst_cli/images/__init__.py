@@ -3,7 +3,7 @@
 from .arrays import MEANS, MIN_SIDE, fit, resize, resize_input, to_input, to_pixels
 from .metadata import read_metadata
 from .reading import Picture, read, size_of
-from .writing import ENDINGS, check_ending, holds_alpha, write
+from .writing import ENDINGS, check_ending, check_size, holds_alpha, write
 
 __all__ = [
     "ENDINGS",
@@ -11,6 +11,7 @@ __all__ = [
     "MIN_SIDE",
     "Picture",
     "check_ending",
+    "check_size",
     "fit",
     "holds_alpha",
     "read",

@@ -39,11 +39,8 @@ _MARKER = re.compile(rb"\xff+[\x01-\xfe]")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 # Data that a whole scan does not need: enough to fill blocks that show, each of some bytes.
 _FILLER, _INTERVAL_FILLER = b"\x55" * 65536, b"\x55" * 512
-# A last block cut short, with its halo from the widening of chroma, is nothing to be seen.
-_INVISIBLE = 24
-# Bytes at the end of a scan of which a decoder needs some, and the zeros after them that pad a
-# file to blocks of a disk.
-_TAIL, _PADDING = 8, 4096
+# Bytes at the end of a scan of which a decoder needs some, and zeros after them that do no harm.
+_TAIL, _PADDING = 8, 16
 _HOLE = bytes(256)
 
 
@@ -60,7 +57,7 @@ class _Frame:
 class _Parts:
     """Where a file's segments and compressed data are, as (start, end).
 
-    Of each scan it has the restart interval, in MCUs, and its components.
+    Of each scan it has the restart interval, in MCUs, its components, and Ss, Se and Al.
     """
 
     size: tuple = ()
@@ -143,7 +140,8 @@ def _parts(content):
             end = match.start() if match else len(content)
             parts.kept.append((at, end))
             names = content[start + 5 : at][: 2 * content[start + 4] : 2]
-            parts.scans[at, end] = (parts.interval, names)
+            first, last, approximation = content[at - 3 : at]
+            parts.scans[at, end] = (parts.interval, names, first, last, approximation & 15)
             at = end
 
 
@@ -181,20 +179,33 @@ def _stream(content, parts, edited=None):
 def _check_data(content, head, image, shrink):
     """Refuse data that end before the rows do, or after them."""
     parts = head.details
+    _check_scans(parts)
     _check_restarts(content, head)
     longer = {place: _with_filler(content[slice(*place)]) for place in parts.scans}
     box = _difference(image, _decoded(_stream(content, parts, longer), head, shrink))
-    if box and max(box[2] - box[0], box[3] - box[1]) > _INVISIBLE:
+    # A last unit cut short, with a rim from the widening of chroma, is nothing to be seen.
+    largest = 2 + 8 * max(max(factors) for factors in parts.frame.sampling.values())
+    if box and max(box[2] - box[0], box[3] - box[1]) > largest:
         raise Unfit("it is truncated or damaged: its data end before its rows do")
     *others, last = parts.scans
     for place in (*(other for other in others if _HOLE in content[slice(*other)]), last):
         _check_tail(content, head, image, shrink, place)
 
 
+def _check_scans(parts):
+    """Refuse a file that sends not every coefficient of every component to its last bit."""
+    missing = {(name, index) for name in parts.frame.sampling for index in range(64)}
+    for _, names, first, last, approximation in parts.scans.values():
+        if approximation == 0 or parts.frame.marker != _PROGRESSIVE:
+            missing -= {(name, index) for name in names for index in range(first, last + 1)}
+    if missing:
+        raise Unfit("it is truncated or damaged: some of its scans are missing")
+
+
 def _check_restarts(content, head):
     """Compare the restart markers of each scan with those that its size needs, and their order."""
     parts = head.details
-    for place, (interval, names) in parts.scans.items():
+    for place, (interval, names, *_) in parts.scans.items():
         if not interval:
             continue
         numbers = [match[0][1] & 7 for match in _RESTART.finditer(content, *place)]

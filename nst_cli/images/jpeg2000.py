@@ -17,7 +17,7 @@ from .pillow import opened
 from .source import Unfit
 
 _SIZ = b"\xff\x4f\xff\x51"
-_SYCC = 18
+_SRGB, _GREY, _SYCC = 16, 17, 18
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ def header(stream):
 
 def decode(content, head):
     """Return the image, with white at the top of its range, and no alpha but the image's own."""
-    with opened(content, "JPEG2000") as image:
+    # OpenJPEG does nothing with a profile, and older ones refuse the file.
+    with opened(_without_profile(content, head), "JPEG2000") as image:
         image.load()
     bits, is_grey = head.details[0], image.mode in ("I", "I;16", "I;16B", "I;16L")
     room = 16 if is_grey else 8
@@ -62,6 +63,26 @@ def decode(content, head):
     scaled = np.rint(np.asarray(image, np.float32) * (((1 << room) - 1) / top))
     values = scaled.astype(np.uint16 if is_grey else np.uint8)
     return (Image.fromarray(values) if is_grey else Image.fromarray(values, image.mode)), None
+
+
+def _without_profile(content, head):
+    """Return a file whose colours are named as sRGB or grey in place of a profile."""
+    place = inside(content, b"jp2h")
+    if head.profile is None or place is None:
+        return content
+    colours = struct.pack(
+        ">L4s3BL", 15, b"colr", 1, 0, 0, _SRGB if len(head.details) > 2 else _GREY
+    )
+    inner = b"".join(
+        colours
+        if name == b"colr"
+        else struct.pack(">L4s", 8 + end - start, name) + content[start:end]
+        for name, start, end in boxes(content, *place)
+    )
+    start, end = place
+    return b"".join(
+        (content[: start - 8], struct.pack(">L4s", 8 + len(inner), b"jp2h"), inner, content[end:])
+    )
 
 
 def _codestream(content):

@@ -61,8 +61,8 @@ def header(stream):
     width, height, depth, colour, _, _, interlaced = fields
     if not width or not height or colour not in _CHANNELS or depth not in (1, 2, 4, 8, 16):
         raise Unfit(
-            f"it is broken and not a picture ({width} x {height} pixels, {depth} bits, colour type "
-            f"{colour})"
+            f"it is broken and not a picture ({width} x {height} pixels, {depth} bits, colour "
+            f"type {colour})"
         )
     profile, colours = _colours(chunks)
     return Header(

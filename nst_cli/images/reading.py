@@ -108,17 +108,26 @@ def read(
     return Picture(pixels, alpha, path, checksum)
 
 
-def size_of(path: os.PathLike) -> tuple:
+def size_of(path: os.PathLike, *, long_edge: Optional[int] = None, max_pixels: int = 0) -> tuple:
     """Return height and width of an upright picture, from its header.
+
+    Parameters
+    ----------
+    path : path-like
+    long_edge, max_pixels : int, optional
+        As `read` will get them; with 0 pixels, any size passes. The size is the full one even
+        if a JPEG will be read smaller.
 
     Raises
     ------
     ImageError
-        As `read`, for what the header tells.
+        As `read`, for what the header says.
     """
     path = os.fspath(path)
     with opened(path) as (stream, kind):
         head = header_of(kind, stream)
+        if max_pixels:
+            _shrink(kind, head, long_edge, max_pixels)
     height, width = head.size
     return (width, height) if head.orientation in _TURNED else (height, width)
 

@@ -200,12 +200,12 @@ def _by_pillow(content, page):
         with opened(_clean(content, page), "TIFF") as image:
             image.load()
             return image
-    except Unknown as error:
-        raise _unknown_layout(page) from error
-    except Unfit as error:
+    except (Unknown, Unfit) as error:
         obstacle = _obstacle_of_compression(content, page)
         if obstacle:
             raise Unfit(obstacle) from error
+        if isinstance(error, Unknown):
+            raise _unknown_layout(page) from error
         raise
 
 
@@ -275,8 +275,9 @@ def _is_read_here(page):
     if samples < (3 if photometric == _RGB else 1):
         return False
     if photometric == _RGB:
-        return bits[0] not in (8, 16) or (bits[0] == 16 and _is_planar(page))
-    return bits[0] not in (1, 2, 4, 8) or (samples > 1 and bits[0] != 8)
+        is_split = _is_planar(page) and (bits[0] == 16 or samples > 3)
+        return bits[0] not in (8, 16) or is_split
+    return bits[0] not in (1, 2, 4, 8) or samples > 1
 
 
 def _stored(content, page):
@@ -291,11 +292,14 @@ def _stored(content, page):
         # Colours were multiplied by their alpha.
         share = np.maximum(values[..., count, None], 1)
         colours = np.minimum(colours.astype(np.float32) * top / share, top).astype(np.uint16)
-    if count == 1:
+    if count == 1 and bits != 8:
         return Image.fromarray(_full_range(colours[..., 0], bits, page)), alpha
     # Of 16 bits the upper 8, as in all other colours of 16 bits.
     levels = colours >> 8 if bits == 16 else np.rint(colours * np.float32(255 / top))
-    return Image.fromarray(levels.astype(np.uint8)), alpha
+    if _photometric(page) == _GREY_FROM_WHITE:
+        levels = 255 - levels
+    levels = levels.astype(np.uint8)
+    return Image.fromarray(levels[..., 0] if count == 1 else levels), alpha
 
 
 def _full_range(values, bits, page):

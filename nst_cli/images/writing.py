@@ -2,7 +2,7 @@
 
 import os
 import struct
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -60,7 +60,7 @@ def write(path, pixels, alpha=None, metadata=None):
     """
     path = os.fspath(path)
     kind = _format(path)
-    check_size(path, *pixels.shape[:2], alpha is not None, metadata)
+    check_size(path, *pixels.shape[:2], alpha, metadata)
     if alpha is not None and holds_alpha(path):
         opacity = np.rint(np.clip(alpha, 0, 255)).astype(np.uint8)
         pixels = np.dstack([pixels, opacity])
@@ -79,7 +79,7 @@ def check_size(
     path: os.PathLike,
     height: int,
     width: int,
-    alpha: bool = False,
+    alpha: Any = False,
     metadata: Optional[dict] = None,
 ) -> None:
     """Find out, before the long work, whether a format can hold a picture.
@@ -88,8 +88,8 @@ def check_size(
     ----------
     path : path-like
     height, width : int
-    alpha : bool, optional
-        Whether it has an alpha channel.
+    alpha : bool, ndarray or None, optional
+        Alpha as `write` will get it, or whether it will.
     metadata : dict, optional
         As `write` will get it.
 
@@ -105,7 +105,8 @@ def check_size(
             f"Cannot write {path}: its {width} x {height} pixels are too many for the format, "
             f"which holds {_LONGEST_SIDE[kind]} a side; {_advice(kind)}."
         )
-    size = height * width * (4 if alpha else 3)
+    has_alpha = alpha is not None and alpha is not False
+    size = height * width * (4 if has_alpha else 3)
     text = len(carried.text_of(metadata)) if metadata is not None else 0
     if kind == "TIFF" and size + text + _TIFF_ROOM > _TIFF_LIMIT:
         raise ImageError(

@@ -93,8 +93,11 @@ def check(runs):
         Two runs would write the same file.
     """
     inputs = sorted({path for run in runs for path in _inputs(run)})
-    for path in inputs:
-        images.size_of(path)
+    limits = {
+        (path, run.config.size, run.config.max_pixels) for run in runs for path in _inputs(run)
+    }
+    for path, long_edge, max_pixels in sorted(limits):
+        images.size_of(path, long_edge=long_edge, max_pixels=max_pixels)
     taken = {}
     for number, run in enumerate(runs, 1):
         images.check_ending(run.output)

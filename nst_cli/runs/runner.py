@@ -153,7 +153,8 @@ def read_inputs(content, style, config):
     paths = {"content": content, "style": style}
     if config.init not in INITS:
         paths["init"] = config.init
-    return fitted({name: images.read(path) for name, path in paths.items()}, config)
+    limits = {"long_edge": config.size, "max_pixels": config.max_pixels}
+    return fitted({name: images.read(path, **limits) for name, path in paths.items()}, config)
 
 
 def fitted(pictures, config):
@@ -344,9 +345,10 @@ def is_made(output, config, inputs):
 
 
 def _without_paths(choices):
-    # Inputs go by their content, wherever they lie.
+    # Inputs go by their content, wherever they lie and however large they may be.
     init = choices["init"]
-    return {**choices, "weights": None, "init": init if init in INITS else None}
+    init = init if init in INITS else None
+    return {**choices, "weights": None, "init": init, "max_pixels": None}
 
 
 def read_sidecar(output):
