@@ -641,7 +641,7 @@ def test_the_profile_in_a_bmp_is_converted(file):
         (b"FUJIFILMCCD-RAW 0201", "camera's raw"),
         (b"IIRO\x08\0\0\0", "camera's raw"),
         (b"IIU\0\x18\0\0\0", "camera's raw"),
-        (b"II*\0\x10\0\0\0CR\2\0" + bytes(40), "raw|truncated"),
+        (b"II*\0\x10\0\0\0CR\2\0" + bytes(40), "camera's raw"),
         (b"\0\0\0\x18ftypisom\0\0\2\0isomavc1", "video"),
         (b"\x1aE\xdf\xa3\1\0\0\0", "video"),
         (b"\xff\x0a\xfa\x1f", "JPEG XL"),

@@ -45,9 +45,10 @@ class Folder:
     following: int = 0
 
     def numbers(self, tag, default=()):
-        """Return a tag's values; `default` where it is missing or holds no numbers."""
+        """Return a tag's values; `default` where it is missing or holds no whole numbers."""
         values = self.tags.get(tag)
-        return values if isinstance(values, tuple) and values else tuple(default)
+        is_whole = isinstance(values, tuple) and all(isinstance(value, int) for value in values)
+        return values if is_whole and values else tuple(default)
 
     def number(self, tag, default=None):
         """Return the first value of a tag."""

@@ -87,6 +87,12 @@ def header(stream):
     return Header(parts.size, orientation_of(parts.exif), profile, exif=parts.exif, details=parts)
 
 
+def working_bytes(head):
+    """Return the bytes of coefficients that libjpeg keeps of a progressive picture."""
+    is_progressive = head.details.frame.marker == _PROGRESSIVE
+    return 2 * 3 * head.size[0] * head.size[1] if is_progressive else 0
+
+
 def decode(content, head, shrink=1):
     """Return the image, at 1 / `shrink` of its size where that is 2, 4 or 8; and no alpha."""
     parts = head.details
@@ -249,20 +255,25 @@ def _check_tail(content, head, image, shrink, place):
         start = len(kept) - length - (kept[-length - 1] == 0xFF)
         tail = bytes(min(byte ^ mask, 0xFE) for byte in kept[start:])
         changed = {place: kept[:start] + tail}
-        if _difference(image, _decoded(_stream(content, head.details, changed), head, shrink)):
+        other = _decoded(_stream(content, head.details, changed), head, shrink)
+        if any(_differences(image, other)):
             return
     raise Unfit("it is damaged: its data go on after its last row")
 
 
-def _difference(first, second, rows=512):
+def _difference(first, second):
     """Return the box in which two images differ, or None."""
-    boxes = []
-    for top in range(0, first.height, rows):
-        band = 0, top, first.width, min(top + rows, first.height)
-        box = ImageChops.difference(first.crop(band), second.crop(band)).getbbox()
-        if box:
-            boxes.append((box[0], box[1] + top, box[2], box[3] + top))
+    boxes = list(_differences(first, second))
     if not boxes:
         return None
     sides = list(zip(*boxes))
     return min(sides[0]), min(sides[1]), max(sides[2]), max(sides[3])
+
+
+def _differences(first, second, rows=512):
+    """Yield boxes in which two images differ, from the bottom up."""
+    for top in reversed(range(0, first.height, rows)):
+        band = 0, top, first.width, min(top + rows, first.height)
+        box = ImageChops.difference(first.crop(band), second.crop(band)).getbbox()
+        if box:
+            yield box[0], box[1] + top, box[2], box[3] + top

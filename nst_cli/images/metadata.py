@@ -57,27 +57,30 @@ def text_of(metadata: dict) -> str:
     return json.dumps(metadata)
 
 
-def exif_of(metadata, height, width):
+def exif_of(metadata):
     """Return the folder of Exif data that holds metadata: tags for `ifd.build`.
 
-    With the tags that Exif 3.0 requires of every picture. The user comment is of type UNDEFINED,
-    as readers based on exiv2 need it; Pillow would make it BYTE.
+    The user comment is of type UNDEFINED, as Exif has it and readers based on exiv2 need it;
+    Pillow would make it BYTE.
     """
     comment = _ASCII + json.dumps({KEYWORD: metadata}).encode("ascii")
     return {
         _EXIF_VERSION: (ifd.UNDEFINED, b"0232"),
-        _COMPONENTS: (ifd.UNDEFINED, b"\1\2\3\0"),
         _FLASHPIX_VERSION: (ifd.UNDEFINED, b"0100"),
         _COLOUR_SPACE: (ifd.SHORT, (1,)),
-        _WIDTH: (ifd.LONG, (width,)),
-        _HEIGHT: (ifd.LONG, (height,)),
         ifd.USER_COMMENT: (ifd.UNDEFINED, comment),
     }
 
 
 def exif_block(metadata, height, width):
     """Return metadata as Exif data of their own, as JPEG and WebP hold them."""
-    folder = exif_of(metadata, height, width)
+    # Exif requires these of compressed pictures, and allows them to no other.
+    folder = {
+        **exif_of(metadata),
+        _COMPONENTS: (ifd.UNDEFINED, b"\1\2\3\0"),
+        _WIDTH: (ifd.LONG, (width,)),
+        _HEIGHT: (ifd.LONG, (height,)),
+    }
     root = {**RESOLUTION, _YCBCR_POSITIONING: (ifd.SHORT, (1,)), ifd.EXIF_FOLDER: (ifd.LONG, (0,))}
     # The root is as long whatever the pointer in it.
     root[ifd.EXIF_FOLDER] = (ifd.LONG, (8 + len(ifd.build(root, 8)),))

@@ -40,8 +40,8 @@ _TRANSPOSITIONS = {
 _TURNED = (5, 6, 7, 8)
 # The modes whose colours a profile may describe; any other becomes RGB.
 _COLOUR_MODES = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}
-# Bytes that reading takes at most for each pixel, measured; alpha takes some more.
-_BYTES_PER_PIXEL = 36
+# Bytes that reading takes for each pixel, measured: WebP with alpha takes the most.
+_BYTES_PER_PIXEL = 42
 # Below, nothing is asked of the memory.
 _SMALL = 1 << 24
 # JPEG can be decoded at one part in so many, each way.
@@ -152,6 +152,8 @@ def _shrink(kind, head, long_edge, max_pixels):
                 f"{max_pixels} pixels; give --max-pixels {pixels}, or make it smaller first"
             )
     needed, free = pixels // shrink**2 * _BYTES_PER_PIXEL, machine.free_memory()
+    if kind == "JPEG":
+        needed += jpeg.working_bytes(head)
     if pixels > _SMALL and free is not None and needed > free:
         raise Unfit(
             f"its {width} x {height} pixels take about {needed / 1e9:.1f} GB of memory, and "

@@ -89,25 +89,28 @@ def _first_page(stream):
         page = ifd.first_folder(stream)
     except ifd.Malformed as error:
         raise Unfit(f"it is truncated or broken ({error})") from error
-    kind = page.number(_NEW_KIND, 0)
     others = list(_sub_pages(stream, page))
     raws = (_COLOR_FILTER_ARRAY, _LINEAR_RAW)
     is_raw = (
         _DNG_VERSION in page.tags
         or _is_canon_raw(stream)
         or any(other.number(PHOTOMETRIC) in raws for other in [page, *others])
-        or (others and _pixels(page) < max(map(_pixels, others)))
+        or any(_pixels(page) < _pixels(other) for other in others if not _is_reduced(other))
     )
     if is_raw:
         raise Unfit(_RAW)
-    if kind & _REDUCED or page.number(_OLD_KIND) == 2:
+    if _is_reduced(page):
         raise Unfit(
             "its first page is marked as a smaller copy of another; if it is a camera's raw file, "
             "develop it first, else save the full page as a file of its own"
         )
-    if kind & _MASK:
+    if page.number(_NEW_KIND, 0) & _MASK:
         raise Unfit("its first page is a mask for another; save that one as a file of its own")
     return page
+
+
+def _is_reduced(page):
+    return bool(page.number(_NEW_KIND, 0) & _REDUCED) or page.number(_OLD_KIND) == 2
 
 
 def _sub_pages(stream, page):
@@ -119,8 +122,8 @@ def _sub_pages(stream, page):
 
 
 def _is_canon_raw(stream):
-    stream.seek(8)
-    return stream.read(2) == b"CR"
+    stream.seek(0)
+    return stream.read(12) == b"II*\0\x10\0\0\0CR\2\0"
 
 
 def _pixels(page):

@@ -196,7 +196,7 @@ def _write_tiff(path, pixels, metadata):
     at = 8 + len(data) + padding
     comment = b""
     if metadata is not None:
-        comment = ifd.build(carried.exif_of(metadata, height, width), at)
+        comment = ifd.build(carried.exif_of(metadata), at)
         tags[ifd.EXIF_FOLDER] = (ifd.LONG, (at,))
     folder = ifd.build(tags, at + len(comment))
     with open(path, "wb") as stream:
