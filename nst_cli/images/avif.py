@@ -12,7 +12,7 @@ from . import colorimetry
 from .boxes import Fields, boxes, inside
 from .header import Header, orientation_of
 from .pillow import opened
-from .source import Unfit
+from .source import Broken, Unfit
 
 # Arithmetic coding gives no such run, and its last byte is not 0 (AV1 specification, 8.2.4).
 _HOLE = bytes(64)
@@ -44,9 +44,9 @@ def decode(content, head):
     """Return the image, its first frame, and no alpha apart from the image's own."""
     for start, end in _extents(content):
         if end > len(content):
-            raise Unfit("it is truncated: its data lie beyond its end")
+            raise Broken("its data lie beyond its end")
         if end - start > len(_HOLE) and content[end - len(_HOLE) : end] == _HOLE:
-            raise Unfit("it is damaged: the end of its data is nothing but zeros")
+            raise Broken("the end of its data is nothing but zeros")
     with opened(content, "AVIF") as image:
         image.load()
     return (image.crop(head.details) if head.details else image), None

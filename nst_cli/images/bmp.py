@@ -11,7 +11,7 @@ import numpy as np
 
 from .header import Header
 from .pillow import opened
-from .source import Unfit
+from .source import Broken
 
 _RLE8, _RLE4, _BITFIELDS, _ALPHA_BITFIELDS = 1, 2, 3, 6
 _EMBEDDED = b"DEBM"
@@ -41,7 +41,7 @@ def decode(content, head):
     """Return the image, and alpha where 16-bit pixels have one, else None."""
     compression, mask = head.details
     if compression in (_RLE8, _RLE4) and not content.rstrip(b"\0").endswith(b"\0\1"):
-        raise Unfit("it is truncated or damaged: the end of its compressed pixels is missing")
+        raise Broken("the end of its compressed pixels is missing")
     with opened(content, "BMP") as image:
         image.load()
     return image, _alpha(content, head.size, mask) if mask else None

@@ -11,14 +11,14 @@ import numpy as np
 
 from .header import Header
 from .pillow import opened
-from .source import Unfit
+from .source import Broken
 
 
 def header(stream):
     """Return the `Header`; its details are the first frame's left, top, right and bottom."""
     head = stream.read(13)
     if len(head) < 13:
-        raise Unfit("it is truncated: it ends within its header")
+        raise Broken("it ends within its header")
     width, height, flags = struct.unpack("<HHB", head[6:11])
     if flags & 0x80:
         stream.seek(3 << ((flags & 7) + 1), 1)
@@ -55,14 +55,14 @@ def _first_frame(stream):
                 break
             left, top, width, height = struct.unpack("<4H", data)
             if not width or not height:
-                raise Unfit("it is broken: its first frame is empty")
+                raise Broken("its first frame is empty")
             return left, top, left + width, top + height
         if kind == b"!":
             stream.seek(1, 1)
             _skip_blocks(stream)
         elif kind != b"\0":
             break
-    raise Unfit("it is truncated or broken: no frame begins in it")
+    raise Broken("no frame begins in it")
 
 
 def _skip_blocks(stream):

@@ -16,7 +16,7 @@ from PIL import ImageChops
 
 from .header import Header, orientation_of
 from .pillow import opened
-from .source import Unfit
+from .source import Broken, Unfit
 
 _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _SOI, _EOI, _SOS, _DRI, _APP0, _APP1, _APP2, _APP14 = (
@@ -74,9 +74,9 @@ def header(stream):
     """Return the `Header`; its details are the parts of the file."""
     parts = _parts(stream.read())
     if not parts.size:
-        raise Unfit("it is truncated or broken (no frame begins in it)")
+        raise Broken("no frame begins in it")
     if not all(parts.size):
-        raise Unfit(f"it is broken: {parts.size[1]} x {parts.size[0]} pixels")
+        raise Broken(f"{parts.size[1]} x {parts.size[0]} pixels")
     if parts.frame.marker in _LOSSLESS or parts.frame.precision != 8:
         kind = "lossless " if parts.frame.marker in _LOSSLESS else ""
         raise Unfit(
@@ -97,9 +97,9 @@ def decode(content, head, shrink=1):
     """Return the image, at 1 / `shrink` of its size where that is 2, 4 or 8; and no alpha."""
     parts = head.details
     if not parts.scans:
-        raise Unfit("it is truncated: it ends before its pixels begin")
+        raise Broken("it ends before its pixels begin")
     if not parts.is_ended:
-        raise Unfit("it is truncated: its end marker is missing")
+        raise Broken("its end marker is missing")
     image = _decoded(_stream(content, parts), head, shrink)
     if parts.frame.marker in (_BASELINE, _EXTENDED, _PROGRESSIVE):
         _check_data(content, head, image, shrink)
@@ -129,7 +129,7 @@ def _parts(content):
             parts.is_ended = True
             return parts
         if marker == _SOI:
-            raise Unfit("it is broken: another picture begins in the middle of it")
+            raise Broken("another picture begins in the middle of it")
         # Without a length; libjpeg passes over them as well.
         if marker == 1 or 0xD0 <= marker <= 0xD7:
             continue
@@ -192,7 +192,7 @@ def _check_data(content, head, image, shrink):
     # A last unit cut short, with a rim from the widening of chroma, is nothing to be seen.
     largest = 2 + 8 * max(max(factors) for factors in parts.frame.sampling.values())
     if box and max(box[2] - box[0], box[3] - box[1]) > largest:
-        raise Unfit("it is truncated or damaged: its data end before its rows do")
+        raise Broken("its data end before its rows do")
     *others, last = parts.scans
     for place in (*(other for other in others if _HOLE in content[slice(*other)]), last):
         _check_tail(content, head, image, shrink, place)
@@ -205,7 +205,7 @@ def _check_scans(parts):
         if approximation == 0 or parts.frame.marker != _PROGRESSIVE:
             missing -= {(name, index) for name in names for index in range(first, last + 1)}
     if missing:
-        raise Unfit("it is truncated or damaged: some of its scans are missing")
+        raise Broken("some of its scans are missing")
 
 
 def _check_restarts(content, head):
@@ -219,7 +219,7 @@ def _check_restarts(content, head):
         # Some writers put one after the last interval too.
         in_order = numbers == [n % 8 for n in range(len(numbers))]
         if not in_order or len(numbers) not in (needed, needed + 1):
-            raise Unfit("it is damaged: its restart markers are not those that its size needs")
+            raise Broken("its restart markers are not those that its size needs")
 
 
 def _units(parts, names):
@@ -258,7 +258,7 @@ def _check_tail(content, head, image, shrink, place):
         other = _decoded(_stream(content, head.details, changed), head, shrink)
         if any(_differences(image, other)):
             return
-    raise Unfit("it is damaged: its data go on after its last row")
+    raise Broken("its data go on after its last row")
 
 
 def _difference(first, second):

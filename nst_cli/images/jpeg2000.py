@@ -14,7 +14,7 @@ from PIL import Image
 from .boxes import boxes, inside
 from .header import Header
 from .pillow import opened
-from .source import Unfit
+from .source import Broken, Unfit
 
 _SIZ = b"\xff\x4f\xff\x51"
 _SRGB, _GREY, _SYCC = 16, 17, 18
@@ -89,11 +89,11 @@ def _codestream(content):
     start = content.find(_SIZ)
     fields = content[start + 6 : start + 42]
     if start < 0 or len(fields) < 36:
-        raise Unfit("it is truncated or broken: no codestream begins in it")
+        raise Broken("no codestream begins in it")
     _, x1, y1, x0, y0, *_, count = struct.unpack(">H8LH", fields)
     components = content[start + 42 : start + 42 + 3 * count]
     if len(components) < 3 * count or not count or x1 <= x0 or y1 <= y0:
-        raise Unfit("it is truncated or broken: its header makes no sense")
+        raise Broken("its header makes no sense")
     depths = components[::3]
     return _Codestream(
         size=(y1 - y0, x1 - x0),

@@ -10,7 +10,7 @@ import warnings
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import reason
-from .source import Unfit
+from .source import Broken, Unfit
 
 # Pillow's limit and the process's standard error are set for a while, and belong to all threads.
 _lock = threading.RLock()
@@ -59,7 +59,7 @@ def guarded():
             raise
         # Its decoders raise whatever the broken file made them stumble over.
         except Exception as error:
-            raise Unfit(f"it is truncated or broken ({reason(error)})") from error
+            raise Broken(f"{reason(error)}") from error
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ import numpy as np
 from . import colorimetry
 from .header import Header, orientation_of
 from .pillow import opened
-from .source import Unfit
+from .source import Broken, Unfit
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
@@ -55,9 +55,9 @@ def header(stream):
         if name == b"CgBI":
             raise Unfit("it is a PNG of Apple's own variant for apps; save it as an ordinary PNG")
         if fields is None:
-            raise Unfit("it is broken: its first chunk is not IHDR")
+            raise Broken("its first chunk is not IHDR")
     if fields is None:
-        raise Unfit("it is truncated or broken (no chunk IHDR)")
+        raise Broken("no chunk IHDR")
     width, height, depth, colour, _, _, interlaced = fields
     if not width or not height or colour not in _CHANNELS or depth not in (1, 2, 4, 8, 16):
         raise Unfit(
@@ -138,7 +138,7 @@ def _reduced(content, head):
         is_critical = not name[0] & 0x20
         if is_critical:
             if zlib.crc32(chunk[4:-4]) != struct.unpack(">L", chunk[-4:])[0]:
-                raise Unfit(f"it is broken: the checksum of a chunk {_name(name)} is wrong")
+                raise Broken(f"the checksum of a chunk {_name(name)} is wrong")
             if name not in _CRITICAL:
                 raise Unfit(f"it has a chunk {_name(name)}, which nst does not know")
             parts.append(chunk)
@@ -149,7 +149,7 @@ def _reduced(content, head):
         has_end = name == b"IEND"
         offset = stop
     if not has_end:
-        raise Unfit("it is truncated: its end, the chunk IEND, is missing")
+        raise Broken("its end, the chunk IEND, is missing")
     inflater.finish()
     return b"".join(parts)
 
@@ -165,14 +165,14 @@ class _Inflater:
             try:
                 self._missing -= len(self._inflate.decompress(data, 1 << 20))
             except zlib.error as error:
-                raise Unfit(f"it is broken: its pixels cannot be unpacked ({error})") from error
+                raise Broken(f"its pixels cannot be unpacked: {error}") from error
             data = self._inflate.unconsumed_tail
 
     def finish(self):
         if self._missing > 0:
             self._missing -= len(self._inflate.flush())
         if self._missing > 0:
-            raise Unfit("it is truncated or broken: rows are missing")
+            raise Broken("rows are missing")
 
 
 def _raw_size(head):

@@ -14,7 +14,7 @@ from ..config import MAX_PIXELS
 from . import avif, bmp, colorimetry, gif, jpeg, jpeg2000, png, pnm, tiff, webp
 from .colour import to_srgb
 from .pillow import Unknown, guarded
-from .source import Unfit, content_of, opened
+from .source import Broken, Unfit, content_of, opened
 
 _FORMATS = {
     "JPEG": jpeg,
@@ -137,7 +137,7 @@ def header_of(kind, stream):
     try:
         return _FORMATS[kind].header(stream)
     except Unknown as error:
-        raise Unfit("it is truncated or broken: its header makes no sense") from error
+        raise Broken("its header makes no sense") from error
 
 
 def _shrink(kind, head, long_edge, max_pixels):
@@ -176,7 +176,7 @@ def _decoded(kind, content, head, shrink):
             return jpeg.decode(content, head, shrink)
         return _FORMATS[kind].decode(content, head)
     except Unknown as error:
-        raise Unfit("it is truncated or broken: its header makes no sense") from error
+        raise Broken("its header makes no sense") from error
 
 
 def _pixels(image, alpha, head):

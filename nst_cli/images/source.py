@@ -17,6 +17,13 @@ class Unfit(Exception):
     """Why a file's picture cannot be used: what completes the line "Cannot read FILE: …"."""
 
 
+class Broken(Unfit):
+    """A file that is not whole, or does not keep to its format; `detail` says how that shows."""
+
+    def __init__(self, detail):
+        super().__init__(f"it is truncated or broken ({detail})")
+
+
 @contextlib.contextmanager
 def opened(path):
     """Open a picture file.

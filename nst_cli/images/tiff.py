@@ -16,7 +16,7 @@ from PIL import Image
 from . import ifd
 from .header import Header
 from .pillow import Unknown, opened
-from .source import Unfit
+from .source import Broken, Unfit
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 FILL_ORDER, STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_SIZES = 266, 273, 277, 278, 279
@@ -61,7 +61,7 @@ def header(stream):
     page = _first_page(stream)
     size = page.number(HEIGHT), page.number(WIDTH)
     if not all(isinstance(side, int) and side > 0 for side in size):
-        raise Unfit("it is broken: its first page has no size")
+        raise Broken("its first page has no size")
     _check_layout(page)
     orientation = page.number(ifd.ORIENTATION, 1)
     return Header(
@@ -88,7 +88,7 @@ def _first_page(stream):
     try:
         page = ifd.first_folder(stream)
     except ifd.Malformed as error:
-        raise Unfit(f"it is truncated or broken ({error})") from error
+        raise Broken(f"{error}") from error
     others = list(_sub_pages(stream, page))
     raws = (_COLOR_FILTER_ARRAY, _LINEAR_RAW)
     is_raw = (
@@ -166,7 +166,7 @@ def _check_layout(page):
     """Refuse numbers without a known range, and what Pillow would read wrong."""
     compression = page.number(COMPRESSION, 1)
     if not 1 <= _samples(page) <= 64:
-        raise Unfit(f"it is broken: its pixels have {_samples(page)} samples")
+        raise Broken(f"its pixels have {_samples(page)} samples")
     if page.number(INK_SET, 1) != 1 and _photometric(page) == _CMYK:
         raise Unfit("its inks are others than cyan, magenta, yellow and black; save it as RGB")
     if _formats(page) <= {1, 4}:
@@ -327,7 +327,7 @@ def _samples_of(content, page):
     planes = samples if _is_planar(page) else 1
     result = np.empty((height, width, samples), np.uint16)
     if not rows or not columns:
-        raise Unfit("it is broken: its strips or tiles have no size")
+        raise Broken("its strips or tiles have no size")
     places = [
         (plane, top, left)
         for plane in range(planes)
@@ -335,7 +335,7 @@ def _samples_of(content, page):
         for left in range(0, width, columns)
     ]
     if len(offsets) < len(places):
-        raise Unfit("it is broken: it has fewer strips or tiles than its size needs")
+        raise Broken("it has fewer strips or tiles than its size needs")
     for offset, (plane, top, left) in zip(offsets, places):
         # A tile is stored whole, a last strip only as far as it goes.
         stored = rows if TILE_OFFSETS in page.tags else min(rows, height - top)
@@ -352,7 +352,7 @@ def _block(content, offset, shape, bits, order):
     row_bytes = -(-columns * samples * bits // 8)
     data = np.frombuffer(content, np.uint8)[offset : offset + rows * row_bytes]
     if data.size < rows * row_bytes:
-        raise Unfit("it is truncated or broken: a strip or tile lies beyond its end")
+        raise Broken("a strip or tile lies beyond its end")
     if bits == 16:
         return data.view(order + "u2").reshape(shape)
     if bits == 8:

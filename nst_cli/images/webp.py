@@ -9,7 +9,7 @@ import struct
 
 from .header import Header, orientation_of
 from .pillow import Unknown, opened
-from .source import Unfit
+from .source import Broken, Unfit
 
 # Bytes at the end of the data of which a decoder needs some.
 _TAIL = 16
@@ -22,7 +22,7 @@ def header(stream):
     content = stream.read()
     length = struct.unpack("<L", content[4:8])[0] + 8
     if length > len(content):
-        raise Unfit(f"it is truncated: it has {len(content)} bytes of {length}")
+        raise Broken(f"it has {len(content)} bytes of {length}")
     with opened(content, "WEBP") as image:
         width, height = image.size
         exif, profile = image.info.get("exif"), image.info.get("icc_profile")
@@ -48,7 +48,7 @@ def _check_data(content):
         return
     name, data = frame
     if data.endswith(_ZEROS) or _HOLE in data:
-        raise Unfit("it is damaged: a part of its data is nothing but zeros")
+        raise Broken("a part of its data is nothing but zeros")
     if len(data) < 2 * _TAIL:
         return
     try:
@@ -56,7 +56,7 @@ def _check_data(content):
             image.load()
     except (Unfit, Unknown):
         return
-    raise Unfit("it is damaged: its data go on after its last row")
+    raise Broken("its data go on after its last row")
 
 
 def _first_frame(content, start=12):
