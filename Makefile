@@ -3,7 +3,8 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-slow test-browser test-device test-python test-mxnet2 test-wheel \
+.PHONY: help venv demo test test-slow test-browser test-pictures test-pillow \
+  test-device test-python test-mxnet2 test-wheel \
   test-gpu coverage gpu gpu-check lint bench bench-pytorch bench-gpu weights images figures fig1 \
   fig2 fig3 fig4 clean
 
@@ -81,6 +82,26 @@ $(MXNET2)/.installed: $(STAMP)
 test-mxnet2: $(MXNET2)/.installed ## Run the tests under MXNet 2, in an environment of its own
 	@$(MXNET2)/bin/python -m pytest \
 	  -m 'not browser and not gpu and not gpu_check' $(TESTS)
+
+# Of the user's choice, and of any kind: no file is expected to be a picture.
+FOLDER :=
+
+test-pictures: $(TOOLS) ## Read, resize and write every file of FOLDER=…, each in a process
+	@: $${FOLDER:?name the folder: make test-pictures FOLDER=...}
+	@PYTHONPATH=. $(PYTHON) tests/try_pictures.py "$$FOLDER"
+
+# The least that setup.cfg allows, and the newest.
+PILLOWS := 10.4.0 latest
+
+test-pillow: $(TOOLS) ## Run the tests of pictures under the oldest and the newest Pillow
+	@for version in $(PILLOWS); do \
+	  place=build/pillow-$$version; \
+	  [ -x $$place/bin/python ] || $(PYTHON) -m venv $$place; \
+	  $$place/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
+	    'numpy<2' click tqdm tomli pytest pytest-timeout hypothesis \
+	    "pillow$$([ $$version = latest ] || echo "==$$version")"; \
+	  PYTHONPATH=. $$place/bin/python -m pytest tests/test_images.py tests/test_formats.py; \
+	done
 
 test-wheel: $(STAMP) ## Build the wheel and try it in an empty environment
 	@tools/try-wheel.sh $(PYTHON) build/wheel

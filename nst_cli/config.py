@@ -37,6 +37,7 @@ INITS = ("random", "content")
 # channels of the first layer end here.
 _MOST_SIZE = 2**21 - 1
 _MOST_ITERATIONS = 10**9
+_MOST_PIXELS = 2**40
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,13 @@ class Config:
         "VGG-19 parameters; by default NST_WEIGHTS, then models/ here, then the user's cache.",
         "FILE|builtin",
         names_path=True,
+    )
+    max_pixels: int = _option(
+        MAX_PIXELS,
+        checks.integer(0, _MOST_PIXELS),
+        "Refuse input pictures with more pixels than this, except a JPEG of which a smaller copy "
+        "will do; 0: as many as fit into memory.",
+        "N",
     )
     metadata: bool = _option(
         True,

@@ -340,3 +340,17 @@ def test_a_picture_too_large_for_the_memory_is_not_even_resized(monkeypatch):
     monkeypatch.setattr(images, "resize", None)
     with pytest.raises(EngineError, match="Not enough memory for size 4000"):
         prepare(size=4000)
+
+
+def test_a_limit_of_pixels_refuses_a_png_and_reads_a_jpeg_smaller():
+    with pytest.raises(ImageError, match=r"48 x 32, 1536 pixels, exceeds the limit of 1535"):
+        prepare(max_pixels=1535)
+    Image.open("content.png").save("content.jpg")
+    job = prepare("content.jpg", max_pixels=1535, style="content.jpg")
+    assert job.content.shape == (1, 3, 16, 24)
+    assert prepare(max_pixels=0).content.shape == (1, 3, 16, 24)
+
+
+def test_the_limit_of_pixels_makes_no_picture_out_of_date():
+    first = {"init": "random", "weights": "", "max_pixels": 5, "size": 24}
+    assert runner._without_paths(first) == runner._without_paths({**first, "max_pixels": 0})

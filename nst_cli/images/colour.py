@@ -6,7 +6,7 @@ import io
 import struct
 
 import numpy as np
-from PIL import ImageCms
+from PIL import Image, ImageCms
 
 
 def to_srgb(image, profile):
@@ -19,19 +19,26 @@ def to_srgb(image, profile):
         image = _apply(ImageCms.createProfile("LAB"), image)
     elif image.mode == "CMYK":
         image = image.convert("RGB")
-    pixels = np.asarray(image, dtype=np.float32)
+    pixels = np.array(image, dtype=np.float32)
     if image.mode == "I;16":
-        pixels = pixels / 257
+        pixels /= 257
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
 
 def _apply(profile, image):
     """Return an image in mode RGB, from the colours of `profile` to sRGB."""
-    # Grey pictures often carry the profile of the colour picture they were made from.
-    if image.mode == "L" and profile.profile.xcolor_space == "RGB ":
-        image = image.convert("RGB")
+    # Grey pictures often carry the profile of the colour picture they were made from. Profiles of
+    # RGB are applied with 8 bits.
+    if image.mode in ("L", "I;16") and profile.profile.xcolor_space == "RGB ":
+        image = _with_8_bits(image).convert("RGB")
     transform = ImageCms.buildTransform(profile, _srgb(), image.mode, "RGB")
     return ImageCms.applyTransform(image, transform)
+
+
+def _with_8_bits(image):
+    if image.mode == "L":
+        return image
+    return Image.fromarray(np.rint(np.asarray(image, np.float32) / 257).astype(np.uint8))
 
 
 @functools.cache

@@ -3,20 +3,27 @@
 import json
 import os
 import struct
+from typing import Optional
 
-from PIL import PngImagePlugin
+from . import ifd, png
+from .header import comment_of
+from .reading import header_of
+from .source import opened
 
-from ..errors import ImageError
-from .reading import check_regular, opened
-
-_METADATA_KEY = "nst"
-_EXIF_FOLDER, _EXIF_VERSION, _USER_COMMENT = 0x8769, 0x9000, 0x9286
+KEYWORD = "nst"
 _ASCII = b"ASCII\0\0\0"
-# A JPEG segment counts its length, itself included, in 16 bits.
-_JPEG_EXIF_LIMIT = 0xFFFF - 2
+_EXIF_VERSION, _FLASHPIX_VERSION, _COMPONENTS = 0x9000, 0xA000, 0x9101
+_COLOUR_SPACE, _WIDTH, _HEIGHT = 0xA001, 0xA002, 0xA003
+_RESOLUTION_UNIT, _X_RESOLUTION, _Y_RESOLUTION, _YCBCR_POSITIONING = 296, 282, 283, 531
+# Exif wants a resolution; of an unknown one it says 72 dots per inch.
+RESOLUTION = {
+    _X_RESOLUTION: (ifd.RATIONAL, (72, 1)),
+    _Y_RESOLUTION: (ifd.RATIONAL, (72, 1)),
+    _RESOLUTION_UNIT: (ifd.SHORT, (2,)),
+}
 
 
-def read_metadata(path):
+def read_metadata(path: os.PathLike) -> Optional[dict]:
     """Return the metadata that `write` embedded.
 
     Parameters
@@ -33,47 +40,53 @@ def read_metadata(path):
     ImageError
         The file cannot be read as a picture.
     """
-    path = os.fspath(path)
-    check_regular(path)
-    with opened(path) as image:
-        if image.format == "PNG":
-            found = {_METADATA_KEY: _from_json(image.text.get(_METADATA_KEY))}
-        else:
-            comment = image.getexif().get_ifd(_EXIF_FOLDER).get(_USER_COMMENT)
-            is_ascii = isinstance(comment, bytes) and comment.startswith(_ASCII)
-            found = _from_json(comment[len(_ASCII) :] if is_ascii else None)
-    metadata = found.get(_METADATA_KEY) if isinstance(found, dict) else None
-    return metadata if isinstance(metadata, dict) else None
+    with opened(os.fspath(path)) as (stream, kind):
+        head = header_of(kind, stream)
+        if kind == "PNG":
+            text = next(png.texts(stream, KEYWORD.encode("ascii")), None)
+            return _dict_of(_from_json(text))
+        comment = comment_of(stream if kind == "TIFF" else head.exif)
+    if comment is None or not comment.startswith(_ASCII):
+        return None
+    document = _from_json(comment[len(_ASCII) :])
+    return _dict_of(document.get(KEYWORD)) if isinstance(document, dict) else None
 
 
-def save_options(path, kind, metadata):
-    if kind == "PNG":
-        text = PngImagePlugin.PngInfo()
-        text.add_text(_METADATA_KEY, json.dumps(metadata))
-        return {"pnginfo": text}
-    exif = _exif(json.dumps({_METADATA_KEY: metadata}))
-    if kind == "JPEG" and len(exif) > _JPEG_EXIF_LIMIT:
-        raise ImageError(
-            f"Cannot write {path}: the metadata take {len(exif)} bytes and a JPEG holds "
-            f"{_JPEG_EXIF_LIMIT}; choose a name that ends in .png, .tif or .webp."
-        )
-    return {"exif": exif}
+def text_of(metadata: dict) -> str:
+    """Return metadata as the JSON that PNG carries."""
+    return json.dumps(metadata)
 
 
-def _exif(comment):
-    """Return an Exif block that holds an ASCII user comment and nothing else.
+def exif_of(metadata):
+    """Return the folder of Exif data that holds metadata: tags for `ifd.build`.
 
-    Made by hand because Pillow would call the comment BYTE; the standard says UNDEFINED, and
-    readers based on exiv2 show it only then.
+    The user comment is of type UNDEFINED, as Exif has it and readers based on exiv2 need it;
+    Pillow would make it BYTE.
     """
-    comment = _ASCII + comment.encode("ascii")
-    # Offsets count from the "II": 8 bytes of header, then 18 and 30 of the two folders.
+    comment = _ASCII + json.dumps({KEYWORD: metadata}).encode("ascii")
+    return {
+        _EXIF_VERSION: (ifd.UNDEFINED, b"0232"),
+        _FLASHPIX_VERSION: (ifd.UNDEFINED, b"0100"),
+        _COLOUR_SPACE: (ifd.SHORT, (1,)),
+        ifd.USER_COMMENT: (ifd.UNDEFINED, comment),
+    }
+
+
+def exif_block(metadata, height, width):
+    """Return metadata as Exif data of their own, as JPEG and WebP hold them."""
+    # Exif requires these of compressed pictures, and allows them to no other.
+    folder = {
+        **exif_of(metadata),
+        _COMPONENTS: (ifd.UNDEFINED, b"\1\2\3\0"),
+        _WIDTH: (ifd.LONG, (width,)),
+        _HEIGHT: (ifd.LONG, (height,)),
+    }
+    root = {**RESOLUTION, _YCBCR_POSITIONING: (ifd.SHORT, (1,)), ifd.EXIF_FOLDER: (ifd.LONG, (0,))}
+    # The root is as long whatever the pointer in it.
+    root[ifd.EXIF_FOLDER] = (ifd.LONG, (8 + len(ifd.build(root, 8)),))
+    start = ifd.build(root, 8)
     header = b"II*\0" + struct.pack("<L", 8)
-    root = struct.pack("<HHHLLL", 1, _EXIF_FOLDER, 4, 1, 26, 0)
-    version = struct.pack("<HHL4s", _EXIF_VERSION, 7, 4, b"0232")
-    pointer = struct.pack("<HHLL", _USER_COMMENT, 7, len(comment), 56)
-    folder = struct.pack("<H", 2) + version + pointer + struct.pack("<L", 0)
-    return b"Exif\0\0" + header + root + folder + comment
+    return b"Exif\0\0" + header + start + ifd.build(folder, 8 + len(start))
 
 
 def _from_json(text):
@@ -81,3 +94,7 @@ def _from_json(text):
         return json.loads(text)
     except (TypeError, ValueError, RecursionError):
         return None
+
+
+def _dict_of(value):
+    return value if isinstance(value, dict) else None

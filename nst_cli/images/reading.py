@@ -1,22 +1,32 @@
 """Files to pixels: upright, in sRGB, the first frame."""
 
-import contextlib
+import io
+import math
 import os
-import stat
-import warnings
 from dataclasses import dataclass
 from typing import Optional
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from .. import files
-from ..errors import ImageError, reason
+from .. import machine
+from ..config import MAX_PIXELS
+from . import avif, bmp, colorimetry, gif, jpeg, jpeg2000, png, pnm, tiff, webp
 from .colour import to_srgb
+from .pillow import Unknown, guarded
+from .source import Broken, Unfit, content_of, opened
 
-# A closed list, because Pillow also opens vector formats, some by starting another program.
-_READ = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF")
-_ORIENTATION = 0x0112
+_FORMATS = {
+    "JPEG": jpeg,
+    "PNG": png,
+    "WEBP": webp,
+    "TIFF": tiff,
+    "GIF": gif,
+    "BMP": bmp,
+    "PPM": pnm,
+    "JPEG2000": jpeg2000,
+    "AVIF": avif,
+}
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -30,6 +40,12 @@ _TRANSPOSITIONS = {
 _TURNED = (5, 6, 7, 8)
 # The modes whose colours a profile may describe; any other becomes RGB.
 _COLOUR_MODES = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}
+# Bytes that reading takes for each pixel, measured: WebP with alpha takes the most.
+_BYTES_PER_PIXEL = 42
+# Below, nothing is asked of the memory.
+_SMALL = 1 << 24
+# JPEG can be decoded at one part in so many, each way.
+_SHRINKS = (2, 4, 8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,16 +69,23 @@ class Picture:
     sha256: str
 
 
-def read(path):
+def read(
+    path: os.PathLike, *, long_edge: Optional[int] = None, max_pixels: int = MAX_PIXELS
+) -> Picture:
     """Read a picture: upright, in sRGB, its first frame if it has several.
 
-    The Exif orientation is applied, a colour profile is converted to sRGB (a broken one is taken
-    for sRGB), and the content under an alpha channel is composited over white. 16-bit grey keeps
-    its precision; 16-bit colour is read with 8 bits.
+    The Exif orientation is applied. Colours are converted to sRGB from an ICC profile (a broken
+    one is taken for sRGB), or from what PNG, AVIF say instead. The content under an alpha channel
+    is composited over white. 16-bit grey keeps its precision; 16-bit colour is read with 8 bits.
 
     Parameters
     ----------
     path : path-like
+    long_edge : int, optional
+        A JPEG of more than `max_pixels` is decoded at a half, a quarter or an eighth of its size
+        where that has no more, and its long edge at least so many pixels.
+    max_pixels : int, optional
+        A picture of more is refused; 0 means that memory alone is the limit.
 
     Returns
     -------
@@ -71,122 +94,137 @@ def read(path):
     Raises
     ------
     ImageError
-        The file is missing, unreadable, no picture, truncated, too large to be trusted, or its
-        pixels have no known range.
+        The file is missing, unreadable, no picture, or of a layout that nst does not read; its
+        picture has too many pixels, or is found to be incomplete or damaged. Uncompressed
+        formats and the data of GIF, AVIF and JPEG have no checksums: there not all damage shows.
     """
     path = os.fspath(path)
-    checksum = check_regular(path)
-    with opened(path) as image:
-        image.load()
-        profile, is_16_bit = image.info.get("icc_profile"), _is_16_bit(image)
-        image = _upright(image)
-    if is_16_bit:
-        colours, alpha = _split_16_bit(image)
-    elif image.mode in ("I", "F"):
-        raise ImageError(
-            f"Cannot read {path}: its pixels are 32-bit numbers, and nothing tells which of them "
-            "is white; save it with 8 or 16 bits per channel."
-        )
-    else:
-        colours, alpha = _split(image)
-    pixels = to_srgb(colours, profile)
-    if alpha is not None:
-        pixels = 255 + (pixels - 255) * (alpha / 255)[..., None]
+    with opened(path) as (stream, kind):
+        content, checksum = content_of(stream)
+        head = header_of(kind, io.BytesIO(content))
+        image, alpha = _decoded(kind, content, head, _shrink(kind, head, long_edge, max_pixels))
+        del content
+        pixels, alpha = _pixels(image, alpha, head)
     return Picture(pixels, alpha, path, checksum)
 
 
-def size_of(path):
+def size_of(path: os.PathLike, *, long_edge: Optional[int] = None, max_pixels: int = 0) -> tuple:
     """Return height and width of an upright picture, from its header.
+
+    Parameters
+    ----------
+    path : path-like
+    long_edge, max_pixels : int, optional
+        As `read` will get them; with 0 pixels, any size passes. The size is the full one even
+        if a JPEG will be read smaller.
 
     Raises
     ------
     ImageError
-        As `read`, for what the header tells.
+        As `read`, for what the header says.
     """
     path = os.fspath(path)
-    check_regular(path)
-    with opened(path) as image:
-        width, height = image.size
-        try:
-            turned = image.getexif().get(_ORIENTATION) in _TURNED
-        except Exception:  # noqa: BLE001
-            turned = False
-    return (width, height) if turned else (height, width)
+    with opened(path) as (stream, kind):
+        head = header_of(kind, stream)
+        if max_pixels:
+            _shrink(kind, head, long_edge, max_pixels)
+    height, width = head.size
+    return (width, height) if head.orientation in _TURNED else (height, width)
 
 
-def check_regular(path):
-    """Return the SHA-256 of a file that must be there, a regular one, and readable."""
+def header_of(kind, stream):
+    """Return the `Header` of an open file of a kind; raise `Unfit` if it cannot be used."""
     try:
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            raise ImageError(f"Cannot read {path}: it is a folder, not a picture.")
-        # A pipe can be read but once, and a device may never end.
-        if not stat.S_ISREG(mode):
-            raise ImageError(f"Cannot read {path}: it is no regular file; save the picture first.")
-        return files.sha256(path)
-    except OSError as error:
-        raise ImageError(f"Cannot read {path}: {reason(error)}.") from error
+        return _FORMATS[kind].header(stream)
+    except Unknown as error:
+        raise Broken("its header makes no sense") from error
 
 
-@contextlib.contextmanager
-def opened(path):
-    """Yield the picture that Pillow opened; what goes wrong with it inside is an `ImageError`."""
-    Image.init()
-    kinds = [kind for kind in _READ if kind in Image.OPEN]
+def _shrink(kind, head, long_edge, max_pixels):
+    """Return at what part of its size to decode a picture; refuse one beyond the limits."""
+    (height, width), shrink = head.size, 1
+    pixels = height * width
+    if max_pixels and pixels > max_pixels:
+        shrink = _fitting_shrink(head.size, long_edge, max_pixels) if kind == "JPEG" else None
+        if shrink is None:
+            raise Unfit(
+                f"its size of {width} x {height}, {pixels} pixels, exceeds the limit of "
+                f"{max_pixels} pixels; give --max-pixels {pixels}, or make it smaller first"
+            )
+    needed, free = pixels // shrink**2 * _BYTES_PER_PIXEL, machine.free_memory()
+    if kind == "JPEG":
+        needed += jpeg.working_bytes(head)
+    if pixels > _SMALL and free is not None and needed > free:
+        raise Unfit(
+            f"its {width} x {height} pixels take about {needed / 1e9:.1f} GB of memory, and "
+            f"{free / 1e9:.1f} GB can be had; make it smaller first"
+        )
+    return shrink
+
+
+def _fitting_shrink(size, long_edge, max_pixels):
+    for shrink in _SHRINKS:
+        sides = [-(-side // shrink) for side in size]
+        if math.prod(sides) <= max_pixels and max(sides) >= (long_edge or math.inf):
+            return shrink
+    return None
+
+
+def _decoded(kind, content, head, shrink):
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=kinds) as image:
-                yield image
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        size = str(error).split(" exceeds")[0]
-        raise ImageError(
-            f"Cannot read {path}: {size} exceeds the limit of {Image.MAX_IMAGE_PIXELS} pixels; "
-            "make the picture smaller first."
-        ) from error
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            f"Cannot read {path}: it is empty, badly broken or not a picture of a kind known "
-            f"here ({', '.join(kinds)})."
-        ) from error
-    # Pillow's decoders raise whatever the broken file made them stumble over.
-    except Exception as error:
-        raise ImageError(
-            f"Cannot read {path}: it is truncated or broken ({reason(error)})."
-        ) from error
+        if shrink > 1:
+            return jpeg.decode(content, head, shrink)
+        return _FORMATS[kind].decode(content, head)
+    except Unknown as error:
+        raise Broken("its header makes no sense") from error
 
 
-def _upright(image):
-    try:
-        transposition = _TRANSPOSITIONS.get(image.getexif().get(_ORIENTATION))
-    except Exception:  # noqa: BLE001
-        # Unreadable Exif data are no reason to refuse the picture.
-        return image
-    return image if transposition is None else image.transpose(transposition)
-
-
-def _is_16_bit(image):
-    # PNG (in older Pillow) and PPM bring 16-bit grey in a 32-bit mode.
-    return image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
-
-
-def _split_16_bit(image):
-    """Return a 16-bit grey picture in mode I;16, and its alpha."""
-    values = np.asarray(image).astype(np.uint16)
-    transparent = image.info.get("transparency")
-    alpha = None if transparent is None else np.where(values == transparent, 0, 255)
-    return Image.fromarray(values), _opacity(alpha)
+def _pixels(image, alpha, head):
+    """Return pixels in sRGB over white, and alpha or None."""
+    with guarded():
+        image, own = _split(image)
+        image = _upright(image, head)
+        pixels = to_srgb(image, head.profile)
+    if head.colours is not None:
+        colorimetry.to_srgb(pixels, head.colours)
+    alpha = _opacity(own if alpha is None else alpha, head)
+    if alpha is not None:
+        # In place, because a picture can have a gigabyte of them.
+        pixels -= 255
+        pixels *= (alpha / 255)[..., None]
+        pixels += 255
+    return pixels, alpha
 
 
 def _split(image):
-    """Return a picture of 8 bits per channel without its alpha, and the alpha."""
-    mode, alpha = _COLOUR_MODES.get(image.mode, "RGB"), None
+    """Return a picture in mode I;16, or of 8 bits per channel; and its alpha apart."""
+    # PNG (in older Pillow), PPM and JPEG 2000 bring 16-bit grey in a 32-bit mode.
+    is_wide = image.mode == "I" and image.format in ("PNG", "PPM", "JPEG2000")
+    if image.mode.startswith("I;16") or is_wide:
+        return Image.fromarray(np.asarray(image).astype(np.uint16)), None
+    if image.mode in ("I", "F"):
+        raise Unfit(
+            "its pixels are 32-bit numbers, and nothing says which of them is white; save it with "
+            "8 or 16 bits per channel"
+        )
+    alpha = None
+    # Colours that were multiplied by their alpha.
+    if image.mode in ("La", "RGBa"):
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
+    mode = _COLOUR_MODES.get(image.mode, "RGB")
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
         alpha = np.asarray(image.getchannel("A"))
-    return image.convert(mode), _opacity(alpha)
+    return image.convert(mode), alpha
 
 
-def _opacity(alpha):
-    return None if alpha is None or alpha.min() == 255 else alpha.astype(np.float32)
+def _upright(image, head):
+    transposition = _TRANSPOSITIONS.get(head.orientation)
+    return image if transposition is None else image.transpose(transposition)
+
+
+def _opacity(alpha, head):
+    """Return alpha as `Picture` has it."""
+    if alpha is None or alpha.min() == 255:
+        return None
+    return np.asarray(_upright(Image.fromarray(alpha.astype(np.float32)), head))

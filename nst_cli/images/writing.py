@@ -1,12 +1,15 @@
 """Pixels to files."""
 
 import os
+import struct
+from typing import Any, Optional
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from .. import files
 from ..errors import ImageError, OutputError, reason
+from . import ifd, tiff
 from . import metadata as carried
 from .colour import srgb_bytes
 
@@ -22,13 +25,16 @@ ENDINGS = tuple(_WRITTEN)
 _SAVE_OPTIONS = {
     "PNG": {},
     "JPEG": {"quality": 95, "subsampling": 0},
-    # Uncompressed, because libtiff's compressing writer cannot hold the Exif folder in every
-    # Pillow.
-    "TIFF": {},
     # Lossy like JPEG, with halved chroma (WebP has no other). Alpha is lossless, and `exact`
     # keeps the colours under it.
     "WEBP": {"quality": 95, "alpha_quality": 100, "method": 4, "exact": True},
 }
+# Of a side: libjpeg's, below JPEG's 65535; WebP's 14 bits; PNG's 31 bits.
+_LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "PNG": (1 << 31) - 1, "TIFF": (1 << 32) - 1}
+# A JPEG segment counts its length, itself included, in 16 bits.
+_JPEG_EXIF_LIMIT = 0xFFFF - 2
+# TIFF counts bytes in 32 bits; this much is left for its tags and the profile.
+_TIFF_LIMIT, _TIFF_ROOM = 1 << 32, 1 << 16
 
 
 def write(path, pixels, alpha=None, metadata=None):
@@ -50,62 +56,70 @@ def write(path, pixels, alpha=None, metadata=None):
     Raises
     ------
     ImageError
-        The ending is unknown, the metadata are more than a JPEG can hold, or writing failed.
+        The ending is unknown, the format cannot hold the size or the metadata, or writing failed.
     """
     path = os.fspath(path)
     kind = _format(path)
-    options = dict(_SAVE_OPTIONS[kind], icc_profile=srgb_bytes())
-    if metadata is not None:
-        options.update(carried.save_options(path, kind, metadata))
+    check_size(path, *pixels.shape[:2], alpha, metadata)
     if alpha is not None and holds_alpha(path):
         opacity = np.rint(np.clip(alpha, 0, 255)).astype(np.uint8)
         pixels = np.dstack([pixels, opacity])
     try:
         with files.replacing(path) as temporary:
-            Image.fromarray(np.ascontiguousarray(pixels)).save(temporary, kind, **options)
+            if kind == "TIFF":
+                _write_tiff(temporary, pixels, metadata)
+            else:
+                _write_by_pillow(temporary, kind, pixels, metadata)
     # ValueError is how an encoder refuses a size beyond its format.
     except (OSError, ValueError) as error:
         raise ImageError(f"Cannot write {path}: {reason(error)}.") from error
 
 
-# Of a side in pixels, as far as each format can count.
-_LONGEST_SIDES = {"PNG": 2**31 - 1, "JPEG": 65535, "TIFF": 2**31 - 1, "WEBP": 16383}
-_LARGEST_TIFF = 2**32 - 2**20
-
-
-def check_size(path, height, width, alpha=None, metadata=None):
-    """Check, before the long work, that the format of a picture can hold it.
+def check_size(
+    path: os.PathLike,
+    height: int,
+    width: int,
+    alpha: Any = False,
+    metadata: Optional[dict] = None,
+) -> None:
+    """Find out, before the long work, whether a format can hold a picture.
 
     Parameters
     ----------
     path : path-like
-        Its ending decides the format.
     height, width : int
-    alpha : ndarray or None
+    alpha : bool, ndarray or None, optional
+        Alpha as `write` will get it, or whether it will.
     metadata : dict, optional
         As `write` will get it.
 
     Raises
     ------
     ImageError
-        The picture or its metadata are too large, or the ending is unknown.
+        The ending is unknown, or the format cannot hold the size or the metadata.
     """
     path = os.fspath(path)
     kind = _format(path)
-    longest = _LONGEST_SIDES[kind]
-    if max(height, width) > longest:
+    if max(height, width) > _LONGEST_SIDE[kind]:
         raise ImageError(
-            f"Cannot write {path}: {width} x {height} pixels, and a side of a {kind} has at most "
-            f"{longest}; choose a name that ends in .png, or a smaller size."
+            f"Cannot write {path}: its {width} x {height} pixels are too many for the format, "
+            f"which holds {_LONGEST_SIDE[kind]} a side; {_advice(kind)}."
         )
-    channels = 3 if alpha is None else 4
-    if kind == "TIFF" and height * width * channels > _LARGEST_TIFF:
+    has_alpha = alpha is not None and alpha is not False
+    size = height * width * (4 if has_alpha else 3)
+    text = len(carried.text_of(metadata)) if metadata is not None else 0
+    if kind == "TIFF" and size + text + _TIFF_ROOM > _TIFF_LIMIT:
         raise ImageError(
-            f"Cannot write {path}: {width} x {height} pixels, and a TIFF has at most 4 GiB; "
-            "choose a name that ends in .png, or a smaller size."
+            f"Cannot write {path}: its {width} x {height} pixels take {size} bytes, and a TIFF "
+            f"holds less than {_TIFF_LIMIT}; {_advice(kind)}."
         )
-    if metadata is not None:
-        carried.save_options(path, kind, metadata)
+    if kind == "JPEG" and metadata is not None:
+        length = len(carried.exif_block(metadata, height, width))
+        if length > _JPEG_EXIF_LIMIT:
+            raise ImageError(
+                f"Cannot write {path}: the metadata take {length} bytes and a JPEG holds "
+                f"{_JPEG_EXIF_LIMIT}; choose a name that ends in .png, .tif or .webp."
+            )
 
 
 def holds_alpha(path):
@@ -134,3 +148,57 @@ def _format(path):
         return _WRITTEN[files.ending_of(path, ENDINGS)]
     except OutputError as error:
         raise ImageError(str(error)) from error
+
+
+def _advice(kind):
+    other = ".tif" if kind == "PNG" else ".png"
+    return f"choose a name that ends in {other}, or a smaller --size"
+
+
+def _write_by_pillow(path, kind, pixels, metadata):
+    options = dict(_SAVE_OPTIONS[kind], icc_profile=srgb_bytes())
+    if metadata is not None and kind == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_text(carried.KEYWORD, carried.text_of(metadata))
+    elif metadata is not None:
+        options["exif"] = carried.exif_block(metadata, *pixels.shape[:2])
+    Image.fromarray(np.ascontiguousarray(pixels)).save(path, kind, **options)
+
+
+def _write_tiff(path, pixels, metadata):
+    """Write an uncompressed TIFF of one strip, its tags after its pixels.
+
+    By hand, because Pillow writes the user comment as BYTE, and its compressing writer cannot hold
+    the Exif folder in every version.
+    """
+    pixels = np.ascontiguousarray(pixels)
+    height, width, samples = pixels.shape
+    data = memoryview(pixels).cast("B")
+    padding = len(data) % 2
+    tags = {
+        tiff.WIDTH: (ifd.LONG, (width,)),
+        tiff.HEIGHT: (ifd.LONG, (height,)),
+        tiff.BITS: (ifd.SHORT, (8,) * samples),
+        tiff.COMPRESSION: (ifd.SHORT, (1,)),
+        tiff.PHOTOMETRIC: (ifd.SHORT, (2,)),
+        tiff.STRIP_OFFSETS: (ifd.LONG, (8,)),
+        tiff.SAMPLES: (ifd.SHORT, (samples,)),
+        tiff.ROWS_PER_STRIP: (ifd.LONG, (height,)),
+        tiff.STRIP_SIZES: (ifd.LONG, (len(data),)),
+        tiff.PLANES: (ifd.SHORT, (1,)),
+        tiff.PROFILE: (ifd.UNDEFINED, srgb_bytes()),
+        **carried.RESOLUTION,
+    }
+    if samples == 4:
+        # Unassociated: colours are not multiplied by it.
+        tags[tiff.EXTRA_SAMPLES] = (ifd.SHORT, (2,))
+    at = 8 + len(data) + padding
+    comment = b""
+    if metadata is not None:
+        comment = ifd.build(carried.exif_of(metadata), at)
+        tags[ifd.EXIF_FOLDER] = (ifd.LONG, (at,))
+    folder = ifd.build(tags, at + len(comment))
+    with open(path, "wb") as stream:
+        stream.write(b"II*\0" + struct.pack("<L", at + len(comment)))
+        stream.write(data)
+        stream.write(b"\0" * padding + comment + folder)

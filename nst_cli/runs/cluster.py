@@ -256,11 +256,12 @@ def work(parcel: Parcel) -> Made:
         There is no picture.
     """
     with _turn, tempfile.TemporaryDirectory() as folder:
-        pictures = {}
+        pictures, config = {}, parcel.config
+        limits = {"long_edge": config.size, "max_pixels": config.max_pixels}
         for name, (path, content) in parcel.pictures.items():
             place = Path(folder, f"{name}{Path(path).suffix}")
             place.write_bytes(content)
-            pictures[name] = replace(images.read(place), path=path)
+            pictures[name] = replace(images.read(place, **limits), path=path)
         output = os.path.join(folder, f"out{parcel.ending}")
         inputs = runner.fitted(pictures, parcel.config)
         job = runner.assemble(inputs, output, parcel.config)

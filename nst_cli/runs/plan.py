@@ -117,12 +117,12 @@ def check(runs: Iterable[Run], overwrite: bool = False) -> dict[Run, list[NstErr
     """
     runs = list(runs)
     _check_distinct(runs)
-    pictures = _errors(_check_picture, (path for run in runs for path in _inputs(run)))
+    pictures = _errors(_check_picture, (picture for run in runs for picture in _pictures(run)))
     networks = _errors(_check_weights, (run.config.weights for run in runs))
     inputs = _identities(runs, networks)
     problems, probed = {}, set()
     for run in runs:
-        errors = [pictures[path] for path in dict.fromkeys(_inputs(run)) if path in pictures]
+        errors = [pictures[picture] for picture in _pictures(run) if picture in pictures]
         errors += [networks[name] for name in [run.config.weights] if name in networks]
         try:
             _check_outputs(run, inputs, overwrite, probed, can_be_made=not errors)
@@ -135,6 +135,12 @@ def check(runs: Iterable[Run], overwrite: bool = False) -> dict[Run, list[NstErr
 
 def _inputs(run):
     return (run.content, run.style) + ((run.config.init,) if run.config.init not in INITS else ())
+
+
+def _pictures(run):
+    """Return each input with the limits that it is read by."""
+    limits = run.config.size, run.config.max_pixels
+    return [(path, *limits) for path in dict.fromkeys(_inputs(run))]
 
 
 def _check_distinct(runs):
@@ -165,13 +171,14 @@ def _errors(check_one, values):
     return errors
 
 
-def _check_picture(path):
+def _check_picture(picture):
+    path, long_edge, max_pixels = picture
     if os.path.isdir(path):
         raise BatchError(
             f"Cannot read {path}: it is a folder. In a [[grid]], {os.path.join(path, '*.jpg')} "
             "stands for the pictures in it."
         )
-    images.size_of(path)
+    images.size_of(path, long_edge=long_edge, max_pixels=max_pixels)
 
 
 def _check_weights(name):

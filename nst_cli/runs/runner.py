@@ -166,7 +166,8 @@ def read_inputs(content, style, config):
     paths = {"content": content, "style": style}
     if config.init not in INITS:
         paths["init"] = config.init
-    return fitted({name: images.read(path) for name, path in paths.items()}, config)
+    limits = {"long_edge": config.size, "max_pixels": config.max_pixels}
+    return fitted({name: images.read(path, **limits) for name, path in paths.items()}, config)
 
 
 def fitted(pictures, config):

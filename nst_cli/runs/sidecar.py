@@ -469,6 +469,6 @@ def _seen_from(folder, path):
 
 
 def _without_paths(config):
-    # Inputs are compared by their content.
+    # Inputs are compared by their content, however large they may be.
     init = config.init if config.init in INITS else None
-    return {**config.to_dict(), "weights": None, "init": init}
+    return {**config.to_dict(), "weights": None, "init": init, "max_pixels": None}

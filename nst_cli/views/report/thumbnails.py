@@ -71,7 +71,8 @@ class Thumbnails:
 
 
 def _thumbnail(path):
-    picture = images.read(path)
+    # A run may have been allowed any size.
+    picture = images.read(path, long_edge=LONG_EDGE, max_pixels=0)
     sides = picture.pixels.shape[:2]
     shrink = min(1, LONG_EDGE / max(sides))
     height, width = (max(1, round(side * shrink)) for side in sides)

@@ -184,7 +184,7 @@ def prepare(content, style, config, *, picture=None, sample, outputs=(), overwri
         notes=(_BUILTIN_NOTE,) * (which == weights.BUILTIN),
     )
     if picture:
-        job = _with_picture(job, images.read(picture))
+        job = _with_picture(job, images.read(picture, max_pixels=config.max_pixels))
     weights.load(which)
     _device(config)
     return job

@@ -1,0 +1,55 @@
+"""Boxes, of which JPEG 2000 and AVIF files are made: a length, a name and content.
+
+ISO/IEC 15444-1, annex I, and ISO/IEC 14496-12, section 4.2.
+"""
+
+import struct
+
+
+def boxes(data, start=0, end=None):
+    """Yield name, start and end of the content of each box; what is no box ends it.
+
+    Parameters
+    ----------
+    data : bytes
+    start, end : int, optional
+        Where the first begins, and the last ends.
+    """
+    end = len(data) if end is None else end
+    while start + 8 <= end:
+        length, name = struct.unpack_from(">L4s", data, start)
+        head = 8
+        if length == 1 and start + 16 <= end:
+            (length,), head = struct.unpack_from(">Q", data, start + 8), 16
+        stop = end if length == 0 else start + length
+        if stop > end or length and length < head:
+            return
+        yield name, start + head, stop
+        start = stop
+
+
+def inside(data, *names):
+    """Return the place (start, end) of the first box of a path of names, or None."""
+    place = 0, len(data)
+    for name in names:
+        place = next(((a, b) for found, a, b in boxes(data, *place) if found == name), None)
+        if place is None:
+            return None
+    return place
+
+
+class Fields:
+    """Big-endian numbers, one after the other; beyond the end they are 0."""
+
+    def __init__(self, data):
+        self._data, self._at = data, 0
+
+    def number(self, size):
+        """Return the next number, of `size` bytes."""
+        self._at += size
+        return int.from_bytes(self._data[self._at - size : self._at], "big")
+
+    @property
+    def is_at_end(self):
+        """Whether all has been read."""
+        return self._at >= len(self._data)

@@ -1,0 +1,71 @@
+"""What a file says of its picture, read by hand where Pillow takes or leaves too much."""
+
+import io
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from . import ifd
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of a picture before it is decoded.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width as stored.
+    orientation : int
+        Of Exif, 1 to 8.
+    profile : bytes or None
+        An ICC profile.
+    colours : colorimetry.Colours or None
+        Primaries and transfer function of a file without a profile.
+    exif : bytes or None
+        Exif data, of formats that hold them in one piece.
+    details : object
+        What else the format's own decoder needs.
+    """
+
+    size: tuple
+    orientation: int = 1
+    profile: Optional[bytes] = None
+    colours: Any = None
+    exif: Optional[bytes] = None
+    details: Any = None
+
+
+def orientation_of(exif):
+    """Return the orientation that Exif data give, 1 to 8; 1 where they are missing or broken."""
+    try:
+        folder = ifd.first_folder(io.BytesIO(_without_name(exif or b"")))
+    except ifd.Malformed:
+        return 1
+    orientation = folder.number(ifd.ORIENTATION)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def comment_of(source):
+    """Return the user comment, with the eight bytes that name its encoding, or None.
+
+    Parameters
+    ----------
+    source : bytes, binary file of a TIFF, or None
+        Exif data.
+    """
+    if isinstance(source, (bytes, type(None))):
+        source = io.BytesIO(_without_name(source or b""))
+    try:
+        root = ifd.first_folder(source)
+        pointer = root.number(ifd.EXIF_FOLDER)
+        if pointer is None:
+            return None
+        folder = ifd.folder_at(source, pointer, root.order, root.is_big)
+    except ifd.Malformed:
+        return None
+    return folder.data(ifd.USER_COMMENT)
+
+
+def _without_name(exif):
+    # JPEG's segment has a name, which some programs write in other formats too.
+    return exif[6:] if exif.startswith(b"Exif\0\0") else exif

@@ -1,0 +1,263 @@
+"""PNG: chunks, their checksums and their order of precedence [1]_.
+
+Pillow is given the chunks that pixels need; long texts, large profiles and chunks that do not
+matter and are broken never reach it.
+
+References
+----------
+.. [1] Portable Network Graphics (PNG) Specification (Third Edition), W3C, 2025.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import colorimetry
+from .header import Header, orientation_of
+from .pillow import opened
+from .source import Broken, Unfit
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
+_CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
+_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_KEPT = (b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"iCCP", b"eXIf")
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+# A profile or a text may take this much unpacked; printers' profiles have a few MiB.
+_MOST_UNPACKED = 64 << 20
+# Column and row of the first pixel, and steps, of the passes of interlacing.
+_ADAM7 = (
+    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Details:
+    """Fields of IHDR, and the data of the chunks that are kept."""
+
+    depth: int
+    colour: int
+    interlaced: bool
+    chunks: dict
+
+
+def header(stream):
+    """Return the `Header`; the checksums of chunks other than the kept ones are not looked at."""
+    chunks, fields = {}, None
+    for name, length, data, is_whole in _chunks(stream, wanted=(b"IHDR", *_KEPT)):
+        if name == b"IHDR" and length >= 13 and fields is None:
+            fields = struct.unpack(">LLBBBBB", data[:13])
+        elif name in _KEPT and is_whole:
+            chunks.setdefault(name, data)
+        if name == b"CgBI":
+            raise Unfit("it is a PNG of Apple's own variant for apps; save it as an ordinary PNG")
+        if fields is None:
+            raise Broken("its first chunk is not IHDR")
+    if fields is None:
+        raise Broken("no chunk IHDR")
+    width, height, depth, colour, _, _, interlaced = fields
+    if not width or not height or colour not in _CHANNELS or depth not in (1, 2, 4, 8, 16):
+        raise Unfit(
+            f"it is broken and not a picture ({width} x {height} pixels, {depth} bits, colour "
+            f"type {colour})"
+        )
+    profile, colours = _colours(chunks)
+    return Header(
+        size=(height, width),
+        orientation=orientation_of(chunks.get(b"eXIf")),
+        profile=profile,
+        colours=colours,
+        details=_Details(depth, colour, bool(interlaced), chunks),
+    )
+
+
+def decode(content, head):
+    """Return the image, and alpha where a transparent colour is declared, else None."""
+    details = head.details
+    reduced = _reduced(content, head)
+    with opened(reduced, "PNG") as image:
+        image.load()
+    key = _transparent_colour(details)
+    if key is None:
+        return image, None
+    if details.colour == _GREY:
+        values, key = np.asarray(image.convert("L") if image.mode == "1" else image), key[0]
+        if details.depth < 8:
+            key = key * 255 // ((1 << details.depth) - 1)
+        return image, _opaque_but(values == key)
+    values, levels = np.asarray(image), [level >> 8 for level in key]
+    if details.depth == 8:
+        return image, _opaque_but((values == key).all(axis=2))
+    # Pillow keeps the upper halves; reading with the other byte order gives the lower ones.
+    lower = np.asarray(_lower_halves(reduced))
+    same = (values == levels).all(axis=2) & (lower == [level & 255 for level in key]).all(axis=2)
+    return image, _opaque_but(same)
+
+
+def texts(stream, keyword):
+    """Yield the texts that have a keyword; what cannot be unpacked is left out."""
+    for name, _, data, is_whole in _chunks(stream, wanted=_TEXTS):
+        if name in _TEXTS and is_whole and data.startswith(keyword + b"\0"):
+            text = _text(name, data[len(keyword) + 1 :])
+            if text is not None:
+                yield text
+
+
+def _chunks(stream, wanted):
+    """Yield name, length, data (of those wanted) and whether the checksum is right, up to IEND."""
+    end = stream.seek(0, 2)
+    offset = stream.seek(len(_SIGNATURE))
+    while offset + 12 <= end:
+        stream.seek(offset)
+        length, name = struct.unpack(">L4s", stream.read(8))
+        data, is_whole = b"", True
+        if offset + 12 + length > end:
+            break
+        if name in wanted:
+            data = stream.read(length)
+            is_whole = zlib.crc32(name + data) == struct.unpack(">L", stream.read(4))[0]
+        yield name, length, data, is_whole
+        if name == b"IEND":
+            return
+        offset += 12 + length
+
+
+def _reduced(content, head):
+    """Return the file with the chunks of pixels alone, once checksums and length are right."""
+    view, offset, parts, has_end = memoryview(content), len(_SIGNATURE), [_SIGNATURE], False
+    inflater = _Inflater(_raw_size(head))
+    while offset + 12 <= len(view) and not has_end:
+        length, name = struct.unpack_from(">L4s", view, offset)
+        stop = offset + 12 + length
+        if stop > len(view):
+            break
+        chunk = view[offset:stop]
+        is_critical = not name[0] & 0x20
+        if is_critical:
+            if zlib.crc32(chunk[4:-4]) != struct.unpack(">L", chunk[-4:])[0]:
+                raise Broken(f"the checksum of a chunk {_name(name)} is wrong")
+            if name not in _CRITICAL:
+                raise Unfit(f"it has a chunk {_name(name)}, which nst does not know")
+            parts.append(chunk)
+        elif name == b"tRNS" and head.details.colour == _PALETTE and name in head.details.chunks:
+            parts.append(_chunk(name, head.details.chunks[name]))
+        if name == b"IDAT":
+            inflater.take(chunk[8:-4])
+        has_end = name == b"IEND"
+        offset = stop
+    if not has_end:
+        raise Broken("its end, the chunk IEND, is missing")
+    inflater.finish()
+    return b"".join(parts)
+
+
+class _Inflater:
+    """Counts the bytes that the compressed rows unpack to, and keeps none."""
+
+    def __init__(self, needed):
+        self._inflate, self._missing = zlib.decompressobj(), needed
+
+    def take(self, data):
+        while data and self._missing > 0:
+            try:
+                self._missing -= len(self._inflate.decompress(data, 1 << 20))
+            except zlib.error as error:
+                raise Broken(f"its pixels cannot be unpacked: {error}") from error
+            data = self._inflate.unconsumed_tail
+
+    def finish(self):
+        if self._missing > 0:
+            self._missing -= len(self._inflate.flush())
+        if self._missing > 0:
+            raise Broken("rows are missing")
+
+
+def _raw_size(head):
+    """Return how many bytes the rows take, each after a byte that names its filter."""
+    height, width = head.size
+    bits = head.details.depth * _CHANNELS[head.details.colour]
+    passes = _ADAM7 if head.details.interlaced else ((0, 0, 1, 1),)
+    total = 0
+    for left, top, across, down in passes:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + -(-columns * bits // 8))
+    return total
+
+
+def _lower_halves(reduced):
+    with opened(reduced, "PNG") as image:
+        image.tile = [(*image.tile[0][:3], "RGB;16L")]
+        image.load()
+        return image
+
+
+def _transparent_colour(details):
+    """Return the levels of the colour that tRNS makes transparent, or None."""
+    count = {_GREY: 1, _RGB: 3}.get(details.colour)
+    data = details.chunks.get(b"tRNS", b"")
+    if count is None or len(data) < 2 * count:
+        return None
+    # Of a depth below 16, only as many of the lower bits count (section 11.3.1.1).
+    mask = (1 << details.depth) - 1
+    return [level & mask for level in struct.unpack(f">{count}H", data[: 2 * count])]
+
+
+def _opaque_but(transparent):
+    return np.where(transparent, np.uint8(0), np.uint8(255))
+
+
+def _colours(chunks):
+    """Return profile and `Colours`: cICP over iCCP over sRGB over gAMA and cHRM (section 4.3)."""
+    if len(chunks.get(b"cICP", b"")) == 4:
+        primaries, transfer, *_ = chunks[b"cICP"]
+        return None, colorimetry.of_code_points(primaries, transfer)
+    profile = _profile(chunks.get(b"iCCP", b""))
+    if profile or b"sRGB" in chunks:
+        return profile, None
+    gamma = primaries = None
+    if len(chunks.get(b"gAMA", b"")) == 4:
+        gamma = struct.unpack(">L", chunks[b"gAMA"])[0] / 100000
+    if len(chunks.get(b"cHRM", b"")) == 32:
+        places = [value / 100000 for value in struct.unpack(">8L", chunks[b"cHRM"])]
+        primaries = tuple(zip(places[::2], places[1::2]))
+    return None, colorimetry.of_gamma(gamma, primaries)
+
+
+def _profile(data):
+    _, _, packed = data.partition(b"\0")
+    return _unpacked(packed[1:]) if packed[:1] == b"\0" else None
+
+
+def _text(name, data):
+    """Return the text of a chunk, after its keyword."""
+    if name == b"tEXt":
+        return data.decode("latin-1")
+    if name == b"zTXt":
+        data = _unpacked(data[1:])
+        return data and data.decode("latin-1")
+    is_packed = data[:1] == b"\1"
+    # After two bytes of flags come a language, a translated keyword and the text.
+    *_, data = data[2:].split(b"\0", 2)
+    data = _unpacked(data) if is_packed else data
+    return data and data.decode("utf-8", "replace")
+
+
+def _unpacked(data):
+    try:
+        inflate = zlib.decompressobj()
+        result = inflate.decompress(data, _MOST_UNPACKED)
+    except zlib.error:
+        return None
+    return None if inflate.unconsumed_tail else result
+
+
+def _chunk(name, data):
+    return struct.pack(">L4s", len(data), name) + data + struct.pack(">L", zlib.crc32(name + data))
+
+
+def _name(name):
+    return name.decode("ascii", "backslashreplace")

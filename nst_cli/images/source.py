@@ -1,0 +1,96 @@
+"""A picture file, opened once: what is hashed is what is decoded."""
+
+import contextlib
+import hashlib
+import os
+import stat
+
+from .. import machine
+from ..errors import ImageError, reason
+from . import formats
+
+#: Enough for every signature in `formats`.
+_HEAD = 4096
+
+
+class Unfit(Exception):
+    """Why a file's picture cannot be used: what completes the line "Cannot read FILE: …"."""
+
+
+class Broken(Unfit):
+    """A file that is not whole, or does not keep to its format; `detail` says how that shows."""
+
+    def __init__(self, detail):
+        super().__init__(f"it is truncated or broken ({detail})")
+
+
+@contextlib.contextmanager
+def opened(path):
+    """Open a picture file.
+
+    Parameters
+    ----------
+    path : str
+
+    Yields
+    ------
+    stream : binary file
+        At its beginning.
+    kind : str
+        One of `formats.READ`, from the first bytes.
+
+    Raises
+    ------
+    ImageError
+        It is missing, no regular file or not of a kind that nst reads, or the body raised `Unfit`
+        or ran out of memory.
+    """
+    try:
+        with _regular(path) as stream:
+            kind, obstacle = formats.kind_of(stream.read(_HEAD))
+            if obstacle:
+                raise Unfit(obstacle)
+            stream.seek(0)
+            yield stream, kind
+    except Unfit as error:
+        raise ImageError(f"Cannot read {path}: {error}.") from error
+    except OSError as error:
+        raise ImageError(f"Cannot read {path}: {reason(error)}.") from error
+    except MemoryError as error:
+        raise ImageError(f"Cannot read {path}: there is not enough memory for it.") from error
+
+
+def content_of(stream):
+    """Return all bytes of an open file, and their SHA-256 as 64 hex digits."""
+    size, free = os.fstat(stream.fileno()).st_size, machine.free_memory()
+    if free is not None and size > free:
+        raise Unfit(
+            f"the file has {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory can be had"
+        )
+    content = stream.read()
+    return content, hashlib.sha256(content).hexdigest()
+
+
+def _regular(path):
+    """Open a regular file for reading bytes."""
+    try:
+        _check_regular(os.stat(path).st_mode)
+        # Were it a pipe by now, opening would wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    # A name that no file can have: with a NUL, or of half a character.
+    except ValueError as error:
+        raise Unfit(f"no file can have this name ({reason(error)})") from error
+    try:
+        _check_regular(os.fstat(descriptor).st_mode)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check_regular(mode):
+    if stat.S_ISDIR(mode):
+        raise Unfit("it is a folder, not a picture")
+    # A pipe can be read but once, and a device may never end.
+    if not stat.S_ISREG(mode):
+        raise Unfit("it is no regular file; save the picture first")

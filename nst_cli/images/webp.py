@@ -1,0 +1,77 @@
+"""WebP: whether the compressed data are as long as the picture needs [1]_.
+
+References
+----------
+.. [1] RFC 9649, WebP Image Format.
+"""
+
+import struct
+
+from .header import Header, orientation_of
+from .pillow import Unknown, opened
+from .source import Broken, Unfit
+
+# Bytes at the end of the data of which a decoder needs some.
+_TAIL = 16
+# So many zeros at the end, or anywhere, come of no encoder but for pictures all blank.
+_ZEROS, _HOLE = bytes(256), bytes(4096)
+
+
+def header(stream):
+    """Return the `Header`."""
+    content = stream.read()
+    length = struct.unpack("<L", content[4:8])[0] + 8
+    if length > len(content):
+        raise Broken(f"it has {len(content)} bytes of {length}")
+    with opened(content, "WEBP") as image:
+        width, height = image.size
+        exif, profile = image.info.get("exif"), image.info.get("icc_profile")
+    return Header((height, width), orientation_of(exif), profile, exif=exif)
+
+
+def decode(content, head):
+    """Return the image, its first frame, and no alpha apart from the image's own."""
+    with opened(content, "WEBP") as image:
+        image.load()
+    _check_data(content)
+    return image, None
+
+
+def _check_data(content):
+    """Refuse data that a decoder does not need to their end: zeros, or whatever is read as less.
+
+    Neither bit stream says where it ends, and zeros decode to something. Decoders notice only
+    where bytes are missing, so some are taken away.
+    """
+    frame = _first_frame(content)
+    if frame is None:
+        return
+    name, data = frame
+    if data.endswith(_ZEROS) or _HOLE in data:
+        raise Broken("a part of its data is nothing but zeros")
+    if len(data) < 2 * _TAIL:
+        return
+    try:
+        with opened(_file(name, data[:-_TAIL]), "WEBP") as image:
+            image.load()
+    except (Unfit, Unknown):
+        return
+    raise Broken("its data go on after its last row")
+
+
+def _first_frame(content, start=12):
+    """Return name and data of the first chunk that holds a frame."""
+    at = start
+    while at + 8 <= len(content):
+        name, length = struct.unpack_from("<4sL", content, at)
+        if name in (b"VP8 ", b"VP8L"):
+            return name, content[at + 8 : at + 8 + length]
+        # A frame of an animation has 16 bytes of its own, and then chunks.
+        at += 24 if name == b"ANMF" else 8 + length + length % 2
+    return None
+
+
+def _file(name, data):
+    padding = b"\0" * (len(data) % 2)
+    chunk = struct.pack("<4sL", name, len(data)) + data + padding
+    return b"RIFF" + struct.pack("<L", 4 + len(chunk)) + b"WEBP" + chunk
