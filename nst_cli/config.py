@@ -32,6 +32,8 @@ PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "auto")
 POOLINGS = ("avg", "max")
 STYLE_FITS = ("squeeze", "keep")
 INITS = ("random", "content")
+# Larger pictures are refused, as by Pillow: a small file may claim any size.
+MAX_PIXELS = 89_478_485
 
 # MXNet counts the values of an array in 31 bits: even at the smallest height, 16 pixels, the 64
 # channels of the first layer end here.
@@ -228,8 +230,8 @@ class Config:
     max_pixels: int = _option(
         MAX_PIXELS,
         checks.integer(0, _MOST_PIXELS),
-        "Refuse input pictures with more pixels than this, except a JPEG of which a smaller copy "
-        "will do; 0: as many as fit into memory.",
+        "Refuse input pictures with more pixels than this, except a JPEG of which a smaller "
+        "copy will do; 0: as many as fit into memory.",
         "N",
     )
     metadata: bool = _option(
