@@ -465,7 +465,12 @@ def test_a_folder_among_the_pictures_comes_with_the_pattern_that_was_meant():
 
 def test_each_input_is_looked_at_once_however_many_runs_need_it(monkeypatch):
     looks, size_of, find = [], images.size_of, plan.weights.find
-    monkeypatch.setattr(plan.images, "size_of", lambda path, **_: (looks.append(path), size_of(path)))
+
+    def look(path, **_):
+        looks.append(path)
+        return size_of(path)
+
+    monkeypatch.setattr(plan.images, "size_of", look)
     monkeypatch.setattr(plan.weights, "find", lambda given: (looks.append(given), find(given))[1])
     monkeypatch.setattr(plan.files, "check_output", lambda path, **_: None)
     gammas = ", ".join(map(str, range(1, 501)))
