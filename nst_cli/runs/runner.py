@@ -227,7 +227,7 @@ def assemble(inputs, output, config, recall=make_anew):
         init=inputs.init,
         alpha=alpha,
         provenance=provenance,
-        notes=tuple(_notes(which, output, alpha)),
+        notes=(*_notes(which, output, alpha), *_stretching(inputs)),
     )
 
 
@@ -437,3 +437,16 @@ def _notes(which, output, alpha):
         )
     if alpha is not None and not images.holds_alpha(output):
         yield f"{output}: JPEG has no transparency, so the content's is left out."
+
+
+def _stretching(inputs):
+    """Yield a note if the start image has another shape than the content, to within a pixel."""
+    start, (height, width) = inputs.pictures.get("init"), inputs.content.shape[2:]
+    if start is None:
+        return
+    rows, columns = start.pixels.shape[:2]
+    if abs(rows * width / columns - height) > 1:
+        yield (
+            f"{start.path} has {columns} x {rows} pixels and is stretched to the content's shape, "
+            f"{width} x {height}; crop it first if that is not what you want."
+        )
