@@ -101,14 +101,37 @@ def with_jp2_boxes(content, *added, keep_colours=False):
 
 
 def with_avif_property(content, name, data):
-    """An AVIF whose primary item has one property more, or another of that name.
+    """An AVIF of one item, as Pillow writes it, with one property more."""
+    new, places = box(name, data), {}
+    for path in ((b"meta",), (b"iprp", b"ipco"), (b"iprp", b"ipma"), (b"iprp",), (b"iloc",)):
+        at = content.index(path[-1]) - 4
+        places[path[-1]] = at, at + struct.unpack_from(">L", content, at)[0]
+    count = properties_in(content[slice(*places[b"ipco"])])
+    start, stop = places[b"ipma"]
+    # Version, flags and number of entries; the item, how many properties it has, their numbers.
+    links = bytearray(content[start:stop])
+    links[18] += 1
+    # Essential: what crops has to be known to every reader.
+    links.append(0x80 | count + 1)
+    grown = len(new) + 1
+    edits = {
+        places[b"ipma"]: struct.pack(">L", len(links)) + bytes(links[4:]),
+        (places[b"ipco"][1], places[b"ipco"][1]): new,
+    }
+    result = content
+    for (start, stop), replacement in sorted(edits.items(), reverse=True):
+        result = result[:start] + replacement + result[stop:]
+    for owner, more in ((b"meta", grown), (b"iprp", grown), (b"ipco", len(new))):
+        at = result.index(owner) - 4
+        size = struct.unpack_from(">L", result, at)[0] + more
+        result = result[:at] + struct.pack(">L", size) + result[at + 4 :]
+    data_at = content.index(b"mdat") + 4
+    at = result.index(struct.pack(">L", data_at), result.index(b"iloc"))
+    return result[:at] + struct.pack(">L", data_at + grown) + result[at + 4 :]
 
-    The box meta must end before the data, and offsets count from the start of the file.
-    """
-    new = box(name, data)
-    at = content.find(name, content.index(b"ipco")) - 4
-    if at > 0:
-        (old,) = struct.unpack_from(">L", content, at)
-        assert old == len(new), "a property of the same length"
-        return content[:at] + new + content[at + old :]
-    raise AssertionError("no property of that name")
+
+def properties_in(container):
+    count, at = 0, 8
+    while at < len(container):
+        count, at = count + 1, at + struct.unpack_from(">L", container, at)[0]
+    return count

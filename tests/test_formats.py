@@ -796,3 +796,82 @@ def test_profiles_are_read_from_every_format_that_is_written(tmp_path):
         with Image.open(tmp_path / ("a" + ending)) as image:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
         assert "sRGB" in ImageCms.getProfileDescription(profile)
+
+
+# -- Orientation beside Exif ----------------------------------------------------------------------
+
+XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+def with_xmp(kind, exif_orientation=None):
+    """A picture whose XMP says 6, and whose Exif data may say something else."""
+    exif = Image.Exif()
+    if exif_orientation:
+        exif[274] = exif_orientation
+    image = Image.fromarray(smooth(24, 40))
+    if kind == "PNG":
+        content = made.saved(image, kind, exif=exif)
+        packet = made.chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)
+        return content[:33] + packet + content[33:]
+    if kind == "TIFF":
+        options = {274: exif_orientation} if exif_orientation else {}
+        return made.saved(image, kind, tiffinfo={700: XMP, **options})
+    if kind == "JPEG":
+        segment = b"http://ns.adobe.com/xap/1.0/\0" + XMP
+        content = made.saved(image, kind, exif=exif)
+        return (
+            content[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + content[2:]
+        )
+    return made.saved(image, kind, exif=exif, xmp=XMP)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "WEBP"])
+def test_the_orientation_in_xmp_counts_where_exif_has_none(file, kind):
+    for exif_orientation, shape in ((None, (40, 24)), (1, (24, 40)), (8, (40, 24))):
+        path = file(with_xmp(kind, exif_orientation))
+        assert images.size_of(path) == images.read(path).pixels.shape[:2] == shape
+
+
+def test_exif_data_in_a_text_of_a_png_count_too(file):
+    exif = Image.Exif()
+    exif[274] = 6
+    data = exif.tobytes()
+    text = f"\nexif\n{len(data):8d}\n{data.hex()}\n".encode()
+    chunk = made.chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text))
+    path = file(made.png(GREY_ROWS, 8, 0, chunk))
+    assert images.size_of(path) == images.read(path).pixels.shape[:2] == (WIDTH, HEIGHT)
+
+
+def test_black_and_white_of_ycbcr_are_not_0_and_255_where_the_file_says_so(file):
+    stored = np.full((16, 16, 3), (16, 128, 128))
+    data = zlib.compress(made.packed(stored.reshape(16, -1), 8, "<"))
+    entries = {
+        256: (4, [16]), 257: (4, [16]), 258: (3, [8] * 3), 259: (3, [8]), 262: (3, [6]),
+        273: (4, [8]), 277: (3, [3]), 278: (4, [16]), 279: (4, [len(data)]), 530: (3, [1, 1]),
+        532: (4, [16, 235, 128, 240, 128, 240]),
+    }  # fmt: skip
+    path = file(made.with_folder(data + bytes(len(data) % 2), entries))
+    assert images.read(path).pixels.max() <= 1
+
+
+@has_avif
+def test_an_avif_is_cropped_to_its_clean_aperture(file):
+    content = made.saved(Image.fromarray(smooth(48, 64)), "AVIF", quality=100)
+    whole = images.read(file(content)).pixels
+    # Width and height, and how far its centre is from that of the picture, as fractions.
+    crop = struct.pack(">LLLLlLlL", 40, 1, 20, 1, -4, 1, 6, 1)
+    path = file(made.with_avif_property(content, b"clap", crop))
+    assert images.size_of(path) == (20, 40)
+    np.testing.assert_array_equal(images.read(path).pixels, whole[20:40, 8:48])
+    beyond = struct.pack(">LLLLlLlL", 40, 1, 20, 1, -40, 1, 6, 1)
+    assert "clean aperture" in refusal(file(made.with_avif_property(content, b"clap", beyond)))
+
+
+def test_channels_of_a_jpeg_2000_out_of_order_are_refused(file):
+    content = made.saved(Image.fromarray(RGB), "JPEG2000")
+    sycc = made.box(b"colr", b"\1\0\0" + struct.pack(">L", 18))
+    permuted = made.box(b"cdef", struct.pack(">10H", 3, 0, 0, 3, 1, 0, 2, 2, 0, 1))
+    mapped = made.box(b"cmap", struct.pack(">HBBHBB", 0, 1, 1, 0, 1, 0))
+    for boxes in ((sycc, permuted), (sycc, mapped)):
+        line = refusal(file(made.with_jp2_boxes(content, *boxes)), images.size_of)
+        assert "in an order that nst does not read" in line

@@ -354,3 +354,11 @@ def test_a_limit_of_pixels_refuses_a_png_and_reads_a_jpeg_smaller():
 def test_the_limit_of_pixels_makes_no_picture_out_of_date():
     first = {"init": "random", "weights": "", "max_pixels": 5, "size": 24}
     assert runner._without_paths(first) == runner._without_paths({**first, "max_pixels": 0})
+
+
+def test_a_start_image_of_another_shape_is_noted():
+    save("tall.png", 3, 60, 30)
+    save("large.png", 3, 64, 96)
+    [note] = [note for note in prepare(init="tall.png").notes if "tall.png" in note]
+    assert "30 x 60 pixels and is stretched to the content's shape, 24 x 16" in note
+    assert not [note for note in prepare(init="large.png").notes if "stretched" in note]

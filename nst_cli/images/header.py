@@ -1,10 +1,14 @@
 """What a file says of its picture, read by hand where Pillow takes or leaves too much."""
 
 import io
+import re
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from . import ifd
+
+# As an attribute or an element.
+_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([0-9])")
 
 
 @dataclass(frozen=True)
@@ -35,14 +39,27 @@ class Header:
     details: Any = None
 
 
-def orientation_of(exif):
-    """Return the orientation that Exif data give, 1 to 8; 1 where they are missing or broken."""
+def orientation_of(exif, xmp=None):
+    """Return the orientation that Exif data give, else XMP's; 1 to 8.
+
+    Parameters
+    ----------
+    exif, xmp : bytes or None
+        What is broken is as good as missing.
+    """
     try:
-        folder = ifd.first_folder(io.BytesIO(_without_name(exif or b"")))
+        number = ifd.first_folder(io.BytesIO(_without_name(exif or b""))).number(ifd.ORIENTATION)
     except ifd.Malformed:
-        return 1
-    orientation = folder.number(ifd.ORIENTATION)
-    return orientation if orientation in range(1, 9) else 1
+        number = None
+    return orientation_in(number, xmp)
+
+
+def orientation_in(number, xmp):
+    """Return an orientation, 1 to 8: `number` of Exif if there is one, else XMP's."""
+    match = _XMP_ORIENTATION.search(xmp or b"")
+    if number is None and match:
+        number = int(match[1])
+    return number if number in range(1, 9) else 1
 
 
 def comment_of(source):

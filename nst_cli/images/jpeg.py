@@ -29,6 +29,7 @@ _SOI, _EOI, _SOS, _DRI, _APP0, _APP1, _APP2, _APP14 = (
     0xE2,
     0xEE,
 )
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 # Besides frames: Huffman tables, arithmetic conditioning, quantisation tables, number of lines.
 _TABLES = (0xC4, 0xCC, 0xDB, 0xDC, _DRI)
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
@@ -63,6 +64,7 @@ class _Parts:
     size: tuple = ()
     frame: _Frame = None
     exif: bytes = b""
+    xmp: bytes = b""
     profile: dict = field(default_factory=dict)
     kept: list = field(default_factory=list)
     scans: dict = field(default_factory=dict)
@@ -84,7 +86,9 @@ def header(stream):
             "it as PNG or TIFF"
         )
     profile = b"".join(data for _, data in sorted(parts.profile.items())) or None
-    return Header(parts.size, orientation_of(parts.exif), profile, exif=parts.exif, details=parts)
+    return Header(
+        parts.size, orientation_of(parts.exif, parts.xmp), profile, exif=parts.exif, details=parts
+    )
 
 
 def working_bytes(head):
@@ -162,6 +166,8 @@ def _note(parts, marker, data):
         (parts.interval,) = struct.unpack(">H", data[:2])
     elif marker == _APP1 and data.startswith(b"Exif\0\0") and not parts.exif:
         parts.exif = data
+    elif marker == _APP1 and data.startswith(_XMP) and not parts.xmp:
+        parts.xmp = data
     elif marker == _APP2 and data.startswith(b"ICC_PROFILE\0") and len(data) > 14:
         parts.profile.setdefault(data[12], data[14:])
 

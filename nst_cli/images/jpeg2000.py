@@ -28,7 +28,6 @@ class _Codestream:
     offset: tuple
     bits: tuple
     is_signed: bool
-    is_subsampled: bool
 
 
 def header(stream):
@@ -56,13 +55,13 @@ def decode(content, head):
     bits, is_grey = head.details[0], image.mode in ("I", "I;16", "I;16B", "I;16L")
     room = 16 if is_grey else 8
     # A palette's entries have bits of their own.
-    if bits >= room or image.mode in ("P", "PA") or inside(content, b"jp2h", b"pclr"):
+    is_indexed = image.mode in ("P", "PA") or inside(content, b"jp2h", b"pclr")
+    if bits >= room or is_indexed or image.mode == "CMYK":
         return image, None
     # Shifted to the left, and not scaled.
     top = ((1 << bits) - 1) << (room - bits)
     scaled = np.rint(np.asarray(image, np.float32) * (((1 << room) - 1) / top))
-    values = scaled.astype(np.uint16 if is_grey else np.uint8)
-    return (Image.fromarray(values) if is_grey else Image.fromarray(values, image.mode)), None
+    return Image.fromarray(scaled.astype(np.uint16 if is_grey else np.uint8)), None
 
 
 def _without_profile(content, head):
@@ -100,7 +99,6 @@ def _codestream(content):
         offset=(y0, x0),
         bits=tuple((depth & 0x7F) + 1 for depth in depths),
         is_signed=any(depth & 0x80 for depth in depths),
-        is_subsampled=set(components[1::3]) | set(components[2::3]) != {1},
     )
 
 

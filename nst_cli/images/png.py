@@ -67,7 +67,7 @@ def header(stream):
     profile, colours = _colours(chunks)
     return Header(
         size=(height, width),
-        orientation=orientation_of(chunks.get(b"eXIf")),
+        orientation=orientation_of(chunks.get(b"eXIf") or _old_exif(stream), _xmp(stream)),
         profile=profile,
         colours=colours,
         details=_Details(depth, colour, bool(interlaced), chunks),
@@ -225,6 +225,24 @@ def _colours(chunks):
         places = [value / 100000 for value in struct.unpack(">8L", chunks[b"cHRM"])]
         primaries = tuple(zip(places[::2], places[1::2]))
     return None, colorimetry.of_gamma(gamma, primaries)
+
+
+def _old_exif(stream):
+    """Return the Exif data that ImageMagick put into a text, before PNG had a chunk for them."""
+    text = next(texts(stream, b"Raw profile type exif"), None) or next(
+        texts(stream, b"Raw profile type APP1"), ""
+    )
+    # After a name and a length, in hexadecimal.
+    *_, digits = text.strip().split("\n", 2)
+    try:
+        return bytes.fromhex("".join(digits.split()))
+    except ValueError:
+        return None
+
+
+def _xmp(stream):
+    text = next(texts(stream, b"XML:com.adobe.xmp"), "")
+    return text.encode("utf-8", "replace")
 
 
 def _profile(data):

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from . import ifd
-from .header import Header
+from .header import Header, orientation_in
 from .pillow import Unknown, opened
 from .source import Broken, Unfit
 
@@ -45,7 +45,9 @@ _PHOTOMETRICS = {
 }  # fmt: skip
 _COLOR_FILTER_ARRAY, _LINEAR_RAW = 32803, 34892
 _CCITT = (2, 3, 4)
-_JPEG_TABLES, _RATIONALS = 347, (529, 532)
+_JPEG_TABLES, _XMP = 347, 700
+# Of YCbCr: coefficients, and the values of black and white; how many there are.
+_RATIONALS = {529: 3, 532: 6}
 # Those that every libtiff has; more may be there.
 _COMPRESSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946)
 _RARE_COMPRESSIONS = {34887: "LERC", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP"}
@@ -63,10 +65,9 @@ def header(stream):
     if not all(isinstance(side, int) and side > 0 for side in size):
         raise Broken("its first page has no size")
     _check_layout(page)
-    orientation = page.number(ifd.ORIENTATION, 1)
     return Header(
         size=size,
-        orientation=orientation if orientation in range(1, 9) else 1,
+        orientation=orientation_in(page.number(ifd.ORIENTATION), page.data(_XMP)),
         profile=page.data(PROFILE),
         details=page,
     )
@@ -249,9 +250,13 @@ def _pixel_tags(page):
         values = page.numbers(tag)
         if values and all(isinstance(value, int) and 0 <= value < end for value in values):
             tags[tag] = (kind, values)
-    for tag in _RATIONALS:
-        if page.numbers(tag):
-            tags[tag] = (ifd.RATIONAL, page.numbers(tag))
+    for tag, count in _RATIONALS.items():
+        values = page.numbers(tag)
+        if len(values) == count:
+            # Whole numbers, which some writers put there.
+            values = [part for value in values for part in (value, 1)]
+        if len(values) == 2 * count and all(0 <= value < 1 << 32 for value in values):
+            tags[tag] = (ifd.RATIONAL, values)
     if page.data(_JPEG_TABLES):
         tags[_JPEG_TABLES] = (ifd.UNDEFINED, page.data(_JPEG_TABLES))
     tags[SAMPLES], tags[BITS] = (ifd.SHORT, (_samples(page),)), (ifd.SHORT, _bits(page))

@@ -26,7 +26,7 @@ def header(stream):
     with opened(content, "WEBP") as image:
         width, height = image.size
         exif, profile = image.info.get("exif"), image.info.get("icc_profile")
-    return Header((height, width), orientation_of(exif), profile, exif=exif)
+    return Header((height, width), orientation_of(exif, image.info.get("xmp")), profile, exif=exif)
 
 
 def decode(content, head):
