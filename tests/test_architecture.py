@@ -162,3 +162,9 @@ def test_an_import_that_the_plan_forbids_is_reported(tree, module, line, problem
 )
 def test_an_import_that_the_plan_allows_is_not_reported(tree, module, line):
     assert list(violations(tree(module, line))) == []
+
+
+def test_contributing_names_every_folder_and_module():
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    places = {f"{unit}/" if (PACKAGE / unit).is_dir() else f"{unit}.py" for unit in ROW_OF}
+    assert {place for place in places if place not in text} == set()
