@@ -89,9 +89,16 @@ coverage: $(TOOLS) ## Run the tests and report which lines and branches they rea
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[coverage]'
 	@$(PYTHON) -m pytest -m '$(QUICK)' --cov $(TESTS)
 
-lint: $(TOOLS) ## Check the code with ruff, and the Dockerfile with hadolint
+lint: $(TOOLS) ## Check code, types, spelling, wording and the Dockerfile
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
+	@.venv/bin/codespell
+	@$(PYTHON) tools/prose.py
+	@if [ -x .venv/bin/mypy ]; then \
+	  .venv/bin/mypy; \
+	else \
+	  echo "mypy needs Python 3.10 or later: types are not checked."; \
+	fi
 	@if [ -x .venv/bin/hadolint ]; then \
 	  .venv/bin/hadolint docker/Dockerfile; \
 	else \
@@ -127,5 +134,5 @@ images: $(STAMP) ## Download the pictures of the paper's figures to images
 	@$(PYTHON) tools/pictures.py images
 
 clean: ## Remove the environment and what is built or cached; pictures and weights stay
-	rm -rf .venv build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
+	rm -rf .venv build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache htmlcov .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
