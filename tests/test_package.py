@@ -10,7 +10,7 @@ from processes import environment
 import nst_cli
 
 
-def test_what_the_documentation_names_is_there_and_listed():
+def test_what_the_documentation_names_exists_and_is_listed():
     names = {"Config", "NonFiniteError", "NstError", "Record", "Result", "images", "transfer"}
     assert set(nst_cli.__all__) == names <= set(dir(nst_cli))
     for name in names:
