@@ -3,10 +3,9 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-slow test-browser test-pictures test-pillow \
-  test-device test-python test-mxnet2 test-wheel \
-  test-gpu coverage gpu gpu-check lint bench bench-pytorch bench-gpu weights images figures fig1 \
-  fig2 fig3 fig4 clean
+.PHONY: help venv demo test test-slow test-browser test-pictures test-pillow test-device \
+  test-python test-pythons test-mxnet2 test-wheel test-gpu coverage gpu gpu-check lint bench \
+  bench-pytorch bench-gpu weights images figures fig1 fig2 fig3 fig4 clean
 
 PYTHON := .venv/bin/python
 NST := $(PYTHON) -m nst_cli
@@ -20,9 +19,9 @@ QUICK := not slow and not browser and not gpu and not gpu_check
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
-venv: $(TOOLS) ## Make the environment .venv with all that is needed to run, test and lint
+venv: $(TOOLS) ## Make the environment .venv, which can run, test and lint nst
 
-# A demo needs less than the tests, and shall not wait for the rest.
+# The demo does not wait for packages that only the tests need.
 SETUP := setup.cfg setup.py pyproject.toml nst_cli/__init__.py tools/environment.sh
 
 $(STAMP): $(SETUP)
@@ -42,7 +41,7 @@ test: $(TOOLS) ## Run the tests; quick and offline
 test-slow: $(TOOLS) ## Run the tests that need the real weights: set NST_WEIGHTS
 	@$(PYTHON) -m pytest -m slow
 
-test-browser: $(TOOLS) ## Run the tests of pages in a Chromium that is installed
+test-browser: $(TOOLS) ## Run the tests of pages in an installed Chromium
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[browser]'
 	@$(PYTHON) -m pytest -m browser -rs
 
@@ -56,7 +55,7 @@ gpu-check: $(TOOLS) ## Install MXNet's CUDA build in build/gpu and load it; need
 	@$(NST) gpu install --no-card --dir build/gpu
 	@NST_GPU=build/gpu $(PYTHON) -m pytest -m gpu_check -rs
 
-test-device: $(TOOLS) ## Run the tests on another device than MXNet's default
+test-device: $(TOOLS) ## Run the tests on a device other than MXNet's default
 	@NST_TEST_DEVICE=cpu:1 $(PYTHON) -m pytest -m '$(QUICK)' $(TESTS)
 
 PYTHON_VERSION := 3.13
@@ -69,7 +68,17 @@ $(OTHER)/.installed: $(SETUP)
 test-python: $(OTHER)/.installed ## Run the tests on PYTHON_VERSION, in an environment of its own
 	@$(OTHER)/bin/python -m pytest -m 'not browser and not gpu and not gpu_check' $(TESTS)
 
-# nst asks for 1.9.1, so pip is not asked whether MXNet 2 fits.
+# One Python after another: a line for each here, all of its output in build/pythonX.Y.log.
+test-pythons: ## Run the tests on each Python from 3.9 on that this machine has
+	@mkdir -p build; code=0; \
+	for version in $$(tools/environment.sh --versions); do \
+	  log=build/python$$version.log end=; \
+	  $(MAKE) test-python PYTHON_VERSION=$$version >$$log 2>&1 || code=1 end="; failed, see $$log"; \
+	  count=$$(sed -nE 's/^=* ?([0-9]+ (passed|failed|error).*[^ =]) ?=*$$/\1/p' $$log | tail -n 1); \
+	  echo "Python $$version: $${count:-no tests ran}$$end"; \
+	done; exit $$code
+
+# nst requires 1.9.1, so pip installs MXNet 2 without checking requirements.
 MXNET2 := build/mxnet2
 
 $(MXNET2)/.installed: $(STAMP)
@@ -106,17 +115,24 @@ test-pillow: $(TOOLS) ## Run the tests of pictures under the oldest and the newe
 test-wheel: $(STAMP) ## Build the wheel and try it in an empty environment
 	@tools/try-wheel.sh $(PYTHON) build/wheel
 
-coverage: $(TOOLS) ## Run the tests and report which lines and branches they reach
+coverage: $(TOOLS) ## Run the tests and report the share of lines that they reach
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[coverage]'
-	@$(PYTHON) -m pytest -m '$(QUICK)' --cov $(TESTS)
+	@$(PYTHON) -m pytest -m '$(QUICK)' --cov $(if $(TESTS),--cov-fail-under=0) $(TESTS)
 
-lint: $(TOOLS) ## Check the code with ruff, and the Dockerfile with hadolint
+lint: $(TOOLS) ## Check code, types, spelling, wording and the Dockerfile
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
+	@.venv/bin/codespell
+	@$(PYTHON) tools/prose.py
+	@if [ -x .venv/bin/mypy ]; then \
+	  .venv/bin/mypy; \
+	else \
+	  echo "mypy needs Python 3.10 or later: types are not checked."; \
+	fi
 	@if [ -x .venv/bin/hadolint ]; then \
 	  .venv/bin/hadolint docker/Dockerfile; \
 	else \
-	  echo "There is no hadolint for this machine: docker/Dockerfile is not checked."; \
+	  echo "hadolint has no build for this machine: docker/Dockerfile is not checked."; \
 	fi
 
 bench: $(STAMP) ## Measure preset fast against preset paper, step costs and memory
@@ -124,11 +140,11 @@ bench: $(STAMP) ## Measure preset fast against preset paper, step costs and memo
 	@$(PYTHON) benchmarks/step_cost.py
 	@$(PYTHON) benchmarks/memory.py
 
-bench-pytorch: $(STAMP) ## Measure beside PyTorch, which it installs into .venv
+bench-pytorch: $(STAMP) ## Measure PyTorch too; installs it into .venv
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	@$(PYTHON) benchmarks/pytorch.py
 
-bench-gpu: $(STAMP) ## Measure a GPU beside PyTorch on it, which it installs into .venv
+bench-gpu: $(STAMP) ## Measure a GPU, and PyTorch on it; installs it into .venv
 	@$(PYTHON) benchmarks/gpu.py --check
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	@$(PYTHON) benchmarks/gpu.py
@@ -142,11 +158,11 @@ FIGURE_OPTIONS :=
 fig1 fig2 fig3 fig4: $(STAMP) ## Make a figure of the paper: fig1 to fig4
 	@$(NST) figure $(@:fig%=%) -o $(FIGURES) $(FIGURE_OPTIONS)
 
-figures: fig1 fig2 fig3 fig4 ## Make all four; goes on where it was interrupted
+figures: fig1 fig2 fig3 fig4 ## Make all four figures; resumes after an interruption
 
 images: $(STAMP) ## Download the pictures of the paper's figures to images
 	@$(PYTHON) tools/pictures.py images
 
-clean: ## Remove the environment and what is built or cached; pictures and weights stay
-	rm -rf .venv build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
+clean: ## Remove environments, builds and caches; pictures and weights stay
+	rm -rf .venv build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache htmlcov .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -58,11 +58,11 @@ def here(file):
         return lambda record: moments[run.output].append(time.perf_counter())
 
     began = time.perf_counter()
-    found = batch.make(runs, on_start=start)
+    results = batch.make(runs, on_start=start)
     total = time.perf_counter() - began
-    if {finished.state for finished in found} != {"done"}:
-        sys.exit(f"Not all runs are done: {found}")
-    # The first step of each has no beginning that could be seen: it counts as the others.
+    if {finished.state for finished in results} != {"done"}:
+        sys.exit(f"Not all runs are done: {results}")
+    # The start of each run's first step is not observed: it counts as an average step.
     return total, sum((m[-1] - m[0]) * len(m) / (len(m) - 1) for m in moments.values())
 
 

@@ -9,7 +9,7 @@ from nst_cli.errors import NstError
 
 
 def run(main):
-    """Run a benchmark; what its user can mend is one line."""
+    """Run a benchmark; an error that the user can correct is one line."""
     try:
         main()
     except NstError as error:

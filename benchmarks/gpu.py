@@ -41,12 +41,12 @@ def main():
         times = PARTS[arguments.part](*pair, arguments.device, arguments.precision)
         print(json.dumps({"shape": pair[0].shape, "times": times}))
         return
-    card = found(arguments.device)
+    card = card_of(arguments.device)
     if not arguments.check:
         compare(card, arguments)
 
 
-def found(device):
+def card_of(device):
     """Return the card that a device is, or None for the CPU; there must be one."""
     if device == "cpu":
         return None
@@ -66,10 +66,12 @@ def compare(card, arguments):
                 continue
             ours, theirs = (measured(part, size, precision, arguments) for part in PARTS)
             _, _, height, width = ours["shape"]
-            own, other = (statistics.median(part["times"][WARMING_UP:]) for part in (ours, theirs))
+            our_time, their_time = (
+                statistics.median(part["times"][WARMING_UP:]) for part in (ours, theirs)
+            )
             print(
-                f"| {width} × {height} | {precision} | {own:.4f} | {other:.4f} "
-                f"| {own / other:.2f} |",
+                f"| {width} × {height} | {precision} | {our_time:.4f} | {their_time:.4f} "
+                f"| {our_time / their_time:.2f} |",
                 flush=True,
             )
 

@@ -1,4 +1,4 @@
-"""The peak memory of runs, each in a process of its own, beside what is foretold.
+"""The peak memory of runs, each in a process of its own, beside the forecast.
 
 python benchmarks/memory.py [--sizes 256,512,768]
 """
@@ -12,7 +12,7 @@ from nst_cli.config import METHODS
 from nst_cli.runs import forecast
 
 STEPS = 5
-HEAD = "| size | choices | peak, MB | of what is foretold |\n|---|---|---|---|"
+HEAD = "| size | choices | peak, MB | of the forecast |\n|---|---|---|---|"
 SHALLOW = {"style_layers": "relu1_1", "content_layers": "relu1_1"}
 MIDDLE = {"style_layers": "relu3_1", "content_layers": "relu3_1"}
 CHOICES = (

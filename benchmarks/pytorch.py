@@ -48,8 +48,8 @@ def compare_steps(content, style):
     for precision in precisions:
         times[precision] = step_times(content, style, STEPS, precision)
     base = statistics.median(times["PyTorch"][1:])
-    for name, own in times.items():
-        seconds = statistics.median(own[1:])
+    for name, step_seconds in times.items():
+        seconds = statistics.median(step_seconds[1:])
         print(f"  step, {name}: {seconds:.3f} s, {seconds / base:.2f} of PyTorch's", flush=True)
 
 
@@ -106,14 +106,14 @@ class Theirs:
         self.laplacian = laplacian.expand(3, 1, 3, 3).contiguous()
 
     def features(self, values):
-        found = {}
+        maps = {}
         with self.autocast():
             for name, weight, bias in self.layers:
                 if name.endswith("_1") and name != "conv1_1":
                     values = functional.avg_pool2d(values, 2)
                 values = functional.relu(functional.conv2d(values, weight, bias, padding=1))
-                found[name.replace("conv", "relu")] = values.float()
-        return found
+                maps[name.replace("conv", "relu")] = values.float()
+        return maps
 
     def __call__(self, image):
         maps = self.features(image)

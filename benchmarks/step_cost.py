@@ -2,8 +2,8 @@
 
 Each round times that executor, the network as nst runs it, and then every method, a few steps
 each, so that a machine whose speed drifts does so for all; a ratio is the median over the rounds.
-Of MXNet 2's executor, which copies all parameters, there is no such use: the network is the
-measure there. Run it with nothing else running:
+Under MXNet 2, whose executor copies all parameters, nst's network is the measure instead.
+Run it with nothing else running:
 
     python benchmarks/step_cost.py [--sizes 224,512] [--rounds 5] [--preset paper]
 """
@@ -51,10 +51,10 @@ def measure(pair, rounds, choices):
         for name, measured in runs.items():
             times[name].append(statistics.median(measured()))
     rows = []
-    for name, own in times.items():
-        ratio = statistics.median(a / b for a, b in zip(own, next(iter(times.values()))))
+    for name, medians in times.items():
+        ratio = statistics.median(a / b for a, b in zip(medians, next(iter(times.values()))))
         shape = f"{pair[0].shape[3]} × {pair[0].shape[2]}"
-        rows.append(f"| {shape} | {name} | {statistics.median(own):.4f} | {ratio:.3f} |")
+        rows.append(f"| {shape} | {name} | {statistics.median(medians):.4f} | {ratio:.3f} |")
     return rows
 
 

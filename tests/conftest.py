@@ -1,10 +1,12 @@
-"""What several test modules need; from outside the repository by an environment variable.
+"""Fixtures that several test modules use, and the environment variables of the tests.
 
-No test leaves a process behind; one that does fails. NST_REQUIRE names kinds of tests that fail
-where they would be skipped.
+- ``NST_GOLDEN``, ``NST_PICTURES``, ``NST_WEIGHTS`` and ``NST_GPU`` name files and folders outside
+  the repository; tests that need one are skipped without it.
+- ``NST_REQUIRE`` names kinds of tests that fail instead of being skipped.
+- ``NST_TEST_DEVICE=cpu:1`` makes tests compute on that device. A test that creates an array on
+  another device fails, unless it is marked `devices`.
 
-With ``NST_TEST_DEVICE=cpu:1`` what a test computes in its own process is computed there, and it
-fails if it makes an array elsewhere. Tests marked `devices` choose theirs themselves.
+A test that leaves a process behind fails.
 """
 
 import os
@@ -20,7 +22,7 @@ from nst_cli import engine, weights
 from nst_cli.synthesis import vgg
 from nst_cli.weights.params import CONVOLUTIONS
 
-#: What NST_REQUIRE may name, and the marker or fixture of the tests of that kind.
+#: The kinds of tests that NST_REQUIRE may name, each with its marker or fixture.
 KINDS = {
     "browser": "browser",
     "compiler": "compiled",
@@ -33,7 +35,7 @@ KINDS = {
 
 
 def required():
-    """Return the kinds of tests that fail where they would be skipped."""
+    """Return the kinds of tests that fail instead of being skipped."""
     words = {word.strip() for word in os.environ.get("NST_REQUIRE", "").split(",")} - {""}
     unknown = sorted(words - set(KINDS))
     if unknown:
@@ -51,7 +53,7 @@ def pytest_configure(config):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item):
-    """Turn the skip of a test whose kind NST_REQUIRE names into a failure."""
+    """Make a skipped test fail if NST_REQUIRE names its kind."""
     report = (yield).get_result()
     marks = {mark.name for mark in item.iter_markers()}
     kinds = [kind for kind in required() if KINDS[kind] in marks | set(item.fixturenames)]
@@ -63,7 +65,7 @@ def pytest_runtest_makereport(item):
 
 @pytest.fixture(autouse=True)
 def no_process_is_left():
-    """Fail a test that leaves a process behind, and end the process."""
+    """End the processes that a test leaves behind, and fail the test."""
     before = processes.children()
     yield
     left = processes.end_all_but(before)
@@ -72,7 +74,7 @@ def no_process_is_left():
 
 @pytest.fixture(scope="session", autouse=True)
 def no_process_is_left_at_the_end():
-    """Fail a run of tests of which a process is left, by a fixture of a module or session."""
+    """End the processes that fixtures of modules leave behind, and fail the run."""
     before = processes.children()
     yield
     left = processes.end_all_but(before)
@@ -81,21 +83,21 @@ def no_process_is_left_at_the_end():
 
 @pytest.fixture
 def contexts(monkeypatch):
-    """The names of the contexts on which arrays are made from here on."""
+    """The names of the contexts on which the test creates arrays."""
     array, names = engine.nd.NDArray, set()
-    make = array.__init__
+    initialise = array.__init__
 
-    def made(self, *arguments, **others):
-        make(self, *arguments, **others)
+    def recorded(self, *arguments, **keywords):
+        initialise(self, *arguments, **keywords)
         names.add(str(self.context))
 
-    monkeypatch.setattr(array, "__init__", made)
+    monkeypatch.setattr(array, "__init__", recorded)
     return names
 
 
 @pytest.fixture(autouse=True)
 def one_device(request, monkeypatch):
-    """Obey ``NST_TEST_DEVICE``."""
+    """Compute on the device that ``NST_TEST_DEVICE`` names, and on no other."""
     device = os.environ.get("NST_TEST_DEVICE")
     if not device or request.node.get_closest_marker("devices"):
         yield
@@ -113,7 +115,7 @@ def one_device(request, monkeypatch):
 
 @pytest.fixture(scope="session")
 def golden():
-    """The folder of the runs of the authors' code: ``poly.npz`` and so on."""
+    """The folder with recorded runs of the authors' code: ``poly.npz`` and so on."""
     return _named_by("NST_GOLDEN")
 
 
@@ -131,7 +133,7 @@ def real_weights():
 
 @pytest.fixture
 def small_network(monkeypatch):
-    """Stand in for the weights with a random network down to conv2_2."""
+    """Replace the weights by a random network down to conv2_2."""
     random, arrays = numpy.random.RandomState(0), {}
     for name in vgg.convolutions(["relu2_2"]):
         shape = CONVOLUTIONS[name]
@@ -139,7 +141,7 @@ def small_network(monkeypatch):
         arrays[f"{name}_weight"] = random.normal(scale=scale, size=shape)
         arrays[f"{name}_bias"] = random.normal(scale=0.1, size=shape[0])
     monkeypatch.setattr(weights, "find", lambda given: "a file")
-    monkeypatch.setattr(weights, "load", lambda which: arrays)
+    monkeypatch.setattr(weights, "load", lambda source: arrays)
 
 
 @pytest.fixture(scope="session")
@@ -150,7 +152,7 @@ def cuda_build():
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory):
-    """Compile a C file, or a text, to a shared library of a name; return its path."""
+    """A function that compiles a C file or text to a shared library and returns its path."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if not compiler:
         pytest.skip("there is no C compiler")
@@ -169,15 +171,15 @@ def compiled(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def fake_driver(compiled):
-    """The folder of a libcuda.so.1 that answers as FAKE_CARDS and so on say (libcuda.c)."""
+    """The folder of a libcuda.so.1 that reports the cards in FAKE_CARDS; see libcuda.c."""
     return compiled(Path(__file__).with_name("libcuda.c"), "libcuda.so.1").parent
 
 
 def _named_by(variable):
-    place = os.environ.get(variable)
-    if not place:
+    value = os.environ.get(variable)
+    if not value:
         pytest.skip(f"{variable} is not set")
-    path = Path(place).absolute()
-    # Whoever sets it wants the test to run: a wrong path is a failure, never a skip.
-    assert path.exists(), f"{variable} names {path}, which is not there"
+    path = Path(value).absolute()
+    # A user who sets the variable wants the test to run, so a wrong path fails.
+    assert path.exists(), f"{variable} names {path}, which does not exist"
     return path

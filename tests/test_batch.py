@@ -71,7 +71,7 @@ def copy_of(folder, tmp_path):
             (tmp_path / name).mkdir()
         else:
             (tmp_path / name).write_bytes(content)
-            # As old as it is there: nothing goes by times.
+            # The same time as before: nothing depends on times.
     return tmp_path
 
 
@@ -250,7 +250,7 @@ def test_a_batch_does_not_take_its_own_pictures_for_inputs(tmp_path):
     assert content_of(tmp_path) == before
 
 
-def test_a_run_that_fails_is_told_and_does_not_stop_the_others(tmp_path):
+def test_a_run_that_fails_is_reported_and_does_not_stop_the_others(tmp_path):
     save_batch(tmp_path)
     # Its header is whole, so that only the run itself finds out.
     noise(5, 300, 300).save(tmp_path / "a.png")

@@ -289,7 +289,7 @@ def luminance(page, selector, name):
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_without_javascript_the_pictures_are_there_and_the_tools_are_not(browser, path):
+def test_without_javascript_the_page_shows_the_pictures_and_no_tools(browser, path):
     with contextlib.closing(browser.new_context(java_script_enabled=False)) as context:
         page = context.new_page()
         page.goto(path.as_uri())

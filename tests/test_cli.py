@@ -53,7 +53,7 @@ def small_weights(tmp_path_factory):
     return write_file(tmp_path_factory.mktemp("weights") / "vgg19.params", shapes, values)
 
 
-# What is foretold
+# Forecasts
 
 
 def test_a_dry_run_prints_size_memory_and_time_and_makes_nothing(tmp_path):
@@ -133,7 +133,7 @@ def test_stdout_carries_the_path_of_the_picture_and_nothing_else(made, jpeg):
     assert jpeg[0].stdout == "out.jpg\n"
 
 
-def test_picture_sidecar_log_and_pictures_on_the_way_are_there_and_nothing_else(made, quiet):
+def test_picture_sidecar_log_and_pictures_on_the_way_are_written_and_nothing_else(made, quiet):
     inputs, result = {"content.png", "style.png"}, {"out.png", sidecar_of("out.png")}
     steps = {step_name("out.png", 2), step_name("out.png", 4)}
     assert set(os.listdir(quiet[1])) == inputs | result
@@ -187,7 +187,7 @@ def test_the_sidecar_says_all_that_made_the_picture(made):
     assert document["beta"] == {"poly": 0.1}
 
 
-def test_preset_fast_goes_through_its_scales_and_tells_them(tmp_path):
+def test_preset_fast_goes_through_its_scales_and_shows_them(tmp_path):
     noise(1, 48, 64).save(tmp_path / "content.png")
     noise(2, 40, 30).save(tmp_path / "style.png")
     command = (
@@ -261,7 +261,9 @@ def test_another_seed_gives_another_picture(tmp_path, quiet):
     assert (one != other).any()
 
 
-def test_whoever_gets_the_builtin_weights_is_told_each_time_even_when_quiet(made, quiet, jpeg):
+def test_a_note_says_each_time_even_when_quiet_that_weights_are_the_builtin_ones(
+    made, quiet, jpeg
+):
     for done, _ in (made, quiet):
         notes = [line for line in done.stderr.splitlines() if line.startswith("Note: ")]
         assert len(notes) == 1 and "built-in" in notes[0] and "nst weights fetch" in notes[0]
@@ -274,7 +276,7 @@ def test_the_bar_counts_the_steps_unless_quiet(made, quiet):
     assert len(quiet[0].stderr.splitlines()) == 1 and "4/4" not in quiet[0].stderr
 
 
-def test_transparency_that_a_jpeg_cannot_hold_is_told_even_when_quiet(jpeg):
+def test_transparency_that_a_jpeg_cannot_hold_is_noted_even_when_quiet(jpeg):
     line, _ = jpeg[0].stderr.splitlines()
     assert line.startswith("Note: out.jpg") and "transparency" in line
 
@@ -466,7 +468,7 @@ main()
 """
 
 
-def test_a_log_that_breaks_off_is_told_when_the_picture_is_made(pair, small_weights):
+def test_a_log_that_breaks_off_is_reported_when_the_picture_is_made(pair, small_weights):
     command = "stylize content.png style.png -o out.png --quiet --log log.jsonl"
     options = [*shlex.split(command), *SMALL_OPTIONS, "--iterations", "60", "--no-metadata"]
     limited = ("-c", LIMITED, "8000")
@@ -503,7 +505,7 @@ def test_weights_that_cannot_be_used_are_one_line(folder, small_weights, options
     refused(folder, PAIR + options, small_weights, 1, words, NST_WEIGHTS=variable)
 
 
-def test_a_gpu_that_is_not_there_is_one_line(folder, small_weights):
+def test_a_missing_gpu_is_one_line(folder, small_weights):
     refused(folder, PAIR + "--device gpu:99", small_weights, 1, ("device cpu",))
 
 
@@ -775,7 +777,9 @@ def test_checking_a_file_that_cannot_be_used_is_one_line(tmp_path, small_weights
 
 
 @pytest.mark.slow
-def test_the_real_weights_are_told_from_the_published_file_and_not_refused(tmp_path, real_weights):
+def test_the_real_weights_are_distinguished_from_the_published_file_and_not_refused(
+    tmp_path, real_weights
+):
     done = nst(tmp_path, "weights", "check", real_weights)
     assert done.returncode == 0, done.stderr
     blob_id = files.git_blob_id(real_weights)
@@ -813,5 +817,5 @@ def test_a_benchmark_is_a_table_with_a_row_for_each_preset(tmp_path, real_weight
     assert fast[3] == "fast" and float(fast[8]) < 1.1
 
 
-def test_a_benchmark_of_a_picture_that_is_not_there_is_one_line(tmp_path):
+def test_a_benchmark_of_a_missing_picture_is_one_line(tmp_path):
     assert "Cannot read none.jpg" in error_of(nst(tmp_path, "bench", "--content", "none.jpg"), 1)

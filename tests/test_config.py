@@ -184,7 +184,7 @@ def test_whole_numbers_are_kept_exactly():
     assert (config.seed, config.iterations, config.size) == (4294967295, 999999999, 1000)
 
 
-def test_an_unknown_key_is_told_with_the_nearest_one():
+def test_an_error_for_an_unknown_key_names_the_nearest_one():
     with pytest.raises(ConfigError, match="'layer_wieghts': did you mean 'layer_weights'"):
         Config.from_dict({"layer_wieghts": ""})
 

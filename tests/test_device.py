@@ -67,7 +67,7 @@ def run(on_step=None, **others):
 
 
 def told(**others):
-    """Run, and return all that a transfer tells, as plain data."""
+    """Run a transfer; return its records and result as plain data."""
     records = []
     try:
         result, error = run(records.append, **others), None

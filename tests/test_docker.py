@@ -1,4 +1,4 @@
-"""The Dockerfile: what it copies is there. `make test-wheel` builds nst from just that."""
+"""The Dockerfile: what it copies exists. `make test-wheel` builds nst from just that."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def test_what_the_image_copies_is_there_and_is_sent_to_the_builder():
+def test_what_the_image_copies_exists_and_is_sent_to_the_builder():
     text = (ROOT / "docker" / "Dockerfile").read_text()
     lines = re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE)
     copied = {path for line in lines for path in line.split()[:-1]}

@@ -142,7 +142,7 @@ def test_an_executor_that_fails_is_bad(healthy, monkeypatch):
         (2, True, ("2 GPUs", "CUDA")),
     ],
 )
-def test_the_devices_and_what_mxnet_is_built_for_are_told(
+def test_the_devices_and_what_mxnet_is_built_for_are_shown(
     healthy, monkeypatch, count, cuda, words
 ):
     monkeypatch.setattr(engine, "gpu_count", lambda: count)
@@ -201,7 +201,7 @@ def test_of_an_mxnet_2_it_is_not_said_which_cards_it_can_use(cards, monkeypatch)
     ("capability", "words"),
     [((8, 6), "nst gpu install gets it"), ((9, 0), "no card here can use it")],
 )
-def test_a_cuda_build_that_is_not_there_is_offered_where_a_card_can_use_it(
+def test_a_missing_cuda_build_is_offered_where_a_card_can_use_it(
     cards, monkeypatch, capability, words
 ):
     cards(capability)

@@ -162,7 +162,7 @@ def test_threads_are_known_though_mxnet_was_imported_by_other_code(monkeypatch, 
     if variable is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", variable)
     assert engine.threads() >= 1
-    # As where OpenMP is another library than GNU's.
+    # As on a machine whose OpenMP is not GNU's.
     monkeypatch.setattr(loading_module.ctypes, "CDLL", failing(OSError()))
     assert engine.threads() == machine.usable_cores()
 
@@ -371,9 +371,7 @@ def test_a_device_is_found_by_its_name(gpus, device, count, expected):
         ("gpu:2", 2, True, "1.9.1", "MXNet sees 2, numbered from 0"),
     ],
 )
-def test_a_gpu_that_is_not_there_is_told_with_the_way_to_get_it(
-    gpus, device, count, cuda, version, hint
-):
+def test_an_error_for_a_missing_gpu_says_how_to_get_it(gpus, device, count, cuda, version, hint):
     gpus(count, cuda, version)
     with pytest.raises(EngineError, match=hint):
         engine.context(device)
@@ -437,7 +435,7 @@ def test_of_mxnets_own_error_the_line_that_says_why_is_kept():
         engine.nd.take(rows, none, mode="clip")
 
 
-def test_want_of_memory_is_told_with_what_needs_less():
+def test_an_error_for_too_little_memory_says_what_needs_less():
     reasons = (
         "Failed to allocate CPU Memory",
         "cudaMalloc retry failed: out of memory",

@@ -30,7 +30,7 @@ def judged(pair, real_weights):
 
 @pytest.fixture(scope="module")
 def made(pair, real_weights):
-    """Return a function: the image that a preset makes in so many steps."""
+    """Return a function that makes an image by a preset in a number of steps."""
 
     @functools.cache
     def make(**choices):

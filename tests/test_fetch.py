@@ -45,7 +45,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.send_response(200)
         body = server.content[first:]
-        if server.tells_length:
+        if server.sends_length:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body if server.cut is None else body[: server.cut])
@@ -58,7 +58,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.status, self.cut = CONTENT, 200, None
-        self.takes_ranges = self.tells_length = True
+        self.takes_ranges = self.sends_length = True
         self.ranges, self.redirects = [], []
 
     @property
@@ -88,7 +88,7 @@ def fetch(server, target, **options):
 
 
 def cut_off(server, target, at=100_000):
-    """Break a download off after `at` bytes, and mend the server."""
+    """Break a download off after `at` bytes, and repair the server."""
     server.cut = at
     with pytest.raises(DownloadError, match="again"):
         fetch(server, target)
@@ -141,8 +141,8 @@ def test_a_part_that_is_complete_is_checked_and_renamed(server, target, part):
     assert not part.exists()
 
 
-def test_a_server_that_tells_no_length_is_checked_by_the_checksum(server, target, part):
-    server.tells_length = False
+def test_a_server_that_sends_no_length_is_checked_by_the_checksum(server, target, part):
+    server.sends_length = False
     seen = []
     fetch(server, target, progress=lambda *state: seen.append(state))
     assert target.read_bytes() == CONTENT
@@ -205,7 +205,7 @@ def test_a_silent_server_is_given_up(target, monkeypatch):
             download.fetch(target, url, BLOB_ID, 100, timeout=0.1)
 
 
-def test_a_file_that_is_there_is_not_asked_for_again(server, target):
+def test_an_existing_file_is_not_downloaded_again(server, target):
     fetch(server, target)
     assert fetch(server, target) == target
     assert len(server.ranges) == 1
@@ -263,7 +263,7 @@ def test_a_broken_file_in_the_cache_is_replaced_and_one_elsewhere_is_not(
     assert other.read_bytes() == CONTENT
 
 
-def test_a_file_that_is_to_be_replaced_stays_until_the_right_one_is_there(server, target):
+def test_a_file_that_will_be_replaced_stays_until_the_right_one_is_complete(server, target):
     target.parent.mkdir()
     target.write_bytes(b"mine")
     server.cut = 1000
@@ -282,9 +282,9 @@ def test_a_part_of_something_else_is_thrown_away_and_all_is_asked_for(server, ta
     assert not part.exists()
 
 
-@pytest.mark.parametrize("tells_length", [True, False])
-def test_a_server_that_sends_more_than_the_file_has_is_stopped(server, target, tells_length):
-    server.content, server.tells_length = CONTENT + CONTENT, tells_length
+@pytest.mark.parametrize("sends_length", [True, False])
+def test_a_server_that_sends_more_than_the_file_has_is_stopped(server, target, sends_length):
+    server.content, server.sends_length = CONTENT + CONTENT, sends_length
     with pytest.raises(DownloadError, match=f"at most {len(CONTENT)} bytes"):
         fetch(server, target)
     assert list(target.parent.iterdir()) == []

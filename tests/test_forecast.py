@@ -1,4 +1,4 @@
-"""What is foretold of a run: memory, time, and the size that would fit."""
+"""Forecasts of a run: memory, time, and the size that would fit."""
 
 import math
 
@@ -33,7 +33,7 @@ def test_memory_grows_linearly_in_the_pixels():
         ({"style_layers": "relu5_1"}, {"style_layers": "relu5_1", "gamma": 0}),
     ],
 )
-def test_what_needs_more_memory_is_foretold_more(more, less):
+def test_a_run_that_needs_more_memory_has_a_higher_forecast(more, less):
     size = (400, 300), (400, 300)
     more, less = (Config(device="cpu", **choices) for choices in (more, less))
     assert forecast.memory(more, *size) > forecast.memory(less, *size)
@@ -46,7 +46,7 @@ def test_a_large_style_picture_beside_a_small_content_counts():
     assert forecast.memory(config, (100, 100), (1000, 1000)) > 2 * small
 
 
-def test_a_run_that_does_not_fit_is_told_the_size_that_does(monkeypatch):
+def test_an_error_for_a_run_that_does_not_fit_names_the_size_that_does(monkeypatch):
     config, size = Config(device="cpu", size=1000), (1000, 750)
     monkeypatch.setattr(engine, "free_memory", lambda device: 10**9)
     monkeypatch.setattr(machine, "own_memory", lambda: 5 * 10**8)
@@ -55,7 +55,7 @@ def test_a_run_that_does_not_fit_is_told_the_size_that_does(monkeypatch):
     fitting = int(str(failure.value).split("--size ")[1].split()[0])
     for edge, fits in ((fitting, True), (fitting + 2, False)):
         smaller = [round(side * edge / 1000) for side in size]
-        # RESULTS.md has runs that took 1.22 of what was foretold.
+        # RESULTS.md has runs that took 1.22 of the forecast.
         assert (1.25 * forecast.memory(config, smaller, smaller) <= 1.5e9 * (1 + 1e-3)) == fits
     monkeypatch.setattr(engine, "free_memory", lambda device: 10**11)
     forecast.check_memory(config, size, size)
@@ -130,7 +130,7 @@ def test_sizes_that_are_tried_are_far_apart(monkeypatch, edge):
 
 @pytest.mark.parametrize("later", [0.1, 0.5, 0.9, 100.0])
 def test_times_are_never_negative_and_grow_with_the_pixels(later):
-    # Of the sizes tried, and of the small scales below them.
+    # For the sizes tried, and the small scales below them.
     seconds = forecast._line([(100, 0.5), (400, later)])
     times = [seconds((1, pixels)) for pixels in (1, 25, 99, 100, 101, 400, 10000)]
     assert all(time > 0 for time in times) and times == sorted(times)

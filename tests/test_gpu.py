@@ -92,7 +92,7 @@ def test_the_networks_features_and_gradient_are_those_of_the_cpu(devices, size, 
     assert relative(gradients[1], gradients[0]) < (1e-2 if pooling == "max" else 1e-4)
 
 
-def test_in_float16_the_networks_gradient_is_the_one_a_cpu_foretells(devices):
+def test_in_float16_the_networks_gradient_is_that_of_a_cpu(devices):
     arrays, image = weights.load(weights.BUILTIN), random_image(2, 64, 96)
     try:
         engine.resolved_precision("float16", devices[1])

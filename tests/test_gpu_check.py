@@ -142,6 +142,6 @@ def test_the_doctor_names_driver_card_and_build(python, cuda_build):
     assert done.returncode == 0, done.stdout
 
 
-def test_a_gpu_that_mxnet_does_not_see_is_told(python):
+def test_a_gpu_that_mxnet_does_not_see_is_reported(python):
     code = "from nst_cli import engine; engine.context('gpu')"
     assert "There is no GPU 0: MXNet sees 0" in python("-c", code).stderr

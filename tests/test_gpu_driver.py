@@ -69,7 +69,7 @@ def test_the_cards_are_those_of_the_driver_with_their_capabilities(probed):
     ],
     ids=lambda value: " ".join(value.values()) if isinstance(value, dict) else "",
 )
-def test_a_driver_without_a_card_to_offer_is_told_in_a_line(probed, answers, words):
+def test_a_driver_without_a_usable_card_is_reported_in_a_line(probed, answers, words):
     message = probed(**answers)
     assert all(word in message for word in words), message
     assert "\n" not in message
@@ -86,7 +86,7 @@ def test_without_a_driver_the_library_that_is_missing_is_named(probed, tmp_path)
     assert "There is no NVIDIA driver here (libcuda.so.1" in message
 
 
-def test_a_library_that_is_no_driver_is_told_by_what_it_lacks(probed, compiled):
+def test_an_error_for_a_library_that_is_no_driver_says_what_it_lacks(probed, compiled):
     other = compiled("int cuInit(unsigned flags) { return 0; }", "libcuda.so.1")
     assert "has no cuDriverGetVersion" in probed(folder=other.parent)
 
@@ -104,7 +104,7 @@ def test_cards_from_maxwell_to_ada_are_usable(capability, usable):
             card.check()
 
 
-def test_a_number_beyond_the_cards_is_told_with_how_many_there_are():
+def test_an_error_for_a_number_beyond_the_cards_says_how_many_exist():
     card = Card(0, "Some Card", (8, 6), 1 << 30)
     found = Driver((12, 2), (card,))
     assert found.card(0) is card

@@ -124,7 +124,7 @@ def test_it_installs_in_the_users_data_and_prints_the_folder_alone(command, tmp_
     assert [path.name for path in place.parent.iterdir()] == ["gpu"]
 
 
-def test_what_is_there_and_in_order_is_left(command, tmp_path):
+def test_a_build_that_works_is_kept(command, tmp_path):
     first = ended(command("--no-card", "--dir", "gpu"))
     second = ended(command("--no-card", "--dir", "gpu"))
     assert "Collecting" in first[2] and "Collecting" not in second[2]
@@ -217,7 +217,7 @@ def test_beside_an_mxnet_2_it_is_not_installed(monkeypatch, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_too_little_room_is_told_before_the_download(command, tmp_path):
+def test_too_little_room_is_reported_before_the_download(command, tmp_path):
     line = failure(command("--no-card", "--dir", "gpu", code=FULL_DISK))
     assert "takes 9 GB" in line and "has 5.0 GB" in line
     assert not list(tmp_path.iterdir())
@@ -332,7 +332,7 @@ def test_a_machine_that_the_build_is_not_for_is_named(monkeypatch, tmp_path, fou
         install.install(tmp_path / "gpu")
 
 
-def test_a_python_without_pip_is_told_how_to_get_it(monkeypatch, tmp_path):
+def test_an_error_for_a_python_without_pip_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setattr(install.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EngineError, match="has no pip.*ensurepip"):
         install.install(tmp_path / "gpu", card=False)

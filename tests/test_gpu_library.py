@@ -173,7 +173,7 @@ def test_an_mxnet_2_serves_what_cards_it_was_built_for(
     assert chosen([device], cards=cards, NST_GPU=build, path=[own]) == [expected]
 
 
-def test_the_installed_mxnet_2_is_told_from_the_first_unread(monkeypatch, tmp_path):
+def test_the_installed_mxnet_2_is_recognised_without_importing_it(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     assert mxnet2.version() is None
     module(tmp_path, "broken {")
@@ -259,7 +259,7 @@ def test_a_process_of_the_cuda_build_has_the_cpu_too(chosen, build):
         ("gpu", "8.6", "nst gpu install gets it"),
     ],
 )
-def test_a_gpu_that_cannot_be_used_is_told_with_why_and_what_would_do(
+def test_an_error_for_a_gpu_that_cannot_be_used_says_why_and_what_would_do(
     chosen, device, cards, words
 ):
     (line,) = chosen([device], cards=cards)

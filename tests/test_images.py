@@ -652,7 +652,7 @@ def test_the_size_that_a_refusal_advises_is_the_least_that_works(height, width):
             images.fit((height, width), advised - 1)
 
 
-def test_a_refused_size_is_told_with_both_sizes():
+def test_an_error_for_a_refused_size_names_both_sizes():
     with pytest.raises(ImageError) as error:
         images.fit((20, 400), 100, "strip.png")
     assert str(error.value) == (
@@ -661,7 +661,7 @@ def test_a_refused_size_is_told_with_both_sizes():
     )
 
 
-def test_a_picture_too_elongated_is_told_to_be_cropped():
+def test_an_error_for_a_picture_too_elongated_says_to_crop_it():
     with pytest.raises(ImageError, match="too elongated, crop it"):
         images.fit((1, 5000), 600)
 
@@ -805,7 +805,7 @@ def test_long_metadata_are_refused_by_jpeg_alone(tmp_path):
         assert images.read_metadata(tmp_path / ("a" + ending)) == metadata
 
 
-def test_a_jpeg_takes_metadata_up_to_the_limit_it_tells(tmp_path):
+def test_a_jpeg_takes_metadata_up_to_the_limit_that_its_error_names(tmp_path):
     empty = len(images.metadata.exif_block({"note": ""}, *smooth().shape[:2]))
     metadata = {"note": "x" * (65533 - empty)}
     images.write(tmp_path / "a.jpg", smooth(), metadata=metadata)
@@ -830,7 +830,7 @@ def test_the_same_picture_gives_the_same_bytes_at_any_time(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     "raised", [OSError(28, "No space left on device", ".tmp"), ValueError("x")]
 )
-def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch, raised):
+def test_a_failed_write_leaves_the_existing_file(tmp_path, monkeypatch, raised):
     (tmp_path / "old.png").write_bytes(b"old")
 
     def fail(self, name, *args, **options):

@@ -172,6 +172,6 @@ def test_a_broken_line_is_named_and_the_steps_before_it_are_kept(tmp_path, broke
     assert [step.step for step in caught.value.steps] == [1, 2]
 
 
-def test_a_log_that_is_not_there_is_named(tmp_path):
+def test_a_missing_log_is_named(tmp_path):
     with pytest.raises(LogError, match=r"no\.jsonl: No such file"):
         log.read(tmp_path / "no.jsonl")

@@ -16,7 +16,7 @@ TAPS = ("relu1_1", "relu1_2", "relu2_1")
 SHAPE = (1, 3, 6, 9)
 STYLE_SHAPE = (1, 3, 8, 7)
 FUSION = "bn=0.3,poly=0.7"
-# Of the features' scale, so that no part of the objective drowns another.
+# Scaled like the features, so that no part of the objective dominates.
 BETA = {"bn": 20.0, "poly": 1e3, "linear": 10.0, "gaussian": 1e5, "content": 0.02}
 
 
@@ -216,7 +216,7 @@ def test_held_pairs_stay_until_they_are_drawn_anew():
 
 
 @pytest.mark.parametrize(("method", "draws"), [("poly", False), ("bn=1,gaussian=1", True)])
-def test_it_tells_whether_it_draws(method, draws):
+def test_it_says_whether_it_draws(method, draws):
     scene = Scene()
     goal = Objective(scene.network, scene.style(choices(method)), 0.0, numpy.random.RandomState(0))
     assert goal.draws == draws

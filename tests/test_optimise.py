@@ -365,7 +365,7 @@ class TestNonFinite:
         assert caught.value.result.losses == {}
         return caught.value
 
-    def test_a_loss_that_overflows_is_told_with_step_and_layer(self):
+    def test_an_error_for_a_loss_that_overflows_names_step_and_layer(self):
         start = random_image(5)
         error = self.failure(start=start, gamma=1e38, beta="paper")
         assert str(error).startswith("Step 1: ")
@@ -420,7 +420,7 @@ class TestBadInput:
         with pytest.raises(ShapeError, match=r"\(1, 3, 18, 33\).*\(1, 3, 20, 24\)"):
             run(start=STYLE)
 
-    def test_a_device_that_is_not_there_is_refused(self):
+    def test_a_missing_device_is_refused(self):
         with pytest.raises(EngineError, match="(?i)gpu"):
             run(device="gpu:99")
 
@@ -552,7 +552,7 @@ class TestScales:
         result, _ = self.run(iterations=0, init="content", beta="paper")
         numpy.testing.assert_allclose(result.image, random_image(1, self.LARGE), atol=1e-3)
 
-    def test_a_start_image_is_brought_to_the_first_scale(self):
+    def test_a_start_image_is_resized_to_the_first_scale(self):
         start = random_image(5, self.LARGE)
         content = random_image(1, self.LARGE)
         kept = []

@@ -354,7 +354,7 @@ def test_many_pictures_lead_to_nst_batch(folder):
         ("o.wepb", ".webp"),
     ],
 )
-def test_a_misspelt_ending_is_told_from_the_one_that_was_meant(folder, name, guess):
+def test_an_error_for_a_misspelt_ending_names_the_one_that_was_meant(folder, name, guess):
     (error,) = stylize("-o", name, code=1)[1]
     assert f"(did you mean {guess}?); use .png, .jpg" in error
     assert "did you mean" not in stylize("-o", "o.gif", code=1)[1][0]

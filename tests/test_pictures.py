@@ -80,7 +80,7 @@ def test_every_picture_arrives_and_its_path_is_printed(run, folder):
     assert out == [str(folder / name) for name in CONTENT]
 
 
-def test_pictures_that_are_there_and_right_are_not_asked_for_again(run, server, folder):
+def test_pictures_that_exist_and_are_right_are_not_downloaded_again(run, server, folder):
     run()
     (folder / "b.jpg").unlink()
     server.asked.clear()
@@ -91,7 +91,7 @@ def test_pictures_that_are_there_and_right_are_not_asked_for_again(run, server, 
 
 
 @pytest.mark.parametrize("bad", [None, b"another picture"], ids=["missing", "wrong"])
-def test_one_failure_stops_no_other_picture_and_is_told_at_the_end(run, server, folder, bad):
+def test_one_failure_stops_no_other_picture_and_is_reported_at_the_end(run, server, folder, bad):
     server.content["b.jpg"] = bad
     code, _, err = run()
     assert code == 1

@@ -156,7 +156,7 @@ def test_what_is_wrong_is_one_line_that_names_file_place_and_key(text, words):
         assert word in str(failure.value)
 
 
-def test_a_file_that_is_not_there_is_named():
+def test_a_missing_file_is_named():
     with pytest.raises(BatchError, match="Cannot read none.toml: No such file"):
         plan.read("none.toml")
 

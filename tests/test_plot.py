@@ -83,7 +83,7 @@ def test_several_logs_share_a_panel_for_each_loss(tmp_path):
 
 
 @needs_matplotlib
-def test_logs_of_one_name_are_told_apart_by_their_path(tmp_path, monkeypatch):
+def test_logs_of_one_name_are_distinguished_by_their_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

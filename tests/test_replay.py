@@ -56,7 +56,7 @@ def test_inputs_that_moved_are_taken_from_where_they_are_said_to_be(folder):
 
 
 @pytest.mark.parametrize("name", ["content", "style", "start"])
-def test_an_input_that_is_another_is_named(folder, name):
+def test_an_input_that_differs_is_named(folder, name):
     noise(8, 24, 32).save(folder / f"{name}.png")
     before = content_of(folder)
     line = error_of(nst(folder, "replay", "y.jpg"), 1)
@@ -77,7 +77,7 @@ def test_other_weights_are_named(folder):
     assert "The weights builtin differ from those" in line and "000000000000…" in line
 
 
-def test_what_differs_of_the_machine_is_told(folder):
+def test_differences_of_the_machine_are_named(folder):
     def change(document):
         document["versions"]["mxnet"] = "1.8.0"
         document["threads"] = 7

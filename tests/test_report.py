@@ -1,4 +1,4 @@
-"""The page of a folder: what it shows, and what it says of that which it cannot show."""
+"""The page of a folder: what it shows, and what it says where it cannot."""
 
 import base64
 import html.parser
@@ -26,13 +26,13 @@ LOSSES = {"total": 60.0, "content/relu4_2": 10.0, "poly/relu1_1": 20.0, "poly/re
 def save_run(folder, name, *, content="content.png", style="style.png", log=(1,), **choices):
     """Save a picture, a sidecar as nst stylize writes it, and a log; `log` holds its scales.
 
-    The pictures it started from are saved in the folder, unless they are there.
+    The pictures it started from are saved in the folder, unless they exist.
     """
     folder.mkdir(exist_ok=True)
     for seed, source in enumerate((content, style)):
         if not (folder / source).exists():
             noise(len(source) + seed, 30, 40).save(folder / source)
-    # Of its own: a page holds equal pictures once.
+    # A picture of its own, because a page holds equal pictures once.
     noise(sum(name.encode()), 24, 32).save(folder / name)
     steps = sum(log)
     document = {
@@ -156,7 +156,7 @@ def test_one_broken_sidecar_is_noted_and_does_not_take_the_page_away(tmp_path):
     assert [json.loads(run["data-values"])["name"] for run in page.runs] == ["a.png"]
 
 
-def test_a_folder_that_is_not_there_is_an_error_in_a_line(tmp_path):
+def test_a_missing_folder_is_an_error_in_a_line(tmp_path):
     error = error_of(nst(tmp_path, "report", "no/such"), 1)
     assert "Cannot report on no/such: there is no such folder" in error
 
@@ -254,7 +254,7 @@ def test_the_same_folder_gives_the_same_page(tmp_path):
     assert page_of(tmp_path)[0].source == first.source
 
 
-def test_what_differs_is_prominent_and_the_rest_is_told_once(tmp_path):
+def test_what_differs_is_prominent_and_the_rest_is_shown_once(tmp_path):
     save_run(tmp_path, "a.png", gamma=1, size=64)
     save_run(tmp_path, "b.png", gamma=2, size=64, layer_weights="relu1_1=2")
     page, _ = page_of(tmp_path)
@@ -276,7 +276,7 @@ def test_what_follows_from_the_preset_is_not_prominent_and_what_departs_from_it_
     assert list(json.loads(page.run("b.png")["data-texts"])) == ["method", "preset", "iterations"]
 
 
-def test_pictures_of_the_same_name_are_told_apart_by_their_path(tmp_path):
+def test_pictures_of_the_same_name_are_distinguished_by_their_path(tmp_path):
     save_run(tmp_path / "one", "a.png")
     save_run(tmp_path / "two", "b.png")
     noise(99, 30, 40).save(tmp_path / "two" / "content.png")
@@ -291,7 +291,7 @@ def test_pictures_of_the_same_name_are_told_apart_by_their_path(tmp_path):
     assert "style" not in named[0]
 
 
-def test_all_parameters_are_there_but_none_twice(tmp_path):
+def test_all_parameters_are_shown_but_none_twice(tmp_path):
     save_run(tmp_path, "a.png", preset="fast")
     page, _ = page_of(tmp_path)
     rows = re.findall(r"<th scope='row'>([^<]*)</th><td>([^<]*)</td>", page.source)
@@ -325,7 +325,7 @@ def content_sha256(folder):
 
 
 @pytest.mark.parametrize("change", ["not found", "changed since"])
-def test_a_content_that_is_no_more_what_it_was_is_told_in_its_place(tmp_path, change):
+def test_a_content_that_has_changed_is_marked_in_its_place(tmp_path, change):
     save_run(tmp_path, "a.png")
     (tmp_path / "content.png").unlink()
     if change == "changed since":
@@ -435,7 +435,7 @@ def test_without_a_log_the_page_says_so(tmp_path):
     assert notes == []
 
 
-def test_a_log_without_steps_is_told(tmp_path):
+def test_a_log_without_steps_is_named(tmp_path):
     save_run(tmp_path, "a.png", log=())
     (tmp_path / "a.png.jsonl").touch()
     page, _ = page_of(tmp_path)
@@ -453,7 +453,7 @@ def test_a_broken_line_is_noted_and_the_steps_before_it_are_drawn(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"steps": 40}, {"losses": {"total": 1.0}}])
-def test_a_log_of_another_run_is_told(tmp_path, change):
+def test_a_log_of_another_run_is_named(tmp_path, change):
     save_run(tmp_path, "a.png", log=(3,))
     rewrite(tmp_path / "a.png.json", **change)
     page, _ = page_of(tmp_path)

@@ -386,7 +386,7 @@ def test_a_style_may_have_another_size(compared):
     assert layer.sample_pairs == pytest.approx(layer.gram, rel=1e-10)
 
 
-def test_a_picture_of_another_size_is_told(tmp_path, compared):
+def test_a_picture_of_another_size_is_noted(tmp_path, compared):
     noise(4, 18, 24).save("small.png")
     job = theorem.prepare(
         "content.png", "style.png", Config(size=48, weights="builtin"),

@@ -293,9 +293,7 @@ def put(path):
     return path
 
 
-def test_the_option_comes_before_the_variable_the_working_folder_and_the_cache(
-    tmp_path, monkeypatch
-):
+def test_the_option_overrides_the_variable_the_working_folder_and_the_cache(tmp_path, monkeypatch):
     cached = put(tmp_path / "cache" / "nst" / "vgg19.params")
     assert weights.find() == cached
     put("models/vgg19.params")
@@ -314,7 +312,7 @@ def test_a_folder_stands_for_the_file_in_it(tmp_path, monkeypatch):
     assert weights.find() == stored
 
 
-def test_a_named_file_that_is_not_there_is_an_error_naming_who_named_it(tmp_path, monkeypatch):
+def test_a_named_file_that_is_missing_is_an_error_naming_who_named_it(tmp_path, monkeypatch):
     put("models/vgg19.params")
     with pytest.raises(WeightsError, match="--weights .*none.params"):
         weights.find(tmp_path / "none.params")

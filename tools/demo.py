@@ -1,4 +1,4 @@
-"""Stylises the sample pair, by VGG-19 where it is to be had; sized to take a minute on two cores.
+"""Stylise the sample pair in about a minute on two cores, with VGG-19 if it is available.
 
 python tools/demo.py out/demo.png
 """

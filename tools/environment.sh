@@ -2,13 +2,13 @@
 # Makes a Python environment and installs nst in it, so that it runs from the sources here:
 #
 #   tools/environment.sh FOLDER [EXTRAS [VERSION]]
+#   tools/environment.sh --versions
 #
-# EXTRAS are those of setup.cfg, such as test,lint. VERSION is a Python's, such as 3.13; without it
-# any from 3.9 on is taken, one below 3.13 first, for which pip installs MXNet with nst.
+# EXTRAS are those of setup.cfg, such as test,lint. VERSION is a Python's, such as 3.13. Without it
+# any Python from 3.9 on will do; those below 3.13, for which pip installs MXNet, are tried first.
+# --versions lists the versions, from 3.9 on, that this machine has on the PATH, by pyenv or by uv.
 set -euo pipefail
 shopt -s nullglob
-
-folder=$1 extras=${2:-} version=${3:-}
 
 # Prints the Pythons to try. Some do not work: a pyenv shim, or Debian's without its venv package.
 candidates() {
@@ -19,7 +19,7 @@ candidates() {
   done
 }
 
-# Whether a Python has the right version and the modules that are named.
+# Whether a Python has the right version, if one is asked for, and the modules that are named.
 has() {
   "$1" -c "import sys${2:+, $2}
 version = sys.version_info[:2]
@@ -52,6 +52,25 @@ maker() {
     return 1
   fi
 }
+
+# Prints the versions that are installed.
+versions() {
+  local version python
+  for version in 3.{9..19}; do
+    while IFS= read -r python; do
+      if has "$python" ''; then
+        echo "$version"
+        break
+      fi
+    done < <(candidates "python$version"; uv python find --no-python-downloads "$version" 2>/dev/null)
+  done
+}
+
+if [ "$1" = --versions ]; then
+  versions
+  exit
+fi
+folder=$1 extras=${2:-} version=${3:-}
 
 # An environment that works is kept.
 if ! has "$folder/bin/python" pip; then

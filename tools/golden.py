@@ -216,14 +216,14 @@ def check(folder, parameters):
     for run in RUNS:
         recorded = numpy.load(folder / f"{run}.npz")
         inputs = (recorded[name][0].astype(float) for name in ("content", "style", "init"))
-        apart, norms = [], []
+        distances, norms = [], []
         for step, (image, _, norm, _) in enumerate(descend(network, *inputs, run), 1):
             norms.append(norm)
             if step in KEPT:
                 wanted = recorded[f"it{step}"][0]
-                apart.append(numpy.linalg.norm(image - wanted) / numpy.linalg.norm(wanted))
+                distances.append(numpy.linalg.norm(image - wanted) / numpy.linalg.norm(wanted))
         worst = numpy.abs(numpy.array(norms) / recorded["gradient_norm"] - 1).max()
-        print(f"{run:8}" + "".join(f"{value:9.1e} " for value in apart) + f"{worst:9.1e}")
+        print(f"{run:8}" + "".join(f"{value:9.1e} " for value in distances) + f"{worst:9.1e}")
 
 
 def main():

@@ -19,7 +19,7 @@ from nst_cli import files, samples
 
 LONG_EDGE = 600
 
-# Everything is drawn so many times larger and then made smaller, which smooths its edges.
+# Everything is drawn larger by this factor and then reduced, which smooths the edges.
 _OVERSAMPLING = 2
 _JPEG = {"quality": 80, "subsampling": 0, "optimize": True}
 

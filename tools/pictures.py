@@ -58,7 +58,7 @@ def fetch(folder, base_url=BASE_URL, progress=None):
     base_url : str
         Address of the folder that holds the pictures.
     progress : callable, optional
-        Called with the path of each picture that is there and right, as soon as it is.
+        Called with the path of each picture that exists with the right checksum.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def fetch(folder, base_url=BASE_URL, progress=None):
 def main(folder, base_url):
     """Download the pictures of the paper's figures to FOLDER, by default images.
 
-    Those that are there and right are not downloaded again.
+    Pictures that exist with the right checksum are not downloaded again.
 
     \b
     Example:

@@ -3,6 +3,7 @@
 import os
 
 import click
+from click.shell_completion import CompletionItem
 
 from .. import config
 
@@ -17,6 +18,10 @@ class _Path(click.ParamType):
 
     def convert(self, value, param, ctx):
         return os.path.expanduser(value)
+
+    def shell_complete(self, ctx, param, incomplete):
+        """Let the shell complete the names of files and folders."""
+        return [CompletionItem(incomplete, type="file")]
 
 
 PATH = _Path()

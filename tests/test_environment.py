@@ -1,0 +1,49 @@
+"""The Pythons that tools/environment.sh finds for the targets of the Makefile."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from processes import run
+
+SCRIPT = Path(__file__).resolve().parents[1] / "tools" / "environment.sh"
+THIS = "{}.{}".format(*sys.version_info)
+
+
+def versions(path, pyenv):
+    done = run(
+        [shutil.which("bash"), str(SCRIPT), "--versions"],
+        env={"PATH": str(path), "PYENV_ROOT": str(pyenv)},
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.fixture
+def empty(tmp_path):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    return folder
+
+
+def test_a_python_on_the_path_is_listed(tmp_path, empty):
+    os.symlink(sys.executable, tmp_path / f"python{THIS}")
+    assert versions(tmp_path, empty) == [THIS]
+
+
+def test_a_python_of_pyenv_is_listed(tmp_path, empty):
+    folder = tmp_path / "versions" / f"{THIS}.0" / "bin"
+    folder.mkdir(parents=True)
+    os.symlink(sys.executable, folder / "python")
+    assert versions(empty, tmp_path) == [THIS]
+
+
+def test_a_name_that_does_not_run_or_is_of_another_version_is_not_listed(tmp_path, empty):
+    broken = tmp_path / "python3.9"
+    broken.write_text("#!/bin/false\n")
+    broken.chmod(0o755)
+    os.symlink(sys.executable, tmp_path / "python3.19")
+    assert versions(tmp_path, empty) == []

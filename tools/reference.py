@@ -1,0 +1,82 @@
+"""Write docs/options.md, the reference of all options, from the table in `nst_cli.config`.
+
+    python tools/reference.py
+
+A test compares the file with what this script writes.
+"""
+
+from pathlib import Path
+
+from nst_cli import config
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "options.md"
+
+_INTRODUCTION = """\
+# All options of a run
+
+`nst stylize` and `nst batch` take all of these options. Other commands take some of them, and list
+them by `--help`. The key is the name in a batch file, in a picture's sidecar and of the field of
+`Config` in Python. [Making pictures](using.md) explains the choices that matter most.
+
+`--preset` (`preset`) is `paper` by default, or `fast`. It sets the default of every other option.
+Defaults of `fast` in bold differ from those of `paper`.
+
+X is a number, N a whole number. In a batch file and in Python, a list of layers may be a list, and
+`NAME=X,...` a table: `layer_weights = { relu1_1 = 0.2, relu5_1 = 2 }`.
+
+<!-- Written by tools/reference.py from nst_cli/config.py: change the text there. -->
+
+| option | key | values | `paper` | `fast` | what it does |
+|---|---|---|---|---|---|
+"""
+
+
+def page():
+    """Return the text of docs/options.md."""
+    return _INTRODUCTION + "".join(_row(*item) for item in config.OPTIONS.items())
+
+
+def _row(name, option):
+    cells = (
+        _code(_flag(name, option)),
+        _code(name),
+        _values(option),
+        _default(option.paper),
+        _default(option.fast) if option.fast == option.paper else f"**{_default(option.fast)}**",
+        _escaped(option.help),
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _flag(name, option):
+    """Return the option of the command line: for a flag, the one that changes its default."""
+    words = name.replace("_", "-")
+    return f"--no-{words}" if option.paper is True else f"--{words}"
+
+
+def _values(option):
+    """Return the words of an option in code, or how its values are written."""
+    if isinstance(option.paper, bool):
+        return "`true`, `false`"
+    return ", ".join(map(_code, option.choices)) or _code(option.metavar)
+
+
+def _default(value):
+    """Return a default as the command line writes it, a flag's as a batch file does."""
+    if isinstance(value, bool):
+        return _code(str(value).lower())
+    if isinstance(value, tuple):
+        return ", ".join(map(_code, value))
+    return _code(str(value)) if value != "" else "none"
+
+
+def _code(text):
+    return f"`{_escaped(text)}`"
+
+
+def _escaped(text):
+    return text.replace("|", r"\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
