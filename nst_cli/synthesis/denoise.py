@@ -1,4 +1,4 @@
-"""Total variation denoising of the finished picture, by Chambolle's projection [1]_.
+"""Denoises the finished picture by Chambolle's projection for total variation [1]_.
 
 References
 ----------
@@ -8,24 +8,24 @@ References
 
 from .. import engine
 
-# The authors denoise with scikit-image and its defaults; so these are that library's: give up
-# after so many iterations, or where one changes the energy by less than this part of the first.
+# The authors use scikit-image with its defaults, so these are that library's: the largest number
+# of iterations, and the change of energy, relative to the first energy, below which they stop.
 _ITERATIONS = 200
 _TOLERANCE = 2e-4
 
-# Largest step for which Chambolle's iteration is stable in two dimensions.
+# The largest step for which Chambolle's iteration is stable in two dimensions.
 _STEP = 1 / 4
 
 
 def chambolle(pixels, weight, device):
-    """Return the picture with a smaller total variation, each channel on its own.
+    """Return the picture with a smaller total variation; each channel is denoised by itself.
 
     Parameters
     ----------
     pixels : numpy.ndarray, shape (H, W, 3)
         0 to 255.
     weight : float
-        More removes more; in units of a picture from 0 to 1, as the authors' 0.02.
+        Strength, for values from 0 to 1; the authors use 0.02.
     device : Context
 
     Returns
@@ -35,13 +35,13 @@ def chambolle(pixels, weight, device):
     """
     with engine.failures():
         channels = [
-            _channel(engine.array(pixels[..., channel] / 255.0, device), weight)
+            _denoised_channel(engine.array(pixels[..., channel] / 255.0, device), weight)
             for channel in range(pixels.shape[2])
         ]
         return engine.nd.stack(*channels, axis=2).clip(0, 1).asnumpy() * 255
 
 
-def _channel(noisy, weight):
+def _denoised_channel(noisy, weight):
     """Denoise one channel, NDArray (H, W), values 0 to 1."""
     nd = engine.nd
     down, right = nd.zeros_like(noisy), nd.zeros_like(noisy)

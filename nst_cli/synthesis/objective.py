@@ -21,7 +21,7 @@ class Term:
     loss : object
         From `losses`.
     target : object
-        What the loss keeps of the content or style image.
+        What the loss's `target` returned for the content or style image.
     weight : float
     """
 
@@ -33,24 +33,24 @@ class Term:
 
     @property
     def name(self):
-        """``method/layer``, as losses are logged."""
+        """``method/layer``, the name of the loss in logs."""
         return f"{self.method}/{self.layer}"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The objective at one image, all on the device.
+    """The objective at one image; all arrays are on the device.
 
     Attributes
     ----------
     parts : NDArray, shape (P,)
         The weighted parts, in the order of `Objective.names`; their sum is the objective.
     gradient : NDArray, shape (1, 3, H, W)
-        Of all but the smoothing. The next evaluation overwrites it.
+        Without the smoothing. The next evaluation overwrites it.
     gradient_norm : NDArray, shape (1,)
         L2 norm of `gradient`.
     smoothing_gradient : NDArray or None
-        None where the smoothing has no weight.
+        None if the smoothing has no weight.
     """
 
     parts: Any
@@ -63,7 +63,7 @@ class Evaluation:
         return engine.nd.dot(self.parts, engine.nd.ones_like(self.parts)).reshape((1,))
 
     def total_gradient(self):
-        """Return the gradient of all parts, in an array of its own."""
+        """Return the gradient of all parts, in a new array."""
         if self.smoothing_gradient is None:
             return self.gradient.copy()
         return self.gradient + self.smoothing_gradient
@@ -78,7 +78,7 @@ class Objective:
     terms : sequence of Term
     tv_weight : float
     random : numpy.random.RandomState
-        Draws the pairs of the Gaussian MMD, anew at each evaluation.
+        Draws new pairs for the Gaussian MMD at each evaluation.
     """
 
     def __init__(self, network, terms, tv_weight, random):
@@ -95,15 +95,15 @@ class Objective:
         return any(term.loss.draws for term in self.terms)
 
     def hold(self):
-        """Draw anew, and evaluate on this draw alone until the next call."""
+        """Draw once and use this draw in all evaluations until the next call."""
         self._held = self._drawn()
 
     def state(self):
-        """Return what `resume` needs to draw as from here on."""
+        """Return the state of the random draws, for `resume`."""
         return self._random.get_state(), self._held
 
     def resume(self, state):
-        """Draw on as if there had been no evaluation since `state` was taken."""
+        """Restore what `state` returned, as if nothing had been evaluated since."""
         random, self._held = state
         self._random.set_state(random)
 
@@ -114,7 +114,7 @@ class Objective:
 
         def head_gradient(layer):
             maps, total = features.pop(layer), None
-            # A layer may serve several terms at once, so gradients add up.
+            # A layer may serve several terms, so gradients add up.
             for term in (term for term in self.terms if term.layer == layer):
                 values[term.name], grad = self._evaluate(term, maps, drawn)
                 total = grad if total is None else total + grad
@@ -127,28 +127,28 @@ class Objective:
             value, grad = losses.smoothing(image)
             parts.append(self._tv_weight * value)
             smoothing_gradient = self._tv_weight * grad
-        # MXNet's norm adds up in float32, one value after the other, and so is off by some 1e-6.
-        # The authors' clipping rests on it, and 20 steps from noise make 1e-2 of that difference.
+        # MXNet's norm accumulates in float32 and is off by about 1e-6. The authors clip by this
+        # norm, and in 20 steps from noise the error grows to 1e-2, so nst uses it too.
         norm = engine.nd.norm(gradient).reshape((1,))
         return Evaluation(engine.nd.concat(*parts, dim=0), gradient, norm, smoothing_gradient)
 
     def non_finite(self, image):
-        """Name the parts whose value or gradient at `image` is not finite, in words."""
+        """Describe the parts whose value or gradient at `image` is not finite."""
         drawn, features = self._held or self._drawn(), self._network.forward(image)
-        found = []
+        failures = []
         for term in self.terms:
             value, grad = self._evaluate(term, features[term.layer], drawn)
             if not _finite(value):
-                found.append(f"the loss {term.name}")
+                failures.append(f"the loss {term.name}")
             elif not _finite(engine.nd.norm(grad)):
-                found.append(f"the gradient of {term.name}")
-        return ", ".join(found) or "the gradient on the image"
+                failures.append(f"the gradient of {term.name}")
+        return ", ".join(failures) or "the gradient on the image"
 
     def _evaluate(self, term, features, drawn):
         return term.loss(features, term.target, term.weight, drawn[term.name])
 
     def _drawn(self):
-        """Return the draw of each loss, by the name of its term."""
+        """Return a new random draw for each term, by its name."""
         shapes = self._network.shapes
         return {
             term.name: term.loss.draw(self._random, shapes[term.layer], term.target)
@@ -157,7 +157,7 @@ class Objective:
 
 
 def content_terms(config, features):
-    """Return the content terms, their targets taken from `features` of the content image."""
+    """Return the content terms, with targets from the content image's `features`."""
     loss = losses.Content()
     return [
         Term("content", layer, loss, loss.target(features[layer]), 1.0)
@@ -175,7 +175,7 @@ def style_losses(config):
 
 
 def style_targets(config, features, random):
-    """Return what each style loss keeps of the style image, ``{(method, layer): target}``.
+    """Return the target of each style loss, ``{(method, layer): target}``.
 
     Parameters
     ----------
@@ -192,9 +192,10 @@ def style_targets(config, features, random):
 
 
 def style_terms(config, targets):
-    """Return a term per method and style layer, for what `style_targets` returned.
+    """Return a term for each method and style layer, with the targets of `style_targets`.
 
-    The weights are those of the fusion times w_l of Eq. 5; γ and β′ are still to come.
+    Its weight is the method's share of the fusion times w_l of Eq. 5. It lacks γ and β′, which
+    `scaled` multiplies in.
     """
     return [
         Term(
@@ -211,7 +212,7 @@ def scaled(terms, factors):
 
 
 def given_beta(config):
-    """Return β′ of each method as `config` gives it, or None where it is to be measured."""
+    """Return β′ of each method as `config` gives it, or None if it has to be measured."""
     if config.beta == "auto":
         return None
     if config.beta == "paper":
@@ -222,7 +223,7 @@ def given_beta(config):
 
 
 def measured_beta(config, network, content, style, image, random):
-    """Measure β′: each method's gradient gets the norm of the content gradient (section 4).
+    """Measure the β′ that scales each method's gradient to the content gradient (section 4).
 
     Parameters
     ----------
@@ -237,30 +238,30 @@ def measured_beta(config, network, content, style, image, random):
     Returns
     -------
     dict of str to float, or None
-        None where the content gradient vanishes, as it does at the content image itself.
+        None if the content gradient vanishes, as it does at the content image itself.
 
     Raises
     ------
     ConfigError
         A style gradient vanishes, so that no factor can balance it.
     """
-    wanted = _gradient_norm(Objective(network, content, 0, random), image)
-    if not wanted:
+    content_norm = _gradient_norm(Objective(network, content, 0, random), image)
+    if not content_norm:
         return None
     beta = {}
     for method, share in config.methods.items():
         beta[method] = PAPER_BETA[method]
         if share:
-            own = [term for term in style if term.method == method]
-            own = scaled(own, {method: PAPER_BETA[method] / share})
-            found = _gradient_norm(Objective(network, own, 0, random), image)
-            if not found:
+            terms = [term for term in style if term.method == method]
+            terms = scaled(terms, {method: PAPER_BETA[method] / share})
+            style_norm = _gradient_norm(Objective(network, terms, 0, random), image)
+            if not style_norm:
                 raise ConfigError(
                     f"beta auto: the {method} style loss has no gradient on the start image, "
                     "so no factor can balance it; give beta a number.",
                     "beta",
                 )
-            beta[method] *= wanted / found
+            beta[method] *= content_norm / style_norm
     return beta
 
 
