@@ -1,4 +1,4 @@
-"""What this machine has, and whether the network runs on it."""
+"""Reports what this machine has, and whether the network runs on it."""
 
 import contextlib
 import importlib.metadata
@@ -26,7 +26,7 @@ def examine():
     ------
     topic, finding : str
     good : bool
-        False where `nst stylize` does not work as things are.
+        False if `nst stylize` cannot work because of it.
     """
     yield "nst", f"{__version__}, Python {platform.python_version()}", True
     yield from _gpu()
@@ -39,7 +39,7 @@ def examine():
     yield "packages", f"{_numpy()}, Pillow {PIL.__version__}, click {_version('click')}", True
     yield "processor", f"{machine.describe()}, {engine.threads()} threads", True
     count = engine.gpu_count()
-    built = "built for CUDA" if engine.has_cuda() else "built for the CPU alone"
+    built = "built for CUDA" if engine.has_cuda() else "built for the CPU only"
     yield "devices", f"CPU and {count} GPU{'s' * (count != 1)}; this MXNet is {built}", True
     try:
         weights_path = weights.find()
@@ -54,7 +54,7 @@ def examine():
 
 
 def _installed_by():
-    """Return what installed the MXNet that is used, in words."""
+    """Return how the MXNet in use was installed, in words."""
     if library.MARK in os.listdir(os.path.dirname(engine.origin())):
         return "installed by nst gpu install"
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -67,28 +67,28 @@ def _installed_by():
 def _numpy():
     name = f"NumPy {numpy.__version__}"
     newer = int(numpy.__version__.partition(".")[0]) >= 2 and engine.version().startswith("1.")
-    return f"{name} (MXNet asks for one below 2; nst makes it run with this)" if newer else name
+    return f"{name} (MXNet requires one below 2; nst adapts it)" if newer else name
 
 
 def _version(package):
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
-    return "of an unknown version"
+    return "(unknown version)"
 
 
 def _gpu():
-    """Report what there is for computing on a GPU, which a machine may do without."""
+    """Report the driver, the cards and the CUDA build; a machine may lack all of them."""
     try:
-        found = driver.probe()
+        nvidia = driver.probe()
     except EngineError as error:
         yield "driver", str(error), True
         return
-    yield "driver", f"NVIDIA's, for CUDA {driver.dotted(found.cuda)}", True
+    yield "driver", f"NVIDIA's, for CUDA {driver.dotted(nvidia.cuda)}", True
     installed = mxnet2.version()
-    for card in found.cards:
-        fit = "" if card.usable or installed else ", which MXNet has no kernels for"
+    for card in nvidia.cards:
+        warning = "" if card.usable or installed else ", which MXNet has no kernels for"
         memory = f"{card.memory / 2**30:.1f} GiB"
-        capability = f"compute capability {driver.dotted(card.capability)}{fit}"
+        capability = f"compute capability {driver.dotted(card.capability)}{warning}"
         yield f"gpu:{card.index}", f"{card.name}, {memory}, {capability}", True
     if installed:
         yield "cuda", f"MXNet {installed} is installed and serves the cards it was built for", True
@@ -100,15 +100,15 @@ def _gpu():
         return
     if place:
         where = f"in {place}"
-    elif any(card.usable for card in found.cards):
-        where = "not installed: nst gpu install gets it"
+    elif any(card.usable for card in nvidia.cards):
+        where = "not installed: run nst gpu install"
     else:
         where = "not installed; no card here can use it"
     yield "cuda", f"MXNet's CUDA build is {where}", True
 
 
 def try_network(device):
-    """Run steps of the network for about a second; return their speed in words.
+    """Run the network for about a second; return the time of its fastest step in words.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def try_network(device):
     Raises
     ------
     EngineError
-        The device cannot be used, or computes nonsense.
+        The device cannot be used, or its gradient is not finite.
     """
     device = engine.context(device)
     layers = config.PRESETS["paper"]["style_layers"]

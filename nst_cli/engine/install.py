@@ -12,13 +12,13 @@ from ..errors import EngineError
 
 PACKAGE = "mxnet==1.9.1"
 
-#: The first Python that no NumPy below 2 is built for, so that MXNet's own pins cannot be met.
+#: From this Python on there is no NumPy below 2, which MXNet's own requirements ask for.
 WITHOUT_PINS = (3, 13)
 
-# What PyPI has wheels of it for.
+# The platforms that PyPI has wheels for.
 _MACHINES = ("Linux x86_64", "Linux aarch64", "Darwin x86_64")
 
-# In a process of its own, because this one may have imported another NumPy.
+# This runs in a new process, because the current one may have imported another NumPy.
 _TRY = """
 import sys
 sys.path[:] = {path!r}
@@ -32,13 +32,13 @@ except errors.NstError as error:
 
 
 def install():
-    """Install MXNet, unless it is there and in order; return the folder it is in.
+    """Install MXNet, unless it is installed and works; return the folder it is in.
 
     Raises
     ------
     EngineError
-        There is no wheel for this machine, the installer fails, or what is installed, now or
-        before, cannot be imported.
+        There is no wheel for this machine, the installer fails, or the installed MXNet cannot be
+        imported.
     """
     installed = _installed()
     if installed:
@@ -64,13 +64,13 @@ def install():
         if done.returncode:
             raise EngineError(
                 f"MXNet could not be installed (exit code {done.returncode}); the installer's "
-                "own words are above."
+                "output is above."
             )
     return _imported_from()
 
 
 def _installed():
-    """Return the folder of an installed MXNet without importing it; None where there is none."""
+    """Return the folder of an installed MXNet without importing it; None if there is none."""
     importlib.invalidate_caches()
     spec = importlib.machinery.PathFinder.find_spec("mxnet")
     folders = spec and spec.submodule_search_locations
@@ -78,17 +78,17 @@ def _installed():
 
 
 def _steps():
-    """Return the installer's arguments, one list for each time it is called."""
+    """Return the arguments of each call of the installer."""
     if sys.version_info[:2] < WITHOUT_PINS:
         return [[PACKAGE]]
-    # All that it imports but NumPy, which stays as it is; before MXNet, whose pins pip would
-    # complain of otherwise.
+    # MXNet imports requests and NumPy; NumPy is left as it is. Once MXNet is installed, pip would
+    # warn about its unmet requirements, so requests comes first.
     needed = [] if importlib.util.find_spec("requests") else [["requests>=2.20"]]
     return [*needed, ["--no-deps", PACKAGE]]
 
 
 def _installer():
-    """Return the command that installs in this environment, as a list of words."""
+    """Return the command that installs packages in this environment, as a list of words."""
     if importlib.util.find_spec("pip") is None:
         uv = shutil.which("uv")
         if uv:

@@ -1,4 +1,4 @@
-"""What NVIDIA's driver says of itself and of its cards, asked through its own library."""
+"""NVIDIA's driver and its cards, queried through the driver's own library."""
 
 import ctypes
 import os
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from ...errors import EngineError
 
-#: The compute capabilities that MXNet's CUDA build has kernels for, and it has nothing else that
-#: a driver could translate for other cards.
+#: The lowest and highest compute capability that MXNet's CUDA build has kernels for. It has no
+#: PTX that a driver could compile for other cards.
 CAPABILITIES = ((5, 0), (8, 9))
 
-#: The first capabilities that have a precision beside float32; float16, with tensor cores.
+#: The lowest compute capability with each precision; for float16, the lowest with tensor cores.
 LEAST = {"tf32": (8, 0), "float16": (7, 0)}
 
-#: The first CUDA whose drivers run the libraries of CUDA 11.8.
+#: The oldest CUDA whose drivers run the libraries of CUDA 11.8.
 OLDEST_CUDA = (11, 0)
 
 # From cuda.h.
@@ -28,7 +28,7 @@ class Card:
     Attributes
     ----------
     index : int
-        MXNet counts alike.
+        The card's number, for MXNet too.
     name : str
     capability : (int, int)
     memory : int
@@ -51,8 +51,8 @@ class Card:
             first, last = map(dotted, CAPABILITIES)
             raise EngineError(
                 f"GPU {self.index}, {self.name}, has compute capability "
-                f"{dotted(self.capability)}, and MXNet 1.9.1 has kernels for {first} to {last} "
-                "alone: use another card."
+                f"{dotted(self.capability)}, and MXNet 1.9.1 only has kernels for {first} to "
+                f"{last}: use another card."
             )
 
 
@@ -63,16 +63,16 @@ class Driver:
     Attributes
     ----------
     cuda : (int, int)
-        The newest CUDA it knows.
+        The newest CUDA it supports.
     cards : tuple of Card
-        Those that CUDA_VISIBLE_DEVICES leaves, in its order.
+        The cards that CUDA_VISIBLE_DEVICES allows, in its order.
     """
 
     cuda: tuple
     cards: tuple
 
     def card(self, index):
-        """Return the card of that number; raise `EngineError` if there is none."""
+        """Return the card with this number; raise `EngineError` if it does not exist."""
         if index >= len(self.cards):
             raise EngineError(
                 f"There is no GPU {index}: the driver sees {len(self.cards)}, numbered from 0."
@@ -99,8 +99,8 @@ def probe():
     cuda = version // 1000, version % 1000 // 10
     if cuda < OLDEST_CUDA:
         raise EngineError(
-            f"The NVIDIA driver is of CUDA {dotted(cuda)}, and CUDA {dotted(OLDEST_CUDA)} is the "
-            "oldest that will do: install driver 450.80.02 or newer."
+            f"The NVIDIA driver supports CUDA {dotted(cuda)}, and nst needs CUDA "
+            f"{dotted(OLDEST_CUDA)} or newer: install driver 450.80.02 or newer."
         )
     _call(library, "cuInit", 0)
     count = _number(library, "cuDeviceGetCount")
@@ -138,8 +138,8 @@ def _call(library, function, *arguments):
         code = getattr(library, function)(*arguments)
     except AttributeError as error:
         raise EngineError(
-            f"The libcuda.so.1 here has no {function}, so it is not of an NVIDIA driver that will "
-            "do: install driver 450.80.02 or newer."
+            f"The libcuda.so.1 here has no {function}, so it belongs to no suitable NVIDIA "
+            "driver: install driver 450.80.02 or newer."
         ) from error
     if code:
         text = ctypes.c_char_p()
@@ -149,13 +149,13 @@ def _call(library, function, *arguments):
             raise _no_card(name)
         if code == _MISMATCH:
             raise EngineError(
-                f"The NVIDIA driver's library and its kernel module are of two versions ({name}): "
-                "restart the machine."
+                "The NVIDIA driver's library and its kernel module have different versions "
+                f"({name}): restart the machine."
             )
         raise EngineError(f"The NVIDIA driver does not work ({function}: {name}): try nvidia-smi.")
 
 
-def _no_card(found):
+def _no_card(answer):
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    hint = "" if visible is None else f", and CUDA_VISIBLE_DEVICES, which is {visible!r}"
-    return EngineError(f"The NVIDIA driver sees no card ({found}): try nvidia-smi{hint}.")
+    hint = "" if visible is None else f", and check CUDA_VISIBLE_DEVICES, which is {visible!r}"
+    return EngineError(f"The NVIDIA driver sees no card ({answer}): try nvidia-smi{hint}.")
