@@ -5,14 +5,16 @@ import multiprocessing
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Optional
+from pathlib import Path
+from typing import Any, Optional, Union
 
 import numpy
 
 from . import engine, images, machine, samples
 from .config import Config
-from .synthesis import transfer
+from .synthesis import Record, Result, transfer
 from .synthesis.kit import NetworkKit
 
 # The Gaussian MMD draws pairs at random, and its loss varies by a quarter from draw to draw. So
@@ -41,7 +43,7 @@ class Row:
         Peak of the process in bytes; None if unknown.
     """
 
-    size: tuple
+    size: tuple[int, int]
     method: str
     preset: str
     precision: str
@@ -69,27 +71,33 @@ class Timed:
         The precision of the convolutions.
     """
 
-    result: Any
-    moments: list
-    images: Any
-    memory: int
+    result: Result
+    moments: list[float]
+    images: numpy.ndarray
+    memory: Optional[int]
     precision: str
 
     @property
-    def step_seconds(self):
+    def step_seconds(self) -> float:
         """Median over the steps at full size, without the first, which allocates memory."""
         full = self.moments[-len(self.images) :]
         return statistics.median([b - a for a, b in zip(full, full[1:])][1:])
 
 
-def pictures(size, content=samples.CONTENT, style=samples.STYLES[0]):
+def pictures(
+    size: int,
+    content: Union[str, Path] = samples.CONTENT,
+    style: Union[str, Path] = samples.STYLES[0],
+) -> list[numpy.ndarray]:
     """Return a pair as network input, with the style squeezed to the content's size."""
     pair = images.read(content), images.read(style)
     shape = images.fit(pair[0].pixels.shape, size, pair[0].path)
     return [images.to_input(images.resize(picture.pixels, shape)) for picture in pair]
 
 
-def rows(content, style, method, device="auto"):
+def rows(
+    content: numpy.ndarray, style: numpy.ndarray, method: str, device: str = "auto"
+) -> Iterator[Row]:
     """Run both presets on a pair, each in a new process.
 
     Parameters
@@ -103,14 +111,14 @@ def rows(content, style, method, device="auto"):
     Row
         First for preset `paper`, then for `fast`.
     """
-    choices = {"method": method, "device": device}
-    paper = Config(**choices)
+    paper = Config(method=method, device=device)
     target = None
-    for config in (paper, Config(preset="fast", **choices)):
+    for config in (paper, Config(preset="fast", method=method, device=device)):
         run = in_new_process(timed, content, style, config)
         final = final_loss(run.result.image, content, style, paper)
         if target is None:
-            target, reached = final, len(run.moments) - 1
+            target = final
+            reached: Optional[int] = len(run.moments) - 1
         else:
             reached = first_below(
                 target, run, lambda image: final_loss(image, content, style, paper)
@@ -128,22 +136,23 @@ def rows(content, style, method, device="auto"):
         )
 
 
-def in_new_process(function, *arguments):
+def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in a new process, so that its peak memory can be measured."""
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
         return pool.submit(function, *arguments).result()
 
 
-def timed(content, style, config):
+def timed(content: numpy.ndarray, style: numpy.ndarray, config: Config) -> Timed:
     """Run a transfer and return it as `Timed`."""
-    moments, count = [], 0
+    moments: list[float] = []
+    count = 0
     # Images go to a file, because in memory they would add to the peak that is measured.
     with tempfile.TemporaryFile() as stream:
         device = engine.device_of(config)
         began = time.perf_counter()
 
-        def on_step(record):
+        def on_step(record: Record) -> None:
             nonlocal count
             moments.append(time.perf_counter() - began)
             if record.scale == record.scales:
@@ -158,7 +167,9 @@ def timed(content, style, config):
     return Timed(result, moments, values, memory, precision)
 
 
-def final_loss(image, content, style, config):
+def final_loss(
+    image: numpy.ndarray, content: numpy.ndarray, style: numpy.ndarray, config: Config
+) -> float:
     """Return the objective of `config` at an image; its precision should be float32."""
     seeds = range(_DRAWS if "gaussian" in config.methods else 1)
     choices, kit = dict(config.to_dict(), iterations=0), NetworkKit()
@@ -169,7 +180,9 @@ def final_loss(image, content, style, config):
     return statistics.fmean(losses)
 
 
-def first_below(target, run, loss_of):
+def first_below(
+    target: float, run: Timed, loss_of: Callable[[numpy.ndarray], float]
+) -> Optional[int]:
     """Return the index of the first full-size step with at most this loss, or None.
 
     The search bisects, so it assumes that the loss falls from step to step.

@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import platform
 import time
+from collections.abc import Iterator
 
 import numpy
 import PIL
@@ -18,8 +19,11 @@ from .synthesis import vgg
 _TEST_SIDE = 128
 _TEST_SECONDS = 1.0
 
+# Topic, finding, and whether that is good.
+Finding = tuple[str, str, bool]
 
-def examine():
+
+def examine() -> Iterator[Finding]:
     """Examine this machine, one topic at a time.
 
     Yields
@@ -53,7 +57,7 @@ def examine():
         yield "executor", str(error), False
 
 
-def _installed_by():
+def _installed_by() -> str:
     """Return how the MXNet in use was installed, in words."""
     if library.MARK in os.listdir(os.path.dirname(engine.origin())):
         return "installed by nst gpu install"
@@ -64,19 +68,19 @@ def _installed_by():
     return "installed by hand"
 
 
-def _numpy():
+def _numpy() -> str:
     name = f"NumPy {numpy.__version__}"
     newer = int(numpy.__version__.partition(".")[0]) >= 2 and engine.version().startswith("1.")
     return f"{name} (MXNet requires one below 2; nst adapts it)" if newer else name
 
 
-def _version(package):
+def _version(package: str) -> str:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
     return "(unknown version)"
 
 
-def _gpu():
+def _gpu() -> Iterator[Finding]:
     """Report the driver, the cards and the CUDA build; a machine may lack all of them."""
     try:
         nvidia = driver.probe()
@@ -107,7 +111,7 @@ def _gpu():
     yield "cuda", f"MXNet's CUDA build is {where}", True
 
 
-def try_network(device):
+def try_network(device: str) -> str:
     """Run the network for about a second; return the time of its fastest step in words.
 
     Parameters
@@ -120,17 +124,18 @@ def try_network(device):
     EngineError
         The device cannot be used, or its gradient is not finite.
     """
-    device = engine.context(device)
+    context = engine.context(device)
     layers = config.PRESETS["paper"]["style_layers"]
     with engine.failures():
-        shared = vgg.parameters(weights.load(weights.BUILTIN), layers, device)
+        shared = vgg.parameters(weights.load(weights.BUILTIN), layers, context)
         network = vgg.Network(shared, layers, (1, 3, _TEST_SIDE, _TEST_SIDE))
-        image = engine.nd.ones((1, 3, _TEST_SIDE, _TEST_SIDE), ctx=device)
-        times, end = [], time.monotonic() + _TEST_SECONDS
+        image = engine.nd.ones((1, 3, _TEST_SIDE, _TEST_SIDE), ctx=context)
+        times: list[float] = []
+        end = time.monotonic() + _TEST_SECONDS
         while time.monotonic() < end or len(times) < 2:
             began = time.monotonic()
             gradient = network.backward(network.forward(image).get).asnumpy()
             times.append(time.monotonic() - began)
     if not numpy.isfinite(gradient).all():
-        raise EngineError(f"The gradient on {device} is not finite.")
-    return f"{min(times):.3f} s for a step at {_TEST_SIDE} x {_TEST_SIDE} pixels on {device}"
+        raise EngineError(f"The gradient on {context} is not finite.")
+    return f"{min(times):.3f} s for a step at {_TEST_SIDE} x {_TEST_SIDE} pixels on {context}"

@@ -5,6 +5,8 @@ import math
 import os
 import platform
 import re
+from collections.abc import Iterator
+from typing import Optional
 
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16")
 
@@ -19,7 +21,7 @@ _MEMORY_FILES = {
 _PROCESS_LIMITS = {"RLIMIT_AS": "VmSize", "RLIMIT_DATA": "VmData"}
 
 
-def usable_cores():
+def usable_cores() -> int:
     """Return how many cores this process may use, by its affinity and its control groups.
 
     The smallest quota counts among those of all control groups around the process.
@@ -40,24 +42,24 @@ def usable_cores():
     return cores
 
 
-def cpu_flags():
+def cpu_flags() -> set[str]:
     """Return the processor's feature flags as a set of str; empty if unknown."""
     return set(_entry("/proc/cpuinfo", "flags").split())
 
 
-def cpu_model():
+def cpu_model() -> str:
     """Return the processor's model name; empty if unknown."""
     return _entry("/proc/cpuinfo", "model name")
 
 
-def describe():
+def describe() -> str:
     """Return the processor's name and those of its features that MXNet uses, in words."""
     model = cpu_model() or platform.processor() or platform.machine()
     flags = [flag for flag in _CPU_FLAGS if flag in cpu_flags()]
     return f"{model}, {', '.join(flags) or 'no AVX2'}"
 
 
-def free_memory():
+def free_memory() -> Optional[int]:
     """Return how many more bytes this process can get without swapping; None if unknown.
 
     This is the least of what the system has available, what each control group around the
@@ -74,13 +76,13 @@ def free_memory():
             left = int(_text(f"{folder}/{limit}")) - int(_text(f"{folder}/{used}"))
             available = min(available, left + int(reclaimable))
     for name, used in _PROCESS_LIMITS.items():
-        limit = _process_limit(name)
-        if limit is not None:
-            available = min(available, limit - (_kilobytes("/proc/self/status", used) or 0))
+        most = _process_limit(name)
+        if most is not None:
+            available = min(available, most - (_kilobytes("/proc/self/status", used) or 0))
     return max(available, 0)
 
 
-def _process_limit(name):
+def _process_limit(name: str) -> Optional[int]:
     """Return a limit of this process in bytes, or None."""
     with contextlib.suppress(ImportError, AttributeError, OSError, ValueError):
         import resource
@@ -90,7 +92,7 @@ def _process_limit(name):
     return None
 
 
-def _groups(controller):
+def _groups(controller: str) -> Iterator[tuple[int, str]]:
     """Yield (version, folder) of each control group that limits this process by a controller."""
     paths = _group_paths()
     mounted = False
@@ -107,13 +109,13 @@ def _groups(controller):
         yield 1, f"/sys/fs/cgroup/{controller}"
 
 
-def _is_below(path, root):
+def _is_below(path: str, root: str) -> bool:
     return root == "/" or path == root or path.startswith(f"{root}/")
 
 
-def _group_paths():
+def _group_paths() -> dict[str, str]:
     """Return this process's control group by controller; the key of version 2 is ""."""
-    paths = {}
+    paths: dict[str, str] = {}
     with contextlib.suppress(OSError, ValueError):
         for line in _text("/proc/self/cgroup").splitlines():
             _, controllers, path = line.split(":", 2)
@@ -121,7 +123,7 @@ def _group_paths():
     return paths
 
 
-def _group_mounts(controller):
+def _group_mounts(controller: str) -> Iterator[tuple[int, str, str]]:
     """Yield (version, root, folder) of each mount of control groups of a controller."""
     with contextlib.suppress(OSError, ValueError):
         for line in _text("/proc/self/mountinfo").splitlines():
@@ -134,27 +136,27 @@ def _group_mounts(controller):
                 yield 1, root, folder
 
 
-def _unescaped(text):
+def _unescaped(text: str) -> str:
     """Decode a path of mountinfo, which writes a space as ``\\040``."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
-def own_memory():
+def own_memory() -> Optional[int]:
     """Return the bytes of memory that this process holds now; None if unknown."""
     return _kilobytes("/proc/self/status", "VmRSS")
 
 
-def peak_memory():
+def peak_memory() -> Optional[int]:
     """Return the most bytes of memory that this process has held; None if unknown."""
     return _kilobytes("/proc/self/status", "VmHWM")
 
 
-def _kilobytes(path, name):
+def _kilobytes(path: str, name: str) -> Optional[int]:
     text = _entry(path, name)
     return int(text.split()[0]) << 10 if text else None
 
 
-def _entry(path, name, separator=":"):
+def _entry(path: str, name: str, separator: str = ":") -> str:
     with contextlib.suppress(OSError):
         for line in _text(path).splitlines():
             key, _, value = line.partition(separator)
@@ -163,6 +165,6 @@ def _entry(path, name, separator=":"):
     return ""
 
 
-def _text(path):
+def _text(path: str) -> str:
     with open(path) as stream:
         return stream.read()

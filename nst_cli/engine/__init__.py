@@ -7,10 +7,13 @@ package is imported.
 import contextlib
 import os
 import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Optional
 
 import numpy
 
 from .. import machine
+from ..config import Config
 from ..errors import EngineError
 from .environment import worker_environment
 from .executor import Executor
@@ -19,15 +22,15 @@ from .loading import check_python, last_line, load, threads
 from .precision import convolves_natively, data_type, resolved_precision
 
 __all__ = [
-    "array", "bind", "check_python", "context", "convolves_natively", "data_type", "device_of",
-    "dot", "failures", "free_memory", "gpu_count", "has_cuda", "is_host", "load", "origin",
-    "release", "resolved_precision", "threads", "version", "wait", "worker_environment",
+    "Executor", "array", "bind", "check_python", "context", "convolves_natively", "data_type",
+    "device_of", "dot", "failures", "free_memory", "gpu_count", "has_cuda", "is_host", "load",
+    "origin", "release", "resolved_precision", "threads", "version", "wait", "worker_environment",
 ]  # fmt: skip
 
 _MARK = "MXNetError:"
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """Load MXNet at the first use of `nd` or `sym` (PEP 562)."""
     if name in ("nd", "sym"):
         globals()[name] = getattr(load(), name)
@@ -35,7 +38,7 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def context(device="cpu", precision="float32", deterministic=False):
+def context(device: str = "cpu", precision: str = "float32", deterministic: bool = False) -> Any:
     """Return the MXNet context that `device` names.
 
     Parameters
@@ -52,8 +55,8 @@ def context(device="cpu", precision="float32", deterministic=False):
         A GPU was requested and cannot be used, or not deterministically.
     """
     mx = load(device, precision, deterministic)
-    kind, _, index = device.partition(":")
-    index = int(index or 0)
+    kind, _, number = device.partition(":")
+    index = int(number or 0)
     if kind == "auto":
         card = library.first_usable() if gpu_count() else None
         kind, index = ("cpu", 0) if card is None else ("gpu", card)
@@ -76,7 +79,7 @@ def context(device="cpu", precision="float32", deterministic=False):
     return mx.gpu(index)
 
 
-def _why_no_gpu(device):
+def _why_no_gpu(device: str) -> str:
     if library.choose(device):
         return (
             "must be requested before MXNet is first used in a process: this one has loaded the "
@@ -94,25 +97,25 @@ def _why_no_gpu(device):
     )
 
 
-def device_of(config):
+def device_of(config: Config) -> Any:
     """Return the context that a `Config` asks for; call this first, because it loads MXNet."""
     return context(config.device, config.precision, config.deterministic)
 
 
-def is_host(device):
+def is_host(device: Any) -> bool:
     """Return whether a context is the CPU itself, where reading an array costs nothing.
 
     MXNet treats its other CPU contexts as separate devices; in tests they stand in for a GPU.
     """
-    return device == load().cpu(0)
+    return bool(device == load().cpu(0))
 
 
-def has_cuda():
+def has_cuda() -> bool:
     """Return whether this MXNet was built for CUDA."""
-    return load().runtime.Features().is_enabled("CUDA")
+    return bool(load().runtime.Features().is_enabled("CUDA"))
 
 
-def gpu_count():
+def gpu_count() -> int:
     """Return how many GPUs this MXNet can see."""
     mx = load()
     try:
@@ -122,22 +125,22 @@ def gpu_count():
         return 0
 
 
-def version():
+def version() -> str:
     """Return MXNet's version."""
-    return load().__version__
+    return str(load().__version__)
 
 
-def origin():
+def origin() -> str:
     """Return the folder that MXNet was imported from."""
     return os.path.dirname(load().__file__)
 
 
-def array(values, device, dtype="float32"):
+def array(values: Any, device: Any, dtype: Any = "float32") -> Any:
     """Copy `values`, array_like, to an NDArray of `dtype` on the context `device`."""
     return load().nd.array(numpy.asarray(values), ctx=device, dtype=dtype)
 
 
-def bind(symbol, parameters, gradient=None):
+def bind(symbol: Any, parameters: Mapping[str, Any], gradient: Any = None) -> Executor:
     """Bind `symbol` to its parameters; its input ``data`` is passed to `forward`.
 
     Parameters
@@ -155,7 +158,7 @@ def bind(symbol, parameters, gradient=None):
     return Executor(load(), symbol, parameters, gradient)
 
 
-def dot(one, other):
+def dot(one: Any, other: Any) -> Any:
     """Return the inner product of two arrays of equal size, shape (1,).
 
     This is many times faster than MXNet's sum and norm.
@@ -163,19 +166,20 @@ def dot(one, other):
     return load().nd.dot(one.reshape((-1,)), other.reshape((-1,)))
 
 
-def free_memory(device):
+def free_memory(device: Any) -> Optional[int]:
     """Return how many more bytes a run on the context `device` can get; None if unknown."""
     if device.device_type == "gpu":
-        return load().context.gpu_memory_info(device.device_id)[0]
+        free, _ = load().context.gpu_memory_info(device.device_id)
+        return int(free)
     return machine.free_memory()
 
 
-def wait():
+def wait() -> None:
     """Wait until all devices have finished their queued work."""
     load().nd.waitall()
 
 
-def release(device):
+def release(device: Any) -> None:
     """Free the GPU memory that MXNet's pool holds unused.
 
     The pool reuses blocks only for arrays of the same size, so another image cannot use them.
@@ -186,7 +190,7 @@ def release(device):
 
 
 @contextlib.contextmanager
-def failures():
+def failures() -> Iterator[None]:
     """Turn MXNet's own errors into an `EngineError` with the one line that says why."""
     mx = load()
     try:
@@ -203,7 +207,7 @@ def failures():
         raise EngineError(f"MXNet failed: {message}") from error
 
 
-def _reason(error):
+def _reason(error: Exception) -> str:
     """Return the line of an MXNet message that says what failed, without its traceback."""
     marked = [line for line in str(error).splitlines() if line.startswith(_MARK)]
     return marked[0][len(_MARK) :].strip() if marked else last_line(error)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Optional
 
 from .. import machine
@@ -63,12 +64,12 @@ _CHOICES = {
 }
 
 # The variables that nst has set in this process: nst's value, and the user's own or None.
-_set = {}
+_set: dict[str, tuple[str, Optional[str]]] = {}
 
 
-def check():
+def check() -> None:
     """Raise `EngineError` if a variable has a value that MXNet cannot read."""
-    kinds = [
+    kinds: list[tuple[tuple[str, ...], str, Callable[[str], bool]]] = [
         (_COUNTS, "a whole number from 1 to 1024", lambda text: 1 <= _int(text) <= 1024),
         (_SIZES, "a whole number from 0", lambda text: 0 <= _int(text) < 2**31),
         (_INTEGERS, "a whole number", lambda text: abs(_int(text)) < 2**31),
@@ -82,12 +83,12 @@ def check():
         _check(name, " or ".join(choices), choices.__contains__)
 
 
-def prepare():
+def prepare() -> None:
     """Set nst's defaults for MXNet, for the rest of the process."""
     put({name: value for name, value in _DEFAULTS.items() if not os.environ.get(name)})
 
 
-def put(variables):
+def put(variables: Mapping[str, str]) -> None:
     """Set variables for this process only; `worker_environment` restores the user's values."""
     for name, value in variables.items():
         users = _users(name)
@@ -96,7 +97,7 @@ def put(variables):
 
 
 @contextlib.contextmanager
-def threads_chosen():
+def threads_chosen() -> Iterator[None]:
     """Set the number of threads that MXNet reads when it starts, inside the block.
 
     By default MXNet uses half of the logical CPUs.
@@ -112,12 +113,12 @@ def threads_chosen():
             os.environ[_OMP] = users
 
 
-def threads():
+def threads() -> int:
     """Return the number of threads to use: OMP_NUM_THREADS, else one per usable core."""
     return _users_threads(os.environ.get(_OMP)) or machine.usable_cores()
 
 
-def worker_environment(threads: int, card: Optional[str] = None) -> dict:
+def worker_environment(threads: int, card: Optional[str] = None) -> dict[str, str]:
     """Return the environment for a worker process.
 
     It is the user's own environment, without the variables that nst has set for this process:
@@ -148,20 +149,20 @@ def worker_environment(threads: int, card: Optional[str] = None) -> dict:
     return environment
 
 
-def _users(name):
+def _users(name: str) -> Optional[str]:
     """Return the user's own value of a variable, even if nst has set it since."""
     current = os.environ.get(name)
     value, users = _set.get(name, (None, None))
     return users if name in _set and current == value else current
 
 
-def _users_threads(text):
+def _users_threads(text: Optional[str]) -> Optional[int]:
     # OpenMP allows a list, for nested loops. MXNet has none and aborts at a list: use its head.
     first = re.match(r"\s*([1-9]\d*)", text or "")
     return int(first[1]) if first else None
 
 
-def _check(name, accepted, fits):
+def _check(name: str, accepted: str, fits: Callable[[str], bool]) -> None:
     text = os.environ.get(name, "")
     with contextlib.suppress(ValueError):
         if not text or fits(text):
@@ -172,7 +173,7 @@ def _check(name, accepted, fits):
     )
 
 
-def _int(text):
+def _int(text: str) -> int:
     if not re.fullmatch(r"\s*[+-]?\d+\s*", text, re.ASCII):
         raise ValueError(text)
     return int(text)

@@ -1,5 +1,8 @@
 """A symbol bound to arrays; `engine.bind` creates it."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 
 class Executor:
     """Forward and backward passes of a symbol, under MXNet 1.9.1 and MXNet 2.
@@ -16,7 +19,7 @@ class Executor:
         As for `engine.bind`.
     """
 
-    def __init__(self, mx, symbol, parameters, gradient):
+    def __init__(self, mx: Any, symbol: Any, parameters: Mapping[str, Any], gradient: Any) -> None:
         self._autograd = mx.autograd
         self._gradient = gradient
         self._names = symbol.list_inputs()
@@ -25,9 +28,9 @@ class Executor:
             name: parameters[name].detach() for name in self._names if name != "data"
         }
         self._run = mx.nd.CachedOp(symbol)
-        self._recorded = []
+        self._recorded: Sequence[Any] = []
 
-    def forward(self, data):
+    def forward(self, data: Any) -> list[Any]:
         """Return the outputs for an input, a list of NDArray."""
         # Free the last run's maps before new ones are allocated.
         self._recorded = []
@@ -44,7 +47,7 @@ class Executor:
         # Detach, so that keeping an output does not keep the recorded graph alive.
         return [output.detach() for output in self._recorded]
 
-    def backward(self, head_gradients):
+    def backward(self, head_gradients: Sequence[Any]) -> Any:
         """Return the gradient on the input, given the gradients on the outputs.
 
         It can be called once after each `forward`; the next call overwrites the result.

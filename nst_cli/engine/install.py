@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Optional
 
 from ..errors import EngineError
 
@@ -31,7 +32,7 @@ except errors.NstError as error:
 """
 
 
-def install():
+def install() -> Path:
     """Install MXNet, unless it is installed and works; return the folder it is in.
 
     Raises
@@ -69,7 +70,7 @@ def install():
     return _imported_from()
 
 
-def _installed():
+def _installed() -> Optional[Path]:
     """Return the folder of an installed MXNet without importing it; None if there is none."""
     importlib.invalidate_caches()
     spec = importlib.machinery.PathFinder.find_spec("mxnet")
@@ -77,7 +78,7 @@ def _installed():
     return Path(next(iter(folders))) if folders else None
 
 
-def _steps():
+def _steps() -> list[list[str]]:
     """Return the arguments of each call of the installer."""
     if sys.version_info[:2] < WITHOUT_PINS:
         return [[PACKAGE]]
@@ -87,7 +88,7 @@ def _steps():
     return [*needed, ["--no-deps", PACKAGE]]
 
 
-def _installer():
+def _installer() -> list[str]:
     """Return the command that installs packages in this environment, as a list of words."""
     if importlib.util.find_spec("pip") is None:
         uv = shutil.which("uv")
@@ -97,7 +98,7 @@ def _installer():
     return [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
 
 
-def _add_pip():
+def _add_pip() -> None:
     command = [sys.executable, "-m", "ensurepip"]
     print("Running", " ".join(command), file=sys.stderr, flush=True)
     done = subprocess.run(command, stdout=sys.stderr, check=False)
@@ -108,7 +109,7 @@ def _add_pip():
         )
 
 
-def _imported_from():
+def _imported_from() -> Path:
     """Import MXNet in a fresh process; return the folder it came from."""
     code = _TRY.format(path=[entry or "." for entry in sys.path])
     done = subprocess.run(

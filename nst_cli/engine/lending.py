@@ -7,6 +7,8 @@ import math
 import sys
 import types
 import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Optional
 
 import numpy
 
@@ -25,7 +27,7 @@ _CONSTANTS = {
 
 
 @contextlib.contextmanager
-def lent():
+def lent() -> Iterator[None]:
     """Add the missing names inside the block, and remove them again afterwards."""
     with warnings.catch_warnings():
         # If warnings are errors, one about an escape sequence would stop the import.
@@ -34,17 +36,17 @@ def lent():
             yield
 
 
-def ignore_warnings():
+def ignore_warnings() -> None:
     """Ignore MXNet's own warnings from now on, even if the user has made warnings errors."""
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"mxnet(\.|$)")
 
 
 @contextlib.contextmanager
-def _numpy_names():
+def _numpy_names() -> Iterator[None]:
     """Give MXNet, and no other package, the names that NumPy has removed."""
     original = vars(numpy).get("__getattr__")
 
-    def lookup(name):
+    def lookup(name: str) -> Any:
         try:
             if original:
                 return original(name)
@@ -54,22 +56,23 @@ def _numpy_names():
             return _CONSTANTS[name] if name in _CONSTANTS else _removed_function(name)
         raise AttributeError(f"module 'numpy' has no attribute {name!r}")
 
-    numpy.__getattr__ = lookup
+    vars(numpy)["__getattr__"] = lookup
     try:
         yield
     finally:
         if original:
-            numpy.__getattr__ = original
+            vars(numpy)["__getattr__"] = original
         else:
-            del numpy.__getattr__
+            del vars(numpy)["__getattr__"]
 
 
-def _is_mxnet(frame):
-    return frame.f_globals.get("__name__", "").partition(".")[0] == "mxnet"
+def _is_mxnet(frame: types.FrameType) -> bool:
+    name: str = frame.f_globals.get("__name__", "")
+    return name.partition(".")[0] == "mxnet"
 
 
-def _removed_function(name):
-    def function(*arguments, **named):
+def _removed_function(name: str) -> Callable[..., Any]:
+    def function(*arguments: Any, **named: Any) -> Any:
         raise AttributeError(f"NumPy {numpy.__version__} has no function {name}.")
 
     function.__name__ = name
@@ -77,7 +80,7 @@ def _removed_function(name):
 
 
 @contextlib.contextmanager
-def _distutils():
+def _distutils() -> Iterator[None]:
     """Provide ``distutils.version``, which Python 3.12 lacks unless setuptools is installed."""
     try:
         importlib.import_module("distutils.version")
@@ -85,7 +88,8 @@ def _distutils():
         names = ["distutils", "distutils.version"]
     else:
         names = []
-    package, module = types.ModuleType("distutils"), types.ModuleType("distutils.version")
+    package: Any = types.ModuleType("distutils")
+    module: Any = types.ModuleType("distutils.version")
     module.LooseVersion = module.StrictVersion = _Version
     package.version = module
     sys.modules.update(zip(names, (package, module)))
@@ -96,15 +100,15 @@ def _distutils():
             del sys.modules[name]
 
 
-class _Version(tuple):
+class _Version(tuple[int, ...]):
     """The ordering of ``distutils.version.LooseVersion``, as far as MXNet uses it."""
 
-    def __new__(cls, text):
+    def __new__(cls, text: str) -> "_Version":  # noqa: PYI034 - Self needs Python 3.11
         return super().__new__(cls, (int(part) for part in text.split(".")[:2]))
 
 
 @contextlib.contextmanager
-def _docstrings():
+def _docstrings() -> Iterator[None]:
     """Keep MXNet's docstrings under ``python -OO``, because its import concatenates them."""
     if sys.flags.optimize < 2:
         yield
@@ -120,7 +124,11 @@ class _WithDocstrings:
     """Finds MXNet's modules where Python does, but compiles them with their docstrings."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):
+    def find_spec(
+        name: str,
+        path: Optional[Sequence[str]] = None,
+        target: Optional[types.ModuleType] = None,
+    ) -> Optional[importlib.machinery.ModuleSpec]:
         if name.partition(".")[0] != "mxnet":
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
@@ -130,7 +138,7 @@ class _WithDocstrings:
 
 
 class _Compiler(importlib.machinery.SourceFileLoader):
-    def get_code(self, fullname):
+    def get_code(self, fullname: str) -> types.CodeType:
         # Bypass the bytecode cache, which for -OO has no docstrings.
         path = self.get_filename(fullname)
         return compile(self.get_data(path), path, "exec", dont_inherit=True, optimize=1)

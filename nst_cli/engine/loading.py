@@ -6,6 +6,7 @@ import importlib
 import platform
 import sys
 import threading
+from typing import Any
 
 import numpy
 
@@ -22,11 +23,11 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 _SYSTEM_LIBRARIES = ("libgomp", "libquadmath", "libstdc++")
 
 # MXNet, once it is loaded. One thread loads it while others wait.
-_module = None
+_module: Any = None
 _lock = threading.Lock()
 
 
-def load(device="auto", precision="float32", deterministic=False):
+def load(device: str = "auto", precision: str = "float32", deterministic: bool = False) -> Any:
     """Import MXNet and return the module; only the first call in a process has an effect.
 
     Parameters
@@ -51,9 +52,9 @@ def load(device="auto", precision="float32", deterministic=False):
     return _module
 
 
-def _loaded(device, precision, deterministic):
+def _loaded(device: str, precision: str, deterministic: bool) -> Any:
     # If the caller has imported MXNet already, use that and set what can still be set.
-    module = sys.modules.get("mxnet")
+    module: Any = sys.modules.get("mxnet")
     environment.prepare()
     if module is None:
         check_python()
@@ -66,7 +67,7 @@ def _loaded(device, precision, deterministic):
     return module
 
 
-def _imported(device, precision, deterministic):
+def _imported(device: str, precision: str, deterministic: bool) -> Any:
     build = library.choose(device)
     if build:
         library.preload(build)
@@ -90,7 +91,7 @@ def _imported(device, precision, deterministic):
     return module
 
 
-def check_python():
+def check_python() -> None:
     """Raise `EngineError` unless this Python is new enough."""
     if sys.version_info[:2] < OLDEST_PYTHON:
         raise EngineError(
@@ -100,16 +101,16 @@ def check_python():
         )
 
 
-def threads():
+def threads() -> int:
     """Return how many threads MXNet uses on the CPU."""
     load()
     try:
-        return ctypes.CDLL("libgomp.so.1").omp_get_max_threads()
+        return int(ctypes.CDLL("libgomp.so.1").omp_get_max_threads())
     except (OSError, AttributeError):  # another OpenMP, as on macOS, which reads the variable
         return environment.threads()
 
 
-def _keep_freed_memory():
+def _keep_freed_memory() -> None:
     """Let the C library keep the memory that MXNet frees.
 
     On the CPU MXNet frees each temporary array at once, and glibc by default returns large blocks
@@ -125,7 +126,7 @@ def _keep_freed_memory():
         mallopt(_M_ARENA_MAX, 1)
 
 
-def _import_advice(error):
+def _import_advice(error: ImportError) -> str:
     if error.name == "mxnet":
         return (
             "MXNet is not installed: run nst mxnet install, on Linux or on macOS with an Intel "
@@ -136,7 +137,7 @@ def _import_advice(error):
     return f"MXNet cannot be imported: {last_line(error)}."
 
 
-def _library_advice(error):
+def _library_advice(error: OSError) -> str:
     text = last_line(error)
     if any(name in text for name in _SYSTEM_LIBRARIES):
         return (
@@ -148,6 +149,7 @@ def _library_advice(error):
     return f"MXNet cannot be loaded ({text})."
 
 
-def last_line(error):
+def last_line(error: BaseException) -> str:
+    """Return the last line of an error's message, or the name of its type if it has none."""
     lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else type(error).__name__

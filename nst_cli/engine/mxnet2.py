@@ -4,21 +4,23 @@ import contextlib
 import importlib.machinery
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Optional
 
 
-def version():
+def version() -> Optional[str]:
     """Return the installed MXNet's version without importing it, if it is 2.x; else None."""
     spec = importlib.machinery.PathFinder.find_spec("mxnet")
     for folder in spec and spec.submodule_search_locations or ():
         with contextlib.suppress(OSError):
             text = Path(folder, "libinfo.py").read_text("utf-8")
             match = re.search(r'^__version__ = "(2\..+)"', text, re.MULTILINE)
-            return match and match[1]
+            return match[1] if match else None
     return None
 
 
-def behave_like_the_first(mx):
+def behave_like_the_first(mx: Any) -> None:
     """Switch MXNet 2 to MXNet 1's array semantics, and swallow its start-up message."""
     # In MXNet 1 a scalar has the shape (1,), and no array is empty.
     mx.util.reset_np()
@@ -27,7 +29,7 @@ def behave_like_the_first(mx):
 
 
 @contextlib.contextmanager
-def _silence():
+def _silence() -> Iterator[None]:
     """Discard what compiled code writes to stderr; MXNet 2 always prints its memory pool."""
     try:
         stderr = os.dup(2)

@@ -1,6 +1,7 @@
 """The precisions that a device supports, and MXNet's names for them."""
 
 import os
+from typing import Any, Optional
 
 import numpy
 
@@ -16,7 +17,7 @@ _WITHOUT_BFLOAT16 = (
 )  # fmt: skip
 
 
-def resolved_precision(precision, device):
+def resolved_precision(precision: str, device: Any) -> str:
     """Return the precision that `Config.precision` selects on a device.
 
     Parameters
@@ -58,12 +59,12 @@ def resolved_precision(precision, device):
     return precision
 
 
-def convolves_natively(precision, device):
+def convolves_natively(precision: str, device: Any) -> bool:
     """Return whether MXNet convolves in this precision on a device; a CPU lacks float16."""
-    return precision != "float16" or device.device_type != "cpu"
+    return precision != "float16" or bool(device.device_type != "cpu")
 
 
-def _why_no_bfloat16():
+def _why_no_bfloat16() -> Optional[str]:
     """Return what this processor or oneDNN lacks for bfloat16; None if nothing."""
     if "avx512_bf16" not in machine.cpu_flags():
         return "a processor with AVX-512 BF16"
@@ -75,23 +76,23 @@ def _why_no_bfloat16():
     return None
 
 
-def _rounds_to_tf32(device):
+def _rounds_to_tf32(device: Any) -> bool:
     """Return whether NVIDIA's libraries compute float32 in TF32 on a GPU, in this process."""
     if os.environ.get("NVIDIA_TF32_OVERRIDE") == "0":
         return False
     return _has(device, "tf32")
 
 
-def _has(device, precision):
+def _has(device: Any, precision: str) -> bool:
     return driver.probe().cards[device.device_id].capability >= driver.LEAST[precision]
 
 
-def _card_with(precision):
+def _card_with(precision: str) -> str:
     least = driver.dotted(driver.LEAST[precision])
     return f"an NVIDIA card of compute capability {least} or more"
 
 
-def data_type(precision):
+def data_type(precision: str) -> Any:
     """Return the dtype that MXNet uses for a precision."""
     # NumPy has no bfloat16; mxnet.contrib.amp uses this type for it.
     return numpy.dtype([("bfloat16", numpy.uint16)]) if precision == "bfloat16" else precision

@@ -6,6 +6,10 @@ References
    Journal of Mathematical Imaging and Vision 20 (2004), 89-97.
 """
 
+from typing import Any, Optional
+
+import numpy
+
 from .. import engine
 
 # The authors use scikit-image with its defaults, so these are that library's: the largest number
@@ -17,7 +21,7 @@ _TOLERANCE = 2e-4
 _STEP = 1 / 4
 
 
-def chambolle(pixels, weight, device):
+def chambolle(pixels: numpy.ndarray, weight: float, device: Any) -> numpy.ndarray:
     """Return the picture with a smaller total variation; each channel is denoised by itself.
 
     Parameters
@@ -38,14 +42,16 @@ def chambolle(pixels, weight, device):
             _denoised_channel(engine.array(pixels[..., channel] / 255.0, device), weight)
             for channel in range(pixels.shape[2])
         ]
-        return engine.nd.stack(*channels, axis=2).clip(0, 1).asnumpy() * 255
+        clean: numpy.ndarray = engine.nd.stack(*channels, axis=2).clip(0, 1).asnumpy() * 255
+        return clean
 
 
-def _denoised_channel(noisy, weight):
+def _denoised_channel(noisy: Any, weight: float) -> Any:
     """Denoise one channel, NDArray (H, W), values 0 to 1."""
     nd = engine.nd
     down, right = nd.zeros_like(noisy), nd.zeros_like(noisy)
-    first = last = None
+    first: Optional[float] = None
+    last = 0.0
     for _ in range(_ITERATIONS):
         correction = _divergence(down, right)
         clean = noisy + correction
@@ -63,7 +69,7 @@ def _denoised_channel(noisy, weight):
     return clean
 
 
-def _gradient(array):
+def _gradient(array: Any) -> tuple[Any, Any]:
     """Return the forward differences down and to the right, 0 at the far edge."""
     down, right = engine.nd.zeros_like(array), engine.nd.zeros_like(array)
     down[:-1] = array[1:] - array[:-1]
@@ -71,7 +77,7 @@ def _gradient(array):
     return down, right
 
 
-def _divergence(down, right):
+def _divergence(down: Any, right: Any) -> Any:
     """Return the negative divergence, the adjoint of `_gradient`."""
     result = -(down + right)
     result[1:] += down[:-1]
@@ -79,5 +85,5 @@ def _divergence(down, right):
     return result
 
 
-def _total(array):
+def _total(array: Any) -> Any:
     return engine.dot(array, engine.nd.ones_like(array))

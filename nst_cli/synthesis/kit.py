@@ -2,7 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Optional, Union
+
+import numpy
 
 from .. import weights
 from . import vgg
@@ -21,8 +24,8 @@ class NetworkKey(NamedTuple):
     device : Context
     """
 
-    weights: Any
-    layers: tuple
+    weights: Union[str, Path]
+    layers: tuple[str, ...]
     pooling: str
     precision: str
     device: Any
@@ -45,12 +48,12 @@ class NetworkKit:
 
     def __init__(self, keep: bool = True) -> None:
         self._keep = keep
-        self._key: Any = None
-        self._shapes: tuple = ()
-        self._parameters: Any = None
-        self._networks: dict = {}
-        self._targets: dict = {}
-        self._used: set = set()
+        self._key: Optional[NetworkKey] = None
+        self._shapes: tuple[Sequence[int], ...] = ()
+        self._parameters: Optional[dict[str, Any]] = None
+        self._networks: dict[tuple[Any, bool], vgg.Network] = {}
+        self._targets: dict[Any, Any] = {}
+        self._used: set[Any] = set()
 
     def begin(self, key: NetworkKey, *shapes: Sequence[int]) -> None:
         """Prepare for a transfer and free what it cannot use.
@@ -74,13 +77,15 @@ class NetworkKit:
         name = tuple(shape), gradient
         if name in self._networks:
             return self._networks[name]
-        _, layers, pooling, precision, _ = self._key
-        network = vgg.Network(self._shared(), layers, shape, pooling, gradient, precision)
+        key = self._begun()
+        network = vgg.Network(
+            self._shared(), key.layers, shape, key.pooling, gradient, key.precision
+        )
         if self._keep:
             self._networks[name] = network
         return network
 
-    def targets(self, style: Any, losses: Any, make: Callable[[], Any]) -> Any:
+    def targets(self, style: numpy.ndarray, losses: Any, make: Callable[[], Any]) -> Any:
         """Return the style losses' targets for a style image; call `make` if they are not held.
 
         Parameters
@@ -92,7 +97,7 @@ class NetworkKit:
         make : callable
             Takes nothing and returns the targets.
         """
-        name = hashlib.sha256(style).hexdigest(), style.shape, losses
+        name = hashlib.sha256(style.data).hexdigest(), style.shape, losses
         if name not in self._targets:
             targets = make()
             if not self._keep:
@@ -101,12 +106,16 @@ class NetworkKit:
         self._used.add(name)
         return self._targets[name]
 
-    def _shared(self) -> Any:
+    def _begun(self) -> NetworkKey:
+        assert self._key is not None, "begin comes first"
+        return self._key
+
+    def _shared(self) -> dict[str, Any]:
         if self._parameters is None:
+            key = self._begun()
             # No variable holds the arrays, so the file's pages are freed once the values are on
             # the device.
             self._parameters = vgg.parameters(
-                weights.load(self._key.weights), self._key.layers, self._key.device,
-                precision=self._key.precision,
-            )  # fmt: skip
+                weights.load(key.weights), key.layers, key.device, precision=key.precision
+            )
         return self._parameters

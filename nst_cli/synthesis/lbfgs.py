@@ -11,7 +11,8 @@ References
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Optional
 
 import numpy
 
@@ -34,6 +35,10 @@ _LEAST_CURVATURE = 1e-10
 _POWER = 0.4
 _CORNER = 0.01
 _UNIT_FREQUENCY = 0.25
+
+
+# Takes a vector; returns its value, its gradient and anything else, as for `minimise`.
+Function = Callable[[Any], tuple[Any, Any, Any]]
 
 
 class Point(NamedTuple):
@@ -61,7 +66,13 @@ class Point(NamedTuple):
     products: Any = None
 
 
-def minimise(function, start, first_step, history=HISTORY, renew=None):
+def minimise(
+    function: Function,
+    start: Any,
+    first_step: float,
+    history: int = HISTORY,
+    renew: Optional[Callable[[], bool]] = None,
+) -> Iterator[Point]:
     """Minimise a function by L-BFGS (algorithm 7.5 of [1]_).
 
     Parameters
@@ -113,18 +124,18 @@ class _Memory:
     history is.
     """
 
-    def __init__(self, like, history):
+    def __init__(self, like: Any, history: int) -> None:
         self._history = history
         shape = (2 * history, like.size)
         self._basis = engine.nd.zeros(shape, ctx=like.context, dtype=like.dtype)
         self._layer = {"num_hidden": 2 * history, "no_bias": True}
         self.clear()
 
-    def clear(self):
-        self._slots = []  # the rows in use, oldest first
+    def clear(self) -> None:
+        self._slots: list[int] = []  # the rows in use, oldest first
         self._products = numpy.zeros((2 * self._history, 2 * self._history))
 
-    def products(self, gradient, *others):
+    def products(self, gradient: Any, *others: Any) -> Any:
         """Return the inner products of V vectors, `others` and then `gradient`.
 
         NDArray, shape (V, 2 · history + V): first with each row of the basis, then with each
@@ -137,7 +148,7 @@ class _Memory:
         with_each_other = nd.FullyConnected(rows, rows, num_hidden=len(rows), no_bias=True)
         return nd.concat(with_basis, with_each_other, dim=1)
 
-    def remember(self, old, new):
+    def remember(self, old: Point, new: Point) -> Point:
         """Remember the step between two points, unless its curvature is not positive.
 
         Returns
@@ -161,14 +172,15 @@ class _Memory:
             self._products[place, :] = self._products[:, place] = row[: 2 * m]
         return new._replace(products=gradient[None])
 
-    def direction(self, point):
+    def direction(self, point: Point) -> Any:
         """Return minus the estimated inverse Hessian times the gradient; None without history."""
         if not self._slots:
             return None
         m, products, gradient = self._history, self._products, point.gradient
         with_gradient = point.products[-1]
         # The recursion works on the vector coefficients · basis + share · gradient.
-        coefficients, share, alpha = numpy.zeros(2 * m), 1.0, {}
+        coefficients, share = numpy.zeros(2 * m), 1.0
+        alpha: dict[int, float] = {}
         for slot in reversed(self._slots):
             curvature = products[slot, m + slot]
             projected = coefficients @ products[slot] + share * with_gradient[slot]
@@ -185,19 +197,19 @@ class _Memory:
         return engine.nd.dot(row, self._basis).reshape(gradient.shape) - share * gradient
 
 
-def _evaluate(function, memory, vector):
+def _evaluate(function: Function, memory: _Memory, vector: Any) -> Point:
     value, gradient, extra = function(vector)
     (number,), products = _read(value, memory.products(gradient))
     return Point(0.0, number, 0.0, vector, gradient, extra, products)
 
 
-def _search(function, memory, here, direction):
+def _search(function: Function, memory: _Memory, here: Point, direction: Any) -> Optional[Point]:
     """Search along a direction for a lower value; None if there is none."""
     if direction is None:
         return None
     start_slope = engine.dot(here.gradient, direction)
 
-    def try_at(distance):
+    def try_at(distance: float) -> tuple[Point, float]:
         vector = here.vector + distance * direction
         value, gradient, extra = function(vector)
         products = memory.products(gradient, vector - here.vector, gradient - here.gradient)
@@ -213,7 +225,7 @@ def _search(function, memory, here, direction):
     return line_search(lambda distance: try_at(distance)[0], start, first)
 
 
-def line_search(trial, start, first):
+def line_search(trial: Callable[[float], Point], start: Point, first: Point) -> Optional[Point]:
     """Find a point that meets the strong Wolfe conditions (algorithms 3.5 and 3.6 of [1]_).
 
     Parameters
@@ -230,7 +242,8 @@ def line_search(trial, start, first):
     Point or None
         If no trial meets both conditions, the lowest one with sufficient decrease, or None.
     """
-    low, high, point = start, None, first
+    low, point = start, first
+    high: Optional[Point] = None
     for number in range(_TRIALS):
         if number:
             far = _EXTRAPOLATION * point.distance
@@ -248,7 +261,7 @@ def line_search(trial, start, first):
     return low if low.distance > 0 else None
 
 
-def _between(low, high):
+def _between(low: Point, high: Point) -> float:
     """Return where the cubic through two points is lowest, not too close to either."""
     width = high.distance - low.distance
     fraction = 0.5
@@ -276,7 +289,7 @@ class Cosines:
     like : NDArray, shape (1, C, H, W)
     """
 
-    def __init__(self, like):
+    def __init__(self, like: Any) -> None:
         height, width = like.shape[2:]
         rows, columns = _cosine_matrix(height), _cosine_matrix(width)
         self._rows, self._columns, self._columns_back = (
@@ -288,17 +301,17 @@ class Cosines:
         scale = ((frequency + _CORNER) / _UNIT_FREQUENCY) ** -_POWER
         self._scale = engine.array(scale[None, None], like.context, like.dtype)
 
-    def image(self, coefficients):
+    def image(self, coefficients: Any) -> Any:
         """Return the image with these coefficients; both have the shape (1, C, H, W)."""
         scaled = engine.nd.broadcast_mul(coefficients, self._scale)
         return self._transformed(scaled, back=True)
 
-    def gradient(self, gradient):
+    def gradient(self, gradient: Any) -> Any:
         """Convert the gradient on an image to the gradient on its coefficients."""
         transformed = self._transformed(gradient, back=False)
         return engine.nd.broadcast_mul(transformed, self._scale)
 
-    def _transformed(self, array, back):
+    def _transformed(self, array: Any, back: bool) -> Any:
         nd = engine.nd
         channels, height, width = array.shape[1:]
         columns = self._columns_back if back else self._columns
@@ -309,15 +322,16 @@ class Cosines:
         return nd.stack(*planes).expand_dims(0)
 
 
-def _cosine_matrix(size):
+def _cosine_matrix(size: int) -> numpy.ndarray:
     """Return the orthonormal cosine transform of type II, shape (frequencies, positions)."""
     frequencies, positions = numpy.arange(size)[:, None], numpy.arange(size)
-    matrix = numpy.cos(numpy.pi * frequencies * (2 * positions + 1) / (2 * size))
+    matrix: numpy.ndarray = numpy.cos(numpy.pi * frequencies * (2 * positions + 1) / (2 * size))
     matrix[0] *= 0.5**0.5
-    return matrix * (2 / size) ** 0.5
+    matrix *= (2 / size) ** 0.5
+    return matrix
 
 
-def _read(*arrays):
+def _read(*arrays: Any) -> list[numpy.ndarray]:
     """Copy small arrays to the host in one read, as float64."""
     flat = [array.reshape((-1,)) for array in arrays]
     numbers = engine.nd.concat(*flat, dim=0).asnumpy().astype(numpy.float64)

@@ -58,7 +58,7 @@ class Loss(Protocol):
         `random`, a `numpy.random.RandomState`, is only used by losses that draw.
         """
 
-    def draw(self, random: Any, shape: tuple, target: Any) -> Any:
+    def draw(self, random: Any, shape: tuple[int, ...], target: Any) -> Any:
         """Return the random draw for one evaluation of features of a shape, (1, N, H, W)."""
 
     def __call__(
@@ -72,7 +72,7 @@ class _Deterministic:
 
     draws: ClassVar[bool] = False
 
-    def draw(self, random: Any, shape: tuple, target: Any) -> None:
+    def draw(self, random: Any, shape: tuple[int, ...], target: Any) -> None:
         """Return None, because this loss draws nothing."""
 
 
@@ -89,11 +89,13 @@ class Content(_Deterministic):
     .. [1] Li et al., "Demystifying Neural Style Transfer", arXiv:1701.01036v2, Eq. 4.
     """
 
-    def target(self, content_features, random=None):
-        """Return a copy of `content_features`, shape (1, N, H, W)."""
-        return content_features.copy()
+    def target(self, features: Any, random: Any = None) -> Any:
+        """Return a copy of the content features, shape (1, N, H, W)."""
+        return features.copy()
 
-    def __call__(self, features, target, weight=1.0, drawn=None):
+    def __call__(
+        self, features: Any, target: Any, weight: float = 1.0, drawn: Any = None
+    ) -> LossGrad:
         """Compare generated features with those of the content image, both (1, N, H, W)."""
         if features.shape != target.shape:
             raise ShapeError(
@@ -117,11 +119,13 @@ class LinearMMD(_Deterministic):
     .. [1] Li et al., "Demystifying Neural Style Transfer", arXiv:1701.01036v2, Eq. 10.
     """
 
-    def target(self, style_features, random=None):
-        """Return the channel means of `style_features`, shape (N, 1)."""
-        return _means(_plain(style_features))
+    def target(self, features: Any, random: Any = None) -> Any:
+        """Return the channel means of the style features, shape (N, 1)."""
+        return _means(_plain(features))
 
-    def __call__(self, features, target, weight=1.0, drawn=None):
+    def __call__(
+        self, features: Any, target: Any, weight: float = 1.0, drawn: Any = None
+    ) -> LossGrad:
         """Compare features (1, N, H, W) with a target; `LossGrad` in the unit of β′ = 2e3."""
         flat = _plain(features)
         _check_channels(features.shape[1], target)
@@ -154,12 +158,14 @@ class PolynomialMMD(_Deterministic):
 
     c: float = 0.0
 
-    def target(self, style_features, random=None):
+    def target(self, features: Any, random: Any = None) -> Any:
         """Return the Gram matrix per position, (N, N), and the channel means, (N, 1)."""
-        flat = _plain(style_features)
+        flat = _plain(features)
         return _gram(flat), _means(flat) if self.c else None
 
-    def __call__(self, features, target, weight=1.0, drawn=None):
+    def __call__(
+        self, features: Any, target: Any, weight: float = 1.0, drawn: Any = None
+    ) -> LossGrad:
         """Compare features (1, N, H, W) with a target; `LossGrad` in the unit of β′ = 0.1."""
         nd = engine.nd
         gram, means = target
@@ -214,12 +220,12 @@ class GaussianMMD:
 
     bandwidth: Optional[float] = None
 
-    def target(self, style_features, random):
+    def target(self, features: Any, random: Any = None) -> tuple[Any, Any]:
         """Return the style features as rows, and the squared distances of random pairs of them.
 
         Parameters
         ----------
-        style_features : NDArray, shape (1, N, H, W)
+        features : NDArray, shape (1, N, H, W)
         random : numpy.random.RandomState
 
         Returns
@@ -227,7 +233,7 @@ class GaussianMMD:
         rows : NDArray, shape (M_S, N)
         distances : NDArray, shape (pairs, 1)
         """
-        rows = _rows(style_features)
+        rows = _rows(features)
         half = rows.shape[0] // 2
         if not half:
             # A single position can only be paired with itself, at distance 0.
@@ -238,7 +244,9 @@ class GaussianMMD:
         second = numpy.concatenate([order[half : 2 * half] for order in orders])
         return rows, _row_squares(_select(rows, first) - _select(rows, second))
 
-    def draw(self, random, shape, target):
+    def draw(
+        self, random: Any, shape: tuple[int, ...], target: tuple[Any, Any]
+    ) -> Optional["Pairs"]:
         """Draw the pairs of one evaluation.
 
         Parameters
@@ -269,7 +277,9 @@ class GaussianMMD:
             odd=int(order[-1]) if positions % 2 else None,
         )
 
-    def __call__(self, features, target, weight=1.0, drawn=None):
+    def __call__(
+        self, features: Any, target: Any, weight: float = 1.0, drawn: Any = None
+    ) -> LossGrad:
         """Compare features with a target over drawn pairs.
 
         Parameters
@@ -317,7 +327,7 @@ class GaussianMMD:
         grad = nd.transpose(grad.reshape((1, height, width, channels)), axes=(0, 3, 1, 2))
         return LossGrad(total.reshape((1,)) * (scale / 2), grad)
 
-    def _inverse_bandwidth(self, distances, d_style, share):
+    def _inverse_bandwidth(self, distances: Any, d_style: Any, share: float) -> Any:
         if self.bandwidth is not None:
             return engine.nd.full((1, 1), 1 / self.bandwidth, d_style.context, d_style.dtype)
         total = _total(distances) + share * _total(d_style)
@@ -362,11 +372,13 @@ class BNStatistics(_Deterministic):
     .. [1] Li et al., "Demystifying Neural Style Transfer", arXiv:1701.01036v2, Eq. 11 and 12.
     """
 
-    def target(self, style_features, random=None):
+    def target(self, features: Any, random: Any = None) -> Any:
         """Return the channels' means and standard deviations, each (N, 1)."""
-        return _moments(_plain(style_features))
+        return _moments(_plain(features))
 
-    def __call__(self, features, target, weight=1.0, drawn=None):
+    def __call__(
+        self, features: Any, target: Any, weight: float = 1.0, drawn: Any = None
+    ) -> LossGrad:
         """Compare features (1, N, H, W) with a target; `LossGrad` in the unit of β′ = 1e3."""
         nd = engine.nd
         style_means, style_deviations = target
@@ -383,12 +395,12 @@ class BNStatistics(_Deterministic):
         # Batch normalisation with given statistics computes (x − μ) slope + shift in one pass.
         scale = weight / channels
         columns = slope * scale, mean_difference * scale, means, nd.ones_like(means)
-        columns = (column.reshape((channels,)) for column in columns)
-        grad = nd.BatchNorm(features, *columns, use_global_stats=True, fix_gamma=False, eps=0)
+        vectors = (column.reshape((channels,)) for column in columns)
+        grad = nd.BatchNorm(features, *vectors, use_global_stats=True, fix_gamma=False, eps=0)
         return LossGrad(weight * positions / (2 * channels) * squares, grad)
 
 
-def smoothing(image):
+def smoothing(image: Any) -> LossGrad:
     """Return the smoothing term, ½ ⟨x, Lx⟩, and its gradient Lx.
 
     L is the five-point Laplacian / 8 of each channel, with zero padding. The authors' code calls
@@ -414,7 +426,7 @@ def smoothing(image):
     return LossGrad(0.5 * engine.dot(image, grad), grad)
 
 
-def style_loss(method, c=0.0):
+def style_loss(method: str, c: float = 0.0) -> Loss:
     """Return the loss of a method.
 
     Parameters
@@ -424,7 +436,7 @@ def style_loss(method, c=0.0):
     c : float
         Constant of the polynomial kernel.
     """
-    losses = {
+    losses: dict[str, Loss] = {
         "linear": LinearMMD(),
         "poly": PolynomialMMD(c),
         "gaussian": GaussianMMD(),
@@ -433,7 +445,7 @@ def style_loss(method, c=0.0):
     return losses[method]
 
 
-def _plain(features):
+def _plain(features: Any) -> Any:
     """Return a map (1, N, H, W) as a copy of shape (N, M) in row-major layout.
 
     The network's maps are in oneDNN's blocked layout. The copy converts a map once; a view
@@ -442,18 +454,18 @@ def _plain(features):
     return engine.nd.reshape(features, shape=(features.shape[1], -1))
 
 
-def _gram(flat):
+def _gram(flat: Any) -> Any:
     # FullyConnected of the map with itself uses oneDNN, which is faster than dot.
     product = engine.nd.FullyConnected(flat, flat, num_hidden=flat.shape[0], no_bias=True)
     return product / flat.shape[1]
 
 
-def _means(flat):
+def _means(flat: Any) -> Any:
     """Return the mean of each row by a product, many times faster than MXNet's own mean."""
     return engine.nd.dot(flat, _ones(flat, flat.shape[1], 1)) / flat.shape[1]
 
 
-def _moments(flat):
+def _moments(flat: Any) -> tuple[Any, Any]:
     """Return means and standard deviations of the rows, each (N, 1); overwrites `flat`."""
     means = _means(flat)
     # Centre first: in float32, E[x²] − μ² loses all digits of a small deviation.
@@ -461,47 +473,47 @@ def _moments(flat):
     return means, engine.nd.sqrt(_means(engine.nd.square(centred, out=centred)))
 
 
-def _squares(array):
+def _squares(array: Any) -> Any:
     """Return the sum of squares, shape (1,)."""
     return engine.dot(array, array)
 
 
-def _rows(features):
+def _rows(features: Any) -> Any:
     """Return a map (1, N, H, W) as one row per position, shape (M, N)."""
     rows = engine.nd.transpose(features, axes=(0, 2, 3, 1))
     return rows.reshape((-1, features.shape[1]))
 
 
-def _select(rows, positions):
+def _select(rows: Any, positions: numpy.ndarray) -> Any:
     return engine.nd.take(rows, _index(positions, rows), mode="clip")
 
 
-def _row_squares(rows):
+def _row_squares(rows: Any) -> Any:
     """Return the sum of squares of each row, shape (rows, 1)."""
     ones = _ones(rows, 1, rows.shape[1])
     return engine.nd.FullyConnected(engine.nd.square(rows), ones, num_hidden=1, no_bias=True)
 
 
-def _total(column):
+def _total(column: Any) -> Any:
     """Return the sum of a column, shape (1, 1)."""
     return engine.nd.dot(_ones(column, 1, column.shape[0]), column)
 
 
-def _ones(like, *shape):
+def _ones(like: Any, *shape: int) -> Any:
     return engine.nd.ones(shape, ctx=like.context, dtype=like.dtype)
 
 
-def _index(values, like):
+def _index(values: numpy.ndarray, like: Any) -> Any:
     return engine.array(values, like.context, "int32")
 
 
-def _shuffled(random, count, needed):
+def _shuffled(random: Any, count: int, needed: int) -> numpy.ndarray:
     """Draw `needed` positions out of `count`, using all before any is repeated."""
     rounds = [random.permutation(count) for _ in range(-(-needed // count))]
     return numpy.concatenate(rounds)[:needed]
 
 
-def _check_channels(channels, target, axis=0):
+def _check_channels(channels: int, target: Any, axis: int = 0) -> None:
     if channels != target.shape[axis]:
         raise ShapeError(
             f"A style loss needs equal channel counts: features have {channels}, "

@@ -1,12 +1,16 @@
 """The objective of a transfer (Eq. 3 and 5): its terms, their weights, and its gradient."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Optional
+
+import numpy
 
 from .. import engine
-from ..config import PAPER_BETA, parse_weights
+from ..checks import parse_weights
+from ..config import PAPER_BETA, Config
 from ..errors import ConfigError
-from . import losses
+from . import losses, vgg
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,12 @@ class Term:
 
     method: str
     layer: str
-    loss: Any
+    loss: losses.Loss
     target: Any
     weight: float
 
     @property
-    def name(self):
+    def name(self) -> str:
         """``method/layer``, the name of the loss in logs."""
         return f"{self.method}/{self.layer}"
 
@@ -58,11 +62,11 @@ class Evaluation:
     gradient_norm: Any
     smoothing_gradient: Any
 
-    def value(self):
+    def value(self) -> Any:
         """Return the objective, NDArray of shape (1,)."""
         return engine.nd.dot(self.parts, engine.nd.ones_like(self.parts)).reshape((1,))
 
-    def total_gradient(self):
+    def total_gradient(self) -> Any:
         """Return the gradient of all parts, in a new array."""
         if self.smoothing_gradient is None:
             return self.gradient.copy()
@@ -81,38 +85,45 @@ class Objective:
         Draws new pairs for the Gaussian MMD at each evaluation.
     """
 
-    def __init__(self, network, terms, tv_weight, random):
+    def __init__(
+        self,
+        network: vgg.Network,
+        terms: Iterable[Term],
+        tv_weight: float,
+        random: numpy.random.RandomState,
+    ) -> None:
         self.terms = tuple(terms)
         self.names = tuple(term.name for term in terms) + (("smoothing",) if tv_weight else ())
         self._network = network
         self._tv_weight = tv_weight
         self._random = random
-        self._held = {}
+        self._held: dict[str, Any] = {}
 
     @property
-    def draws(self):
+    def draws(self) -> bool:
         """Whether a loss draws at random, so that two evaluations of an image differ."""
         return any(term.loss.draws for term in self.terms)
 
-    def hold(self):
+    def hold(self) -> None:
         """Draw once and use this draw in all evaluations until the next call."""
         self._held = self._drawn()
 
-    def state(self):
+    def state(self) -> tuple[Any, dict[str, Any]]:
         """Return the state of the random draws, for `resume`."""
         return self._random.get_state(), self._held
 
-    def resume(self, state):
+    def resume(self, state: tuple[Any, dict[str, Any]]) -> None:
         """Restore what `state` returned, as if nothing had been evaluated since."""
         random, self._held = state
         self._random.set_state(random)
 
-    def __call__(self, image):
+    def __call__(self, image: Any) -> Evaluation:
         """Evaluate value and gradient at an image, NDArray (1, 3, H, W)."""
-        drawn, values = self._held or self._drawn(), {}
+        drawn = self._held or self._drawn()
+        values: dict[str, Any] = {}
         features = self._network.forward(image)
 
-        def head_gradient(layer):
+        def head_gradient(layer: str) -> Any:
             maps, total = features.pop(layer), None
             # A layer may serve several terms, so gradients add up.
             for term in (term for term in self.terms if term.layer == layer):
@@ -132,7 +143,7 @@ class Objective:
         norm = engine.nd.norm(gradient).reshape((1,))
         return Evaluation(engine.nd.concat(*parts, dim=0), gradient, norm, smoothing_gradient)
 
-    def non_finite(self, image):
+    def non_finite(self, image: Any) -> str:
         """Describe the parts whose value or gradient at `image` is not finite."""
         drawn, features = self._held or self._drawn(), self._network.forward(image)
         failures = []
@@ -144,10 +155,10 @@ class Objective:
                 failures.append(f"the gradient of {term.name}")
         return ", ".join(failures) or "the gradient on the image"
 
-    def _evaluate(self, term, features, drawn):
+    def _evaluate(self, term: Term, features: Any, drawn: dict[str, Any]) -> losses.LossGrad:
         return term.loss(features, term.target, term.weight, drawn[term.name])
 
-    def _drawn(self):
+    def _drawn(self) -> dict[str, Any]:
         """Return a new random draw for each term, by its name."""
         shapes = self._network.shapes
         return {
@@ -156,7 +167,7 @@ class Objective:
         }
 
 
-def content_terms(config, features):
+def content_terms(config: Config, features: Mapping[str, Any]) -> list[Term]:
     """Return the content terms, with targets from the content image's `features`."""
     loss = losses.Content()
     return [
@@ -165,7 +176,7 @@ def content_terms(config, features):
     ]
 
 
-def style_losses(config):
+def style_losses(config: Config) -> dict[tuple[str, str], losses.Loss]:
     """Return the loss of each method at each style layer, ``{(method, layer): loss}``."""
     return {
         (method, layer): losses.style_loss(method, config.c)
@@ -174,7 +185,9 @@ def style_losses(config):
     }
 
 
-def style_targets(config, features, random):
+def style_targets(
+    config: Config, features: Mapping[str, Any], random: numpy.random.RandomState
+) -> dict[tuple[str, str], Any]:
     """Return the target of each style loss, ``{(method, layer): target}``.
 
     Parameters
@@ -191,7 +204,7 @@ def style_targets(config, features, random):
     }
 
 
-def style_terms(config, targets):
+def style_terms(config: Config, targets: Mapping[tuple[str, str], Any]) -> list[Term]:
     """Return a term for each method and style layer, with the targets of `style_targets`.
 
     Its weight is the method's share of the fusion times w_l of Eq. 5. It lacks γ and β′, which
@@ -206,12 +219,12 @@ def style_terms(config, targets):
     ]  # fmt: skip
 
 
-def scaled(terms, factors):
+def scaled(terms: Iterable[Term], factors: Mapping[str, float]) -> list[Term]:
     """Return the terms with their weights multiplied by the factor of their method."""
     return [replace(term, weight=term.weight * factors[term.method]) for term in terms]
 
 
-def given_beta(config):
+def given_beta(config: Config) -> Optional[dict[str, float]]:
     """Return β′ of each method as `config` gives it, or None if it has to be measured."""
     if config.beta == "auto":
         return None
@@ -222,7 +235,14 @@ def given_beta(config):
     return {method: config.beta for method in config.methods}
 
 
-def measured_beta(config, network, content, style, image, random):
+def measured_beta(
+    config: Config,
+    network: vgg.Network,
+    content: Iterable[Term],
+    style: Iterable[Term],
+    image: Any,
+    random: numpy.random.RandomState,
+) -> Optional[dict[str, float]]:
     """Measure the β′ that scales each method's gradient to the content gradient (section 4).
 
     Parameters
@@ -265,9 +285,9 @@ def measured_beta(config, network, content, style, image, random):
     return beta
 
 
-def _gradient_norm(objective, image):
+def _gradient_norm(objective: Objective, image: Any) -> float:
     return float(objective(image).gradient_norm.asscalar())
 
 
-def _finite(scalar):
+def _finite(scalar: Any) -> bool:
     return abs(float(scalar.asscalar())) < float("inf")

@@ -6,9 +6,12 @@ new work.
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from .. import engine
+from .objective import Objective
+from .steps import Step
 
 
 class StepNumbers(NamedTuple):
@@ -31,7 +34,7 @@ class StepNumbers(NamedTuple):
     """
 
     image: Any
-    parts: list
+    parts: list[float]
     gradient_norm: float
     change: float
     size: float
@@ -39,12 +42,14 @@ class StepNumbers(NamedTuple):
     state: Any
 
     @property
-    def relative_change(self):
+    def relative_change(self) -> float:
         """‖new − old‖ / ‖new‖ of the image."""
         return self.change / self.size if self.size else math.inf
 
 
-def read_steps(iterates, goal, image, every):
+def read_steps(
+    iterates: Iterator[Step], goal: Objective, image: Any, every: int
+) -> Iterator[StepNumbers]:
     """Run an optimiser, reading the losses and norms of `every` steps at once.
 
     Up to `every` − 1 steps may already have been computed past the one the caller stops at; they
@@ -70,7 +75,9 @@ def read_steps(iterates, goal, image, every):
             yield StepNumbers(image, parts, norm, change, size, parts_after, state)
 
 
-def _queued(steps, goal, old):
+def _queued(
+    steps: Iterator[Step], goal: Objective, old: Any
+) -> Iterator[tuple[Any, tuple[Any, Any, Any]]]:
     """Yield each step's numbers, not read yet, and its image, later parts and random state.
 
     Gradients are dropped, because each is as large as an image.
@@ -82,5 +89,5 @@ def _queued(steps, goal, old):
         old = new
 
 
-def _norm(array):
+def _norm(array: Any) -> Any:
     return engine.nd.sqrt(engine.dot(array, array))

@@ -5,10 +5,12 @@ depends on the optimiser. It yields for ever, or until it finds no lower value.
 """
 
 import itertools
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Optional
 
 from .. import engine
 from . import lbfgs
+from .objective import Evaluation, Objective
 
 # The authors' SGD: momentum, weight decay on the image, and a learning rate that falls by a tenth
 # every 80 steps.
@@ -32,11 +34,11 @@ class Step(NamedTuple):
     """
 
     image: Any
-    before: Any
-    after: Any = None
+    before: Evaluation
+    after: Optional[Evaluation] = None
 
 
-def sgd(goal, image, lr):
+def sgd(goal: Callable[[Any], Evaluation], image: Any, lr: float) -> Iterator[Step]:
     """Take the steps of the authors' code.
 
     Parameters
@@ -70,7 +72,7 @@ def sgd(goal, image, lr):
         image = new
 
 
-def adam(goal, image, lr):
+def adam(goal: Callable[[Any], Evaluation], image: Any, lr: float) -> Iterator[Step]:
     """Take steps of Adam [1]_ with its usual constants.
 
     Parameters
@@ -103,7 +105,7 @@ def adam(goal, image, lr):
         image = new
 
 
-def quasi_newton(goal, image, lr):
+def quasi_newton(goal: Objective, image: Any, lr: float) -> Iterator[Step]:
     """Take steps of L-BFGS on the coefficients of a cosine transform.
 
     Parameters
@@ -119,9 +121,9 @@ def quasi_newton(goal, image, lr):
     Step
     """
     basis = lbfgs.Cosines(image)
-    before = None
+    before: Optional[Evaluation] = None
 
-    def evaluate(coefficients):
+    def evaluate(coefficients: Any) -> tuple[Any, Any, Any]:
         nonlocal before
         new = image + basis.image(coefficients)
         evaluation = goal(new)
@@ -130,7 +132,7 @@ def quasi_newton(goal, image, lr):
         gradient = basis.gradient(evaluation.total_gradient())
         return evaluation.value(), gradient, (new, evaluation)
 
-    def redraw():
+    def redraw() -> bool:
         nonlocal before
         # One draw per step: within a line search the function must not change, and with one
         # draw for all steps the image would be fitted to the draw, not to the distribution.
@@ -143,6 +145,7 @@ def quasi_newton(goal, image, lr):
     points = lbfgs.minimise(evaluate, start, lr, renew=redraw)
     next(points)
     for point in points:
+        assert before is not None  # every step has evaluated
         new, evaluation = point.extra
         # With random draws, this evaluation uses the draw that the image was just fitted to,
         # and its losses are too low to report.
@@ -150,4 +153,8 @@ def quasi_newton(goal, image, lr):
         before = evaluation
 
 
-OPTIMIZERS = {"sgd": sgd, "adam": adam, "lbfgs": quasi_newton}
+OPTIMIZERS: dict[str, Callable[[Objective, Any, float], Iterator[Step]]] = {
+    "sgd": sgd,
+    "adam": adam,
+    "lbfgs": quasi_newton,
+}

@@ -2,9 +2,9 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy
 
@@ -59,20 +59,21 @@ class Record:
     step: int
     scale: int
     scales: int
-    losses: dict
+    losses: dict[str, float]
     relative_change: float
     gradient_norm: float
-    beta: dict
+    beta: dict[str, float]
     _image: Any = field(repr=False)
-    _size: tuple = field(repr=False)
+    _size: tuple[int, int] = field(repr=False)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         """Shape of the image at this scale, (1, 3, h, w)."""
-        return self._image.shape
+        shape: tuple[int, ...] = self._image.shape
+        return shape
 
     @property
-    def image(self):
+    def image(self) -> numpy.ndarray:
         """The image after the step, float32 (1, 3, H, W), copied from the device when read.
 
         At the smaller scales it is enlarged to the size of the result.
@@ -102,8 +103,8 @@ class Result:
     image: numpy.ndarray = field(repr=False)
     steps: int
     stop_reason: str
-    losses: dict
-    beta: dict
+    losses: dict[str, float]
+    beta: dict[str, float]
 
 
 def transfer(
@@ -206,16 +207,17 @@ class _ScaleResult(NamedTuple):
     image: numpy.ndarray
     steps: int
     stop_reason: str
-    losses: dict
-    beta: Optional[dict]
+    losses: dict[str, float]
+    beta: Optional[dict[str, float]]
 
 
-def _run_scales(setting: _Setting, init: Any) -> Result:
+def _run_scales(setting: _Setting, init: Optional[numpy.ndarray]) -> Result:
     """Optimise at each scale, starting from `init` or, if it is None, as the config says."""
     config, content, style = setting.config, setting.content, setting.style
     setting.kit.begin(_network_key(setting), content.shape, style.shape)
     sizes = scale_sizes(config.scales, content.shape[2:])
-    beta, image, steps = objective.given_beta(config), None, 0
+    beta, steps = objective.given_beta(config), 0
+    image: Optional[numpy.ndarray] = None
     for number, size in enumerate(sizes, 1):
         small_content, small_style = _inputs_at(size, content, style)
         if image is None:
@@ -227,7 +229,7 @@ def _run_scales(setting: _Setting, init: Any) -> Result:
         result = _optimise(setting, scale, small_content, small_style, image, beta)
         image, beta, steps = result.image, result.beta, steps + result.steps
         engine.release(setting.device)
-    return Result(image, steps, result.stop_reason, result.losses, beta or {})
+    return Result(result.image, steps, result.stop_reason, result.losses, beta or {})
 
 
 def _network_key(setting: _Setting) -> NetworkKey:
@@ -244,7 +246,9 @@ def _network_key(setting: _Setting) -> NetworkKey:
     )
 
 
-def _inputs_at(size: tuple, content: numpy.ndarray, style: numpy.ndarray) -> tuple:
+def _inputs_at(
+    size: tuple[int, int], content: numpy.ndarray, style: numpy.ndarray
+) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Return the content resized to `size`, and the style resized by the same factor."""
     if size == content.shape[2:]:
         return content, style
@@ -253,7 +257,9 @@ def _inputs_at(size: tuple, content: numpy.ndarray, style: numpy.ndarray) -> tup
     return images.resize_input(content, size), images.resize_input(style, style_size)
 
 
-def _start_image(config: Config, content: numpy.ndarray, init: Any) -> numpy.ndarray:
+def _start_image(
+    config: Config, content: numpy.ndarray, init: Optional[numpy.ndarray]
+) -> numpy.ndarray:
     """Return the image that the first scale starts from."""
     if init is not None:
         return init
@@ -272,16 +278,22 @@ def _next_start(image: numpy.ndarray, content: numpy.ndarray) -> numpy.ndarray:
     size = content.shape[2:]
     coarse = images.resize_input(content, image.shape[2:])
     detail = content - images.resize_input(coarse, size)
-    return images.resize_input(image, size) + detail
+    start: numpy.ndarray = images.resize_input(image, size) + detail
+    return start
 
 
 def _objective(
-    setting: _Setting, content: numpy.ndarray, style: numpy.ndarray, start: Any, beta: Any
-) -> tuple[objective.Objective, Optional[dict]]:
+    setting: _Setting,
+    content: numpy.ndarray,
+    style: numpy.ndarray,
+    start: numpy.ndarray,
+    beta: Optional[dict[str, float]],
+) -> tuple[objective.Objective, Optional[dict[str, float]]]:
     """Build the objective of a scale, with its network and targets; measure β′ if it is None."""
     config, device = setting.config, setting.device
     network = setting.kit.network(content.shape)
-    content_terms, style_terms = [], []
+    content_terms: list[objective.Term] = []
+    style_terms: list[objective.Term] = []
     if setting.with_content:
         features = network.forward(engine.array(content, device))
         content_terms = objective.content_terms(config, features)
@@ -292,19 +304,21 @@ def _objective(
             starts = start, _noise(config, content.shape)
             beta = _measured_beta(setting, network, content_terms, style_terms, starts)
     terms = objective.scaled(content_terms, {"content": config.alpha}) if config.alpha else []
-    if setting.with_style:
+    if setting.with_style and beta is not None:
         factors = {method: config.gamma * value for method, value in beta.items()}
         terms += objective.scaled(style_terms, factors)
     return objective.Objective(network, terms, config.tv_weight, setting.random), beta
 
 
-def _style_targets(setting: _Setting, style: numpy.ndarray, network: vgg.Network) -> dict:
+def _style_targets(
+    setting: _Setting, style: numpy.ndarray, network: vgg.Network
+) -> dict[tuple[str, str], Any]:
     """Return the targets of the style losses, from the kit or from the style image."""
     config = setting.config
     losses = objective.style_losses(config)
     seed = config.seed if any(loss.draws for loss in losses.values()) else None
 
-    def make() -> dict:
+    def make() -> dict[tuple[str, str], Any]:
         same_size = style.shape == network.image_shape
         reader = network if same_size else setting.kit.network(style.shape, gradient=False)
         features = reader.forward(engine.array(style, setting.device))
@@ -312,12 +326,18 @@ def _style_targets(setting: _Setting, style: numpy.ndarray, network: vgg.Network
         random = _stream(config.seed, _STYLE_PAIRS, *style.shape[2:])
         return objective.style_targets(config, features, random)
 
-    return setting.kit.targets(style, (*losses.items(), seed), make)
+    targets: dict[tuple[str, str], Any]
+    targets = setting.kit.targets(style, (*losses.items(), seed), make)
+    return targets
 
 
 def _measured_beta(
-    setting: _Setting, network: vgg.Network, content: list, style: list, starts: tuple
-) -> dict:
+    setting: _Setting,
+    network: vgg.Network,
+    content: list[objective.Term],
+    style: list[objective.Term],
+    starts: tuple[numpy.ndarray, ...],
+) -> dict[str, float]:
     """Measure β′ at the first of `starts` where the content loss has a gradient."""
     random = _stream(setting.config.seed, _BETA_PAIRS)
     for start in starts:
@@ -337,10 +357,12 @@ def _optimise(
     content: numpy.ndarray,
     style: numpy.ndarray,
     start: numpy.ndarray,
-    beta: Optional[dict],
+    beta: Optional[dict[str, float]],
 ) -> _ScaleResult:
     """Take steps at a scale until the stop rule or the limit on steps ends them."""
-    config, final_size = setting.config, setting.content.shape[2:]
+    config = setting.config
+    height, width = setting.content.shape[2:]
+    final_size = height, width
     image = engine.array(start, setting.device)
     goal, beta = _objective(setting, content, style, start, beta)
     limit = steps_at(config.iterations, scale.number, scale.scales)
@@ -385,14 +407,15 @@ def _optimise(
     return _ScaleResult(image.asnumpy(), count, reason, _losses(goal, parts), beta)
 
 
-def _last_parts(goal: objective.Objective, image: Any, last: Optional[StepNumbers]) -> list:
+def _last_parts(goal: objective.Objective, image: Any, last: Optional[StepNumbers]) -> list[float]:
     """Return the parts of the objective at the image after the last step."""
     if last:
         goal.resume(last.state)
     if goal.draws:
         goal.hold()
-    known = last and last.parts_after is not None
-    return (last.parts_after if known else goal(image).parts).asnumpy().tolist()
+    known = last.parts_after if last else None
+    parts: list[float] = (goal(image).parts if known is None else known).asnumpy().tolist()
+    return parts
 
 
 def _read_every(device: Any) -> int:
@@ -400,7 +423,7 @@ def _read_every(device: Any) -> int:
     return 1 if engine.is_host(device) else READ_EVERY
 
 
-def steps_at(iterations, scale, scales):
+def steps_at(iterations: int, scale: int, scales: int) -> int:
     """Return the limit on steps at a scale: `iterations` at the last, a third of it before.
 
     The smaller scales only place the large strokes; more steps there save none later.
@@ -408,7 +431,7 @@ def steps_at(iterations, scale, scales):
     return iterations if scale == scales else -(-iterations // 3)
 
 
-def scale_sizes(scales, size):
+def scale_sizes(scales: Union[str, int], size: Sequence[int]) -> list[tuple[int, int]]:
     """Return the sizes to optimise at, the smallest first.
 
     Parameters
@@ -422,9 +445,11 @@ def scale_sizes(scales, size):
     -------
     list of (int, int)
     """
-    sizes = [tuple(size)]
-    while scales == "auto" or len(sizes) < scales:
-        smaller = tuple(round(side / 2 ** len(sizes)) for side in size)
+    height, width = size
+    sizes = [(height, width)]
+    while isinstance(scales, str) or len(sizes) < scales:
+        factor = 2 ** len(sizes)
+        smaller = round(height / factor), round(width / factor)
         least = _SMALLEST_EDGE if scales == "auto" else 0
         if min(smaller) < vgg.SMALLEST_SIDE or max(smaller) < least:
             break
@@ -432,24 +457,24 @@ def scale_sizes(scales, size):
     return sizes
 
 
-def _resized(image, size):
+def _resized(image: numpy.ndarray, size: tuple[int, int]) -> numpy.ndarray:
     return image if image.shape[2:] == size else images.resize_input(image, size)
 
 
-def _enlarged(image, size):
-    return _resized(image.asnumpy(), tuple(size))
+def _enlarged(image: Any, size: tuple[int, int]) -> numpy.ndarray:
+    return _resized(image.asnumpy(), size)
 
 
-def _finite(*numbers):
+def _finite(*numbers: float) -> bool:
     return all(map(math.isfinite, numbers))
 
 
-def _losses(goal, parts):
+def _losses(goal: objective.Objective, parts: list[float]) -> dict[str, float]:
     """Return the parts by name, with their sum as ``total``."""
     return {"total": math.fsum(parts), **dict(zip(goal.names, parts))}
 
 
-def _stream(seed, *key):
+def _stream(seed: int, *key: int) -> numpy.random.RandomState:
     """Return the random stream of a seed for one purpose, ``SeedSequence(seed).spawn(…)[key]``.
 
     All versions of NumPy draw the same numbers from a `RandomState`, unlike from a `Generator`.
@@ -458,17 +483,17 @@ def _stream(seed, *key):
     return numpy.random.RandomState(numpy.random.MT19937(sequence))
 
 
-def _noise(config, shape):
+def _noise(config: Config, shape: tuple[int, ...]) -> numpy.ndarray:
     random = _stream(config.seed, _START)
     return random.uniform(-START_AMPLITUDE, START_AMPLITUDE, shape).astype(numpy.float32)
 
 
-def _ordered(*groups):
+def _ordered(*groups: Sequence[str]) -> tuple[str, ...]:
     """Return the layers of all groups, each once, in network order."""
     return tuple(sorted({layer for group in groups for layer in group}, key=LAYERS.index))
 
 
-def _input_array(name, values):
+def _input_array(name: str, values: Any) -> numpy.ndarray:
     """Return network input as float32, or raise `ShapeError`."""
     # Values beyond float32's range become infinite and are rejected below.
     with numpy.errstate(over="ignore"):

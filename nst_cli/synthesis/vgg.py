@@ -6,6 +6,9 @@ References
    Recognition", ICLR 2015, configuration E.
 """
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
 from .. import engine
 from ..config import BLOCKS, LAYERS
 from ..errors import WeightsError
@@ -26,13 +29,15 @@ ROUNDED = ("bfloat16", "float16")
 _HEAD_NORM = 2.0**8
 
 
-def convolutions(layers):
+def convolutions(layers: Iterable[str]) -> list[str]:
     """Return the names of the convolutions needed for `layers`, ``conv1_1`` onwards."""
     deepest = max(LAYERS.index(layer) for layer in layers)
     return [layer.replace("relu", "conv") for layer in LAYERS[: deepest + 1]]
 
 
-def blocks(layers, pooling="avg", precision="float32", native=True):
+def blocks(
+    layers: Sequence[str], pooling: str = "avg", precision: str = "float32", native: bool = True
+) -> list[tuple[tuple[str, ...], Any]]:
     """Build VGG-19 block by block, no deeper than the deepest of `layers`.
 
     Parameters
@@ -91,7 +96,13 @@ def blocks(layers, pooling="avg", precision="float32", native=True):
     return graphs
 
 
-def parameters(arrays, layers, device, dtype="float32", precision="float32"):
+def parameters(
+    arrays: Mapping[str, Any],
+    layers: Sequence[str],
+    device: Any,
+    dtype: str = "float32",
+    precision: str = "float32",
+) -> dict[str, Any]:
     """Copy the parameters that `layers` need to the device.
 
     Parameters
@@ -151,15 +162,23 @@ class Network:
         The precision that `shared` was prepared for.
     """
 
-    def __init__(self, shared, layers, shape, pooling="avg", gradient=True, precision="float32"):
+    def __init__(
+        self,
+        shared: Mapping[str, Any],
+        layers: Sequence[str],
+        shape: Sequence[int],
+        pooling: str = "avg",
+        gradient: bool = True,
+        precision: str = "float32",
+    ) -> None:
         first = shared[f"{FULL_PRECISION}_weight"]
         device = first.context
         #: The shape of the image, (1, 3, H, W).
         self.image_shape = shape
         #: The shape of each layer's features, ``{layer: (1, N, h, w)}``.
-        self.shapes = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
         self._layers, self._scales = tuple(layers), precision == "float16"
-        self._blocks = []
+        self._blocks: list[tuple[tuple[str, ...], engine.Executor]] = []
         native = engine.convolves_natively(precision, device)
         for names, graph in blocks(layers, pooling, precision, native):
             input_gradient = None
@@ -174,7 +193,7 @@ class Network:
             self.shapes.update(zip(names, shapes))
             shape = shapes[-1]
 
-    def forward(self, image):
+    def forward(self, image: Any) -> dict[str, Any]:
         """Return ``{layer: features}`` of an image, each of shape (1, N, h, w).
 
         Parameters
@@ -182,13 +201,14 @@ class Network:
         image : NDArray, shape (1, 3, H, W)
             Network input: RGB, means subtracted.
         """
-        features, values = {}, image
+        features: dict[str, Any] = {}
+        values = image
         for names, block in self._blocks:
             *_, values = outputs = block.forward(values)
             features.update(zip(names, outputs))
         return {layer: features[layer] for layer in self._layers}
 
-    def backward(self, head_gradient):
+    def backward(self, head_gradient: Callable[[str], Any]) -> Any:
         """Return the gradient on the image of the last `forward`; the next call overwrites it.
 
         Parameters
@@ -207,18 +227,18 @@ class Network:
         )
         return engine.nd.broadcast_div(gradient, scale)
 
-    def _backpropagate(self, head_gradient):
-        below = []  # the gradient on the next block's input
+    def _backpropagate(self, head_gradient: Callable[[str], Any]) -> Any:
+        below: list[Any] = []  # the gradient on the next block's input
         for names, block in reversed(self._blocks):
             heads = {layer: head_gradient(layer) for layer in reversed(names)}
             below = [block.backward([*(heads[layer] for layer in names), *below])]
         return below[0]
 
-    def _deepest_first(self):
+    def _deepest_first(self) -> list[str]:
         return sorted(self._layers, key=LAYERS.index, reverse=True)
 
 
-def _power_of_two(heads):
+def _power_of_two(heads: Sequence[Any]) -> Any:
     """Return the power of two that scales the norm of all heads to about `_HEAD_NORM`, rank 4."""
     nd = engine.nd
     squares = nd.concat(*(engine.dot(head, head) for head in heads), dim=0)

@@ -2,7 +2,9 @@
 
 import ctypes
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from ...errors import EngineError
 
@@ -37,15 +39,15 @@ class Card:
 
     index: int
     name: str
-    capability: tuple
+    capability: tuple[int, ...]
     memory: int
 
     @property
-    def usable(self):
+    def usable(self) -> bool:
         """Whether MXNet's CUDA build has kernels for it."""
         return CAPABILITIES[0] <= self.capability <= CAPABILITIES[1]
 
-    def check(self):
+    def check(self) -> None:
         """Raise `EngineError` unless the card is usable."""
         if not self.usable:
             first, last = map(dotted, CAPABILITIES)
@@ -68,10 +70,10 @@ class Driver:
         The cards that CUDA_VISIBLE_DEVICES allows, in its order.
     """
 
-    cuda: tuple
-    cards: tuple
+    cuda: tuple[int, int]
+    cards: tuple[Card, ...]
 
-    def card(self, index):
+    def card(self, index: int) -> Card:
         """Return the card with this number; raise `EngineError` if it does not exist."""
         if index >= len(self.cards):
             raise EngineError(
@@ -80,7 +82,7 @@ class Driver:
         return self.cards[index]
 
 
-def probe():
+def probe() -> Driver:
     """Ask the driver for its version and its cards.
 
     Raises
@@ -109,12 +111,12 @@ def probe():
     return Driver(cuda, tuple(_card(library, index) for index in range(count)))
 
 
-def dotted(version):
+def dotted(version: Iterable[int]) -> str:
     """Return (8, 6) as ``8.6``."""
     return ".".join(map(str, version))
 
 
-def _card(library, index):
+def _card(library: ctypes.CDLL, index: int) -> Card:
     device = _number(library, "cuDeviceGet", index)
     name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
     _call(library, "cuDeviceGetName", name, len(name), device)
@@ -126,14 +128,14 @@ def _card(library, index):
     return Card(index, name.value.decode(errors="replace"), capability, memory.value)
 
 
-def _number(library, function, *arguments):
+def _number(library: ctypes.CDLL, function: str, *arguments: Any) -> int:
     """Call a function that writes an int to its first argument; return the int."""
     number = ctypes.c_int()
     _call(library, function, ctypes.byref(number), *arguments)
     return number.value
 
 
-def _call(library, function, *arguments):
+def _call(library: ctypes.CDLL, function: str, *arguments: Any) -> None:
     try:
         code = getattr(library, function)(*arguments)
     except AttributeError as error:
@@ -155,7 +157,7 @@ def _call(library, function, *arguments):
         raise EngineError(f"The NVIDIA driver does not work ({function}: {name}): try nvidia-smi.")
 
 
-def _no_card(answer):
+def _no_card(answer: str) -> EngineError:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     hint = "" if visible is None else f", and check CUDA_VISIBLE_DEVICES, which is {visible!r}"
     return EngineError(f"The NVIDIA driver sees no card ({answer}): try nvidia-smi{hint}.")

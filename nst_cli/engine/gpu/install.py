@@ -9,7 +9,9 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Union
 
 from ...errors import EngineError
 from .. import mxnet2
@@ -22,7 +24,7 @@ NEEDED_SPACE = 9 * 10**9
 _WORKSHOP = "made-by-nst-gpu-install"
 
 
-def install(place, card=True):
+def install(place: Union[str, Path], card: bool = True) -> Path:
     """Install `library.PACKAGES` in a folder, unless they are installed there and work.
 
     Parameters
@@ -62,7 +64,7 @@ def install(place, card=True):
     return place
 
 
-def _check_machine(card):
+def _check_machine(card: bool) -> None:
     system = f"{platform.system()} {platform.machine()}"
     if system != "Linux x86_64":
         raise EngineError(f"The CUDA build of MXNet is for Linux on x86_64, and this is {system}.")
@@ -82,7 +84,7 @@ def _check_machine(card):
             cards[0].check()
 
 
-def _works(place):
+def _works(place: Path) -> bool:
     if library.packages(place) != library.PACKAGES:
         return False
     with contextlib.suppress(EngineError):
@@ -91,7 +93,7 @@ def _works(place):
     return False
 
 
-def _check_place(place):
+def _check_place(place: Path) -> None:
     foreign = library.foreign(place)
     if foreign:
         raise EngineError(
@@ -100,7 +102,7 @@ def _check_place(place):
         )
 
 
-def _check_space(parent):
+def _check_space(parent: Path) -> None:
     free = shutil.disk_usage(parent).free
     if free < NEEDED_SPACE:
         raise EngineError(
@@ -111,7 +113,7 @@ def _check_space(parent):
 
 
 @contextlib.contextmanager
-def _workshop(place):
+def _workshop(place: Path) -> Iterator[Path]:
     """Yield a working folder beside `place`, on the same disk; it is removed afterwards."""
     path = place.with_name(f".{place.name}.nst-gpu-install")
     path.mkdir(exist_ok=True)
@@ -141,7 +143,7 @@ def _workshop(place):
         os.close(descriptor)
 
 
-def _clear(workshop, place):
+def _clear(workshop: Path, place: Path) -> None:
     """Remove an installation's working files; restore the old version if there is no new one."""
     if (workshop / "old").exists() and not place.exists():
         os.replace(workshop / "old", place)
@@ -150,7 +152,7 @@ def _clear(workshop, place):
             shutil.rmtree(workshop / name)
 
 
-def _fill(workshop):
+def _fill(workshop: Path) -> None:
     """Let pip install everything in ``new``, and check that it can be loaded."""
     new, temporary = workshop / "new", workshop / "tmp"
     temporary.mkdir()
@@ -173,7 +175,7 @@ def _fill(workshop):
         json.dump(document, stream, indent=2)
 
 
-def _replace(place, new, old):
+def _replace(place: Path, new: Path, old: Path) -> None:
     """Move `place` to `old` and `new` to `place`; `_clear` undoes half a replacement."""
     if place.exists():
         os.replace(place, old)

@@ -11,7 +11,9 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Optional, Union
 
 from ...errors import EngineError
 from ...folders import user_folder
@@ -62,7 +64,7 @@ LIBRARIES = (
 )
 
 
-def folder():
+def folder() -> Optional[Path]:
     """Return the folder for the CUDA build, installed or not, as an absolute Path.
 
     None if `VARIABLE` is not set and the user has no home folder.
@@ -74,13 +76,13 @@ def folder():
     return data / "gpu" if data else None
 
 
-def packages(place):
+def packages(place: Union[str, Path]) -> Optional[tuple[str, ...]]:
     """Return what is installed in the folder `place`, as in `PACKAGES`; None if nothing is."""
-    packages = _mark(place).get("packages")
-    return tuple(packages) if isinstance(packages, list) else None
+    names = _mark(place).get("packages")
+    return tuple(names) if isinstance(names, list) else None
 
 
-def foreign(place):
+def foreign(place: Union[str, Path]) -> Optional[str]:
     """Return the name of a file in the folder `place` that `install` did not put there.
 
     None if there is no such file or no such folder; the folder's own name if it is a file.
@@ -93,7 +95,7 @@ def foreign(place):
     return next((name for name in sorted(os.listdir(place)) if name not in known), None)
 
 
-def _mark(place):
+def _mark(place: Union[str, Path]) -> dict[str, Any]:
     """Return the content of `MARK` in the folder `place`; empty if it is missing or damaged."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         document = json.loads(Path(place, MARK).read_text("utf-8"))
@@ -102,7 +104,7 @@ def _mark(place):
     return {}
 
 
-def find():
+def find() -> Optional[Path]:
     """Return the folder of the CUDA build, or None if it is not installed.
 
     Raises
@@ -128,7 +130,7 @@ def find():
     return None
 
 
-def choose(device):
+def choose(device: str) -> Optional[Path]:
     """Return the folder of the CUDA build if `device` needs it, else None.
 
     Parameters
@@ -160,12 +162,12 @@ def choose(device):
         ) from error
 
 
-def first_usable():
+def first_usable() -> Optional[int]:
     """Return the number of the first card that MXNet can use, or None."""
     return next(iter(_usable()), None)
 
 
-def shares():
+def shares() -> list[str]:
     """Return a value of CUDA_VISIBLE_DEVICES for each usable card; empty if there is only one.
 
     Each lets a process see one card. It must be set before the process first calls the driver.
@@ -177,7 +179,7 @@ def shares():
     return [names[i] if names else str(i) for i in cards] if len(cards) > 1 else []
 
 
-def _usable():
+def _usable() -> list[int]:
     try:
         cards = driver.probe().cards
     except EngineError:
@@ -186,7 +188,7 @@ def _usable():
     return [card.index for card in cards if card.usable or mxnet2.version()]
 
 
-def preload(place):
+def preload(place: Union[str, Path]) -> None:
     """Load the libraries that MXNet's CUDA build needs, except the driver, from `place`.
 
     MXNet then uses these, even if the machine has others with the same names.
@@ -205,7 +207,7 @@ def preload(place):
         raise _broken(place, f"{_LIBRARY} is missing")
 
 
-def prepare(precision, deterministic):
+def prepare(precision: str, deterministic: bool) -> None:
     """Set precision and determinism on a GPU for this process, before MXNet is imported.
 
     Later changes have no effect: NVIDIA's libraries and MXNet read the settings once.
@@ -224,7 +226,7 @@ def prepare(precision, deterministic):
 
 
 @contextlib.contextmanager
-def importable(place):
+def importable(place: Optional[Path]) -> Iterator[None]:
     """Make Python import MXNet from the folder `place`, or from where it is installed if None."""
     if place:
         sys.path.insert(0, str(place))
@@ -236,7 +238,7 @@ def importable(place):
             sys.path.remove(str(place))
 
 
-def _broken(place, reason):
+def _broken(place: Union[str, Path], reason: object) -> EngineError:
     if "libz.so" in str(reason):
         return EngineError(f"cuDNN lacks a system library ({reason}): install zlib1g, or zlib.")
     return EngineError(
