@@ -38,7 +38,7 @@ def main():
         content, style = bench.pictures(size, arguments.content, arguments.style)
         for choices in CHOICES:
             config = Config(iterations=STEPS, stop_eps=0, device="cpu", **choices)
-            peak = bench.apart(bench.timed, content, style, config).memory
+            peak = bench.in_new_process(bench.timed, content, style, config).memory
             foretold = forecast.memory(config, content.shape[2:], style.shape[2:])
             words = " ".join(f"{name}={value}" for name, value in choices.items())
             shape = f"{content.shape[3]} × {content.shape[2]}"

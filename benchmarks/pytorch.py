@@ -18,7 +18,7 @@ from common import add_pictures, describe, run, step_times
 from torch.nn import functional
 
 from nst_cli import Config, engine, machine, weights
-from nst_cli.bench import first_below, judged, pictures, timed
+from nst_cli.bench import final_loss, first_below, pictures, timed
 from nst_cli.config import PAPER_BETA
 from nst_cli.synthesis import vgg
 
@@ -71,7 +71,7 @@ def their_step_times(content, style, steps, device="cpu", half=False):
 def compare_times(content, style):
     """Print the seconds to the loss at which preset `paper` ends."""
     paper = timed(content, style, CONFIG)
-    target = judged(paper.result.image, content, style, CONFIG)
+    target = final_loss(paper.result.image, content, style, CONFIG)
     print(
         f"  paper: {paper.result.steps} steps, {paper.moments[-1]:.1f} s, loss {target:.4g}",
         flush=True,
@@ -80,7 +80,9 @@ def compare_times(content, style):
     print(f"  PyTorch L-BFGS: {seconds:.1f} s, {evaluations} evaluations", flush=True)
     for precision in ("float32", "auto"):
         fast = timed(content, style, Config(preset="fast", precision=precision))
-        reached = first_below(target, fast, lambda image: judged(image, content, style, CONFIG))
+        reached = first_below(
+            target, fast, lambda image: final_loss(image, content, style, CONFIG)
+        )
         own = fast.moments[reached]
         print(f"  fast, {precision}: {own:.1f} s, {own / seconds:.2f} of PyTorch's", flush=True)
 
@@ -129,7 +131,7 @@ class Theirs:
 def check_objectives(content, style):
     with torch.no_grad():
         theirs = float(Theirs(content, style)(torch.tensor(content)))
-    ours = judged(content, content, style, CONFIG)
+    ours = final_loss(content, content, style, CONFIG)
     if abs(theirs / ours - 1) > 1e-4:
         sys.exit(f"The objectives differ: {theirs} in PyTorch, {ours} here.")
 

@@ -1,47 +1,49 @@
-"""How fast this machine is: preset `paper`, and `fast` to the loss at which it ends."""
+"""Measures this machine: preset `paper`, and preset `fast` until it reaches the same loss."""
 
 import concurrent.futures
 import multiprocessing
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Optional
+from pathlib import Path
+from typing import Any, Optional, Union
 
 import numpy
 
 from . import engine, images, machine, samples
 from .config import Config
-from .synthesis import transfer
+from .synthesis import Record, Result, transfer
 from .synthesis.kit import NetworkKit
 
-# The Gaussian MMD draws pairs at random, so its loss is a mean over as many draws. A single one
-# scatters by a quarter.
+# The Gaussian MMD draws pairs at random, and its loss varies by a quarter from draw to draw. So
+# final losses are the mean over this many draws.
 _DRAWS = 100
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one run took.
+    """The measurements of one run.
 
     Attributes
     ----------
     size : (int, int)
-        Height and width of the picture made.
+        Height and width of the picture.
     method, preset, precision : str
     steps : int
-        To the loss, over all scales.
+        Until the final loss of preset `paper`, over all scales; all steps if it is not reached.
     step_seconds : float
-        Median of a step at the full size.
+        Median time of a step at full size.
     seconds : float or None
-        From the call to the loss at which preset `paper` ends; None where it is not reached.
+        From the call to the final loss of preset `paper`; None if it is not reached.
     loss_ratio : float
-        Final loss over that of preset `paper`, both judged in float32.
+        Final loss divided by that of preset `paper`, both evaluated in float32.
     memory : int or None
-        The process's peak, in bytes.
+        Peak of the process in bytes; None if unknown.
     """
 
-    size: tuple
+    size: tuple[int, int]
     method: str
     preset: str
     precision: str
@@ -54,43 +56,49 @@ class Row:
 
 @dataclass(frozen=True)
 class Timed:
-    """A run with the moment of each step.
+    """A run, with the time and the image of each step.
 
     Attributes
     ----------
-    result : optimise.Result
+    result : synthesis.Result
     moments : list of float
         Seconds from the call, set-up included, to the end of each step.
     images : numpy.ndarray, shape (K, 1, 3, H, W)
-        After each of the last K steps, those at the full size.
+        The images after the K steps at full size, which are the last ones.
     memory : int or None
-        Peak of the process so far, in bytes.
+        Peak of the process so far in bytes; None if unknown.
     precision : str
-        Of the convolutions.
+        The precision of the convolutions.
     """
 
-    result: Any
-    moments: list
-    images: Any
-    memory: int
+    result: Result
+    moments: list[float]
+    images: numpy.ndarray
+    memory: Optional[int]
     precision: str
 
     @property
-    def step_seconds(self):
-        """Median over the steps at the full size, of which the first pays for allocations."""
+    def step_seconds(self) -> float:
+        """Median over the steps at full size, without the first, which allocates memory."""
         full = self.moments[-len(self.images) :]
         return statistics.median([b - a for a, b in zip(full, full[1:])][1:])
 
 
-def pictures(size, content=samples.CONTENT, style=samples.STYLES[0]):
-    """Return a pair as network input, the style squeezed to the content's size."""
+def pictures(
+    size: int,
+    content: Union[str, Path] = samples.CONTENT,
+    style: Union[str, Path] = samples.STYLES[0],
+) -> list[numpy.ndarray]:
+    """Return a pair as network input, with the style squeezed to the content's size."""
     pair = images.read(content), images.read(style)
     shape = images.fit(pair[0].pixels.shape, size, pair[0].path)
     return [images.to_input(images.resize(picture.pixels, shape)) for picture in pair]
 
 
-def rows(content, style, method, device="auto"):
-    """Run both presets on a pair, each in a process of its own.
+def rows(
+    content: numpy.ndarray, style: numpy.ndarray, method: str, device: str = "auto"
+) -> Iterator[Row]:
+    """Run both presets on a pair, each in a new process.
 
     Parameters
     ----------
@@ -101,18 +109,20 @@ def rows(content, style, method, device="auto"):
     Yields
     ------
     Row
-        Of preset `paper`, then of `fast`.
+        First for preset `paper`, then for `fast`.
     """
-    choices = {"method": method, "device": device}
-    paper = Config(**choices)
+    paper = Config(method=method, device=device)
     target = None
-    for config in (paper, Config(preset="fast", **choices)):
-        run = apart(timed, content, style, config)
-        final = judged(run.result.image, content, style, paper)
+    for config in (paper, Config(preset="fast", method=method, device=device)):
+        run = in_new_process(timed, content, style, config)
+        final = final_loss(run.result.image, content, style, paper)
         if target is None:
-            target, reached = final, len(run.moments) - 1
+            target = final
+            reached: Optional[int] = len(run.moments) - 1
         else:
-            reached = first_below(target, run, lambda image: judged(image, content, style, paper))
+            reached = first_below(
+                target, run, lambda image: final_loss(image, content, style, paper)
+            )
         yield Row(
             size=content.shape[2:],
             method=method,
@@ -126,38 +136,41 @@ def rows(content, style, method, device="auto"):
         )
 
 
-def apart(function, *arguments):
-    """Call a function in a new process, whose peak memory is its own."""
+def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a new process, so that its peak memory can be measured."""
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
         return pool.submit(function, *arguments).result()
 
 
-def timed(content, style, config):
-    """Run a transfer; return it as `Timed`."""
-    moments, kept = [], 0
-    # In a file, because hundreds of images would count as memory that the run needs.
+def timed(content: numpy.ndarray, style: numpy.ndarray, config: Config) -> Timed:
+    """Run a transfer and return it as `Timed`."""
+    moments: list[float] = []
+    count = 0
+    # Images go to a file, because in memory they would add to the peak that is measured.
     with tempfile.TemporaryFile() as stream:
         device = engine.device_of(config)
         began = time.perf_counter()
 
-        def on_step(record):
-            nonlocal kept
+        def on_step(record: Record) -> None:
+            nonlocal count
             moments.append(time.perf_counter() - began)
             if record.scale == record.scales:
                 stream.write(record.image.tobytes())
-                kept += 1
+                count += 1
 
         result = transfer(content, style, config, on_step=on_step)
         memory = machine.peak_memory()
         stream.seek(0)
-        values = numpy.fromfile(stream, numpy.float32).reshape((kept, *content.shape))
+        values = numpy.fromfile(stream, numpy.float32).reshape((count, *content.shape))
     precision = engine.resolved_precision(config.precision, device)
     return Timed(result, moments, values, memory, precision)
 
 
-def judged(image, content, style, config):
-    """Return the objective of a float32 `config` at an image."""
+def final_loss(
+    image: numpy.ndarray, content: numpy.ndarray, style: numpy.ndarray, config: Config
+) -> float:
+    """Return the objective of `config` at an image; its precision should be float32."""
     seeds = range(_DRAWS if "gaussian" in config.methods else 1)
     choices, kit = dict(config.to_dict(), iterations=0), NetworkKit()
     losses = []
@@ -167,15 +180,20 @@ def judged(image, content, style, config):
     return statistics.fmean(losses)
 
 
-def first_below(target, run, judge):
-    """Return the index of the first full-size step at or below a loss that falls, or None."""
+def first_below(
+    target: float, run: Timed, loss_of: Callable[[numpy.ndarray], float]
+) -> Optional[int]:
+    """Return the index of the first full-size step with at most this loss, or None.
+
+    The search bisects, so it assumes that the loss falls from step to step.
+    """
     first = len(run.moments) - len(run.images)
-    if judge(run.images[-1]) > target:
+    if loss_of(run.images[-1]) > target:
         return None
     low, high = 0, len(run.images) - 1
     while low < high:
         middle = (low + high) // 2
-        if judge(run.images[middle]) <= target:
+        if loss_of(run.images[middle]) <= target:
             high = middle
         else:
             low = middle + 1

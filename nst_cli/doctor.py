@@ -1,10 +1,11 @@
-"""What this machine has, and whether the network runs on it."""
+"""Reports what this machine has, and whether the network runs on it."""
 
 import contextlib
 import importlib.metadata
 import os
 import platform
 import time
+from collections.abc import Iterator
 
 import numpy
 import PIL
@@ -18,15 +19,18 @@ from .synthesis import vgg
 _TEST_SIDE = 128
 _TEST_SECONDS = 1.0
 
+# Topic, finding, and whether that is good.
+Finding = tuple[str, str, bool]
 
-def examine():
+
+def examine() -> Iterator[Finding]:
     """Examine this machine, one topic at a time.
 
     Yields
     ------
     topic, finding : str
     good : bool
-        False where `nst stylize` does not work as things are.
+        False if `nst stylize` cannot work because of it.
     """
     yield "nst", f"{__version__}, Python {platform.python_version()}", True
     yield from _gpu()
@@ -39,7 +43,7 @@ def examine():
     yield "packages", f"{_numpy()}, Pillow {PIL.__version__}, click {_version('click')}", True
     yield "processor", f"{machine.describe()}, {engine.threads()} threads", True
     count = engine.gpu_count()
-    built = "built for CUDA" if engine.has_cuda() else "built for the CPU alone"
+    built = "built for CUDA" if engine.has_cuda() else "built for the CPU only"
     yield "devices", f"CPU and {count} GPU{'s' * (count != 1)}; this MXNet is {built}", True
     try:
         weights_path = weights.find()
@@ -53,8 +57,8 @@ def examine():
         yield "executor", str(error), False
 
 
-def _installed_by():
-    """Return what installed the MXNet that is used, in words."""
+def _installed_by() -> str:
+    """Return how the MXNet in use was installed, in words."""
     if library.MARK in os.listdir(os.path.dirname(engine.origin())):
         return "installed by nst gpu install"
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -64,31 +68,31 @@ def _installed_by():
     return "installed by hand"
 
 
-def _numpy():
+def _numpy() -> str:
     name = f"NumPy {numpy.__version__}"
     newer = int(numpy.__version__.partition(".")[0]) >= 2 and engine.version().startswith("1.")
-    return f"{name} (MXNet asks for one below 2; nst makes it run with this)" if newer else name
+    return f"{name} (MXNet requires one below 2; nst adapts it)" if newer else name
 
 
-def _version(package):
+def _version(package: str) -> str:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
-    return "of an unknown version"
+    return "(unknown version)"
 
 
-def _gpu():
-    """Report what there is for computing on a GPU, which a machine may do without."""
+def _gpu() -> Iterator[Finding]:
+    """Report the driver, the cards and the CUDA build; a machine may lack all of them."""
     try:
-        found = driver.probe()
+        nvidia = driver.probe()
     except EngineError as error:
         yield "driver", str(error), True
         return
-    yield "driver", f"NVIDIA's, for CUDA {driver.dotted(found.cuda)}", True
+    yield "driver", f"NVIDIA's, for CUDA {driver.dotted(nvidia.cuda)}", True
     installed = mxnet2.version()
-    for card in found.cards:
-        fit = "" if card.usable or installed else ", which MXNet has no kernels for"
+    for card in nvidia.cards:
+        warning = "" if card.usable or installed else ", which MXNet has no kernels for"
         memory = f"{card.memory / 2**30:.1f} GiB"
-        capability = f"compute capability {driver.dotted(card.capability)}{fit}"
+        capability = f"compute capability {driver.dotted(card.capability)}{warning}"
         yield f"gpu:{card.index}", f"{card.name}, {memory}, {capability}", True
     if installed:
         yield "cuda", f"MXNet {installed} is installed and serves the cards it was built for", True
@@ -100,15 +104,15 @@ def _gpu():
         return
     if place:
         where = f"in {place}"
-    elif any(card.usable for card in found.cards):
-        where = "not installed: nst gpu install gets it"
+    elif any(card.usable for card in nvidia.cards):
+        where = "not installed: run nst gpu install"
     else:
         where = "not installed; no card here can use it"
     yield "cuda", f"MXNet's CUDA build is {where}", True
 
 
-def try_network(device):
-    """Run steps of the network for about a second; return their speed in words.
+def try_network(device: str) -> str:
+    """Run the network for about a second; return the time of its fastest step in words.
 
     Parameters
     ----------
@@ -118,19 +122,20 @@ def try_network(device):
     Raises
     ------
     EngineError
-        The device cannot be used, or computes nonsense.
+        The device cannot be used, or its gradient is not finite.
     """
-    device = engine.context(device)
+    context = engine.context(device)
     layers = config.PRESETS["paper"]["style_layers"]
     with engine.failures():
-        shared = vgg.parameters(weights.load(weights.BUILTIN), layers, device)
+        shared = vgg.parameters(weights.load(weights.BUILTIN), layers, context)
         network = vgg.Network(shared, layers, (1, 3, _TEST_SIDE, _TEST_SIDE))
-        image = engine.nd.ones((1, 3, _TEST_SIDE, _TEST_SIDE), ctx=device)
-        times, end = [], time.monotonic() + _TEST_SECONDS
+        image = engine.nd.ones((1, 3, _TEST_SIDE, _TEST_SIDE), ctx=context)
+        times: list[float] = []
+        end = time.monotonic() + _TEST_SECONDS
         while time.monotonic() < end or len(times) < 2:
             began = time.monotonic()
             gradient = network.backward(network.forward(image).get).asnumpy()
             times.append(time.monotonic() - began)
     if not numpy.isfinite(gradient).all():
-        raise EngineError(f"The gradient on {device} is not finite.")
-    return f"{min(times):.3f} s for a step at {_TEST_SIDE} x {_TEST_SIDE} pixels on {device}"
+        raise EngineError(f"The gradient on {context} is not finite.")
+    return f"{min(times):.3f} s for a step at {_TEST_SIDE} x {_TEST_SIDE} pixels on {context}"

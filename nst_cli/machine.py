@@ -1,28 +1,30 @@
-"""The processor and the memory that this process may use, as the system tells it."""
+"""The processor and the memory that this process may use, as the system reports them."""
 
 import contextlib
 import math
 import os
 import platform
 import re
+from collections.abc import Iterator
+from typing import Optional
 
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16")
 
-# Of a control group, by version: the files of its limit of memory, of what is used, and of the
-# details, in which pages of files that were not used lately have this name.
+# By version of control groups: the files with the memory limit and the memory in use, and the
+# entry of memory.stat that counts file pages not used lately.
 _MEMORY_FILES = {
     2: ("memory.max", "memory.current", "inactive_file"),
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
 
-# Limits of the process itself, and what counts towards them.
+# Limits of the process itself, and the entry of /proc/self/status that each one limits.
 _PROCESS_LIMITS = {"RLIMIT_AS": "VmSize", "RLIMIT_DATA": "VmData"}
 
 
-def usable_cores():
-    """Return how many cores this process may use: its affinity, cut to the quotas of its groups.
+def usable_cores() -> int:
+    """Return how many cores this process may use, by its affinity and its control groups.
 
-    The quota of every control group counts that the process is in, down from the outermost.
+    The smallest quota counts among those of all control groups around the process.
     """
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
@@ -40,28 +42,28 @@ def usable_cores():
     return cores
 
 
-def cpu_flags():
-    """Return the features that the processor names, as a set of str; empty where unknown."""
+def cpu_flags() -> set[str]:
+    """Return the processor's feature flags as a set of str; empty if unknown."""
     return set(_entry("/proc/cpuinfo", "flags").split())
 
 
-def cpu_model():
-    """Return the processor's name for itself; empty where unknown."""
+def cpu_model() -> str:
+    """Return the processor's model name; empty if unknown."""
     return _entry("/proc/cpuinfo", "model name")
 
 
-def describe():
-    """Return the processor's name and what of its features matters here, in words."""
+def describe() -> str:
+    """Return the processor's name and those of its features that MXNet uses, in words."""
     model = cpu_model() or platform.processor() or platform.machine()
-    have = [flag for flag in _CPU_FLAGS if flag in cpu_flags()]
-    return f"{model}, {', '.join(have) or 'no AVX2'}"
+    flags = [flag for flag in _CPU_FLAGS if flag in cpu_flags()]
+    return f"{model}, {', '.join(flags) or 'no AVX2'}"
 
 
-def free_memory():
-    """Return the bytes that this process can still get without swapping; None where unknown.
+def free_memory() -> Optional[int]:
+    """Return how many more bytes this process can get without swapping; None if unknown.
 
-    What the system has available, cut to what is left by every control group that the process is
-    in, and by the limits of the process itself.
+    This is the least of what the system has available, what each control group around the
+    process leaves, and what the process's own limits leave.
     """
     available = _kilobytes("/proc/meminfo", "MemAvailable")
     if available is None:
@@ -69,18 +71,18 @@ def free_memory():
     for version, folder in _groups("memory"):
         limit, used, cached = _MEMORY_FILES[version]
         with contextlib.suppress(OSError, ValueError):
-            # Pages of files count as used, and are given back.
-            given_back = _entry(f"{folder}/memory.stat", cached, " ") or 0
+            # File pages count as used, but the system frees them when memory is needed.
+            reclaimable = _entry(f"{folder}/memory.stat", cached, " ") or 0
             left = int(_text(f"{folder}/{limit}")) - int(_text(f"{folder}/{used}"))
-            available = min(available, left + int(given_back))
+            available = min(available, left + int(reclaimable))
     for name, used in _PROCESS_LIMITS.items():
-        limit = _process_limit(name)
-        if limit is not None:
-            available = min(available, limit - (_kilobytes("/proc/self/status", used) or 0))
+        most = _process_limit(name)
+        if most is not None:
+            available = min(available, most - (_kilobytes("/proc/self/status", used) or 0))
     return max(available, 0)
 
 
-def _process_limit(name):
+def _process_limit(name: str) -> Optional[int]:
     """Return a limit of this process in bytes, or None."""
     with contextlib.suppress(ImportError, AttributeError, OSError, ValueError):
         import resource
@@ -90,14 +92,14 @@ def _process_limit(name):
     return None
 
 
-def _groups(controller):
-    """Yield version and folder of each control group that limits this process by a controller."""
+def _groups(controller: str) -> Iterator[tuple[int, str]]:
+    """Yield (version, folder) of each control group that limits this process by a controller."""
     paths = _group_paths()
     mounted = False
     for version, root, folder in _group_mounts(controller):
         mounted = True
         path = paths.get(controller if version == 1 else "", "/")
-        # A mount shows the groups below its root; in a container that is the process's own.
+        # A mount shows the groups below its root, which in a container is the process's group.
         below = os.path.relpath(path, root) if _is_below(path, root) else "."
         parts = [] if below == "." else below.split("/")
         for depth in range(len(parts), -1, -1):
@@ -107,13 +109,13 @@ def _groups(controller):
         yield 1, f"/sys/fs/cgroup/{controller}"
 
 
-def _is_below(path, root):
+def _is_below(path: str, root: str) -> bool:
     return root == "/" or path == root or path.startswith(f"{root}/")
 
 
-def _group_paths():
-    """Return this process's control group by controller, under "" that of version 2."""
-    paths = {}
+def _group_paths() -> dict[str, str]:
+    """Return this process's control group by controller; the key of version 2 is ""."""
+    paths: dict[str, str] = {}
     with contextlib.suppress(OSError, ValueError):
         for line in _text("/proc/self/cgroup").splitlines():
             _, controllers, path = line.split(":", 2)
@@ -121,8 +123,8 @@ def _group_paths():
     return paths
 
 
-def _group_mounts(controller):
-    """Yield version, root and folder of where control groups of a controller are mounted."""
+def _group_mounts(controller: str) -> Iterator[tuple[int, str, str]]:
+    """Yield (version, root, folder) of each mount of control groups of a controller."""
     with contextlib.suppress(OSError, ValueError):
         for line in _text("/proc/self/mountinfo").splitlines():
             mount, _, source = line.partition(" - ")
@@ -134,35 +136,35 @@ def _group_mounts(controller):
                 yield 1, root, folder
 
 
-def _unescaped(text):
-    """Return a path of mountinfo, in which a space is ``\\040``."""
+def _unescaped(text: str) -> str:
+    """Decode a path of mountinfo, which writes a space as ``\\040``."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
-def own_memory():
-    """Return the bytes of memory that this process holds now; None where unknown."""
+def own_memory() -> Optional[int]:
+    """Return the bytes of memory that this process holds now; None if unknown."""
     return _kilobytes("/proc/self/status", "VmRSS")
 
 
-def peak_memory():
-    """Return the most bytes of memory that this process has held; None where unknown."""
+def peak_memory() -> Optional[int]:
+    """Return the most bytes of memory that this process has held; None if unknown."""
     return _kilobytes("/proc/self/status", "VmHWM")
 
 
-def _kilobytes(path, name):
-    found = _entry(path, name)
-    return int(found.split()[0]) << 10 if found else None
+def _kilobytes(path: str, name: str) -> Optional[int]:
+    text = _entry(path, name)
+    return int(text.split()[0]) << 10 if text else None
 
 
-def _entry(path, wanted, separator=":"):
+def _entry(path: str, name: str, separator: str = ":") -> str:
     with contextlib.suppress(OSError):
         for line in _text(path).splitlines():
             key, _, value = line.partition(separator)
-            if key.strip() == wanted:
+            if key.strip() == name:
                 return value.strip()
     return ""
 
 
-def _text(path):
+def _text(path: str) -> str:
     with open(path) as stream:
         return stream.read()

@@ -113,7 +113,7 @@ def test_a_numpy_that_mxnet_does_not_ask_for_is_remarked(healthy, monkeypatch, v
     monkeypatch.setattr(engine, "version", lambda: "1.9.1")
     finding, good = examined()["packages"]
     assert good and f"NumPy {version}" in finding
-    assert ("MXNet asks for one below 2" in finding) == remarked
+    assert ("MXNet requires one below 2" in finding) == remarked
 
 
 def test_broken_weights_are_bad_and_the_executor_is_tried_all_the_same(healthy, monkeypatch):
@@ -137,7 +137,7 @@ def test_an_executor_that_fails_is_bad(healthy, monkeypatch):
 @pytest.mark.parametrize(
     ("count", "cuda", "words"),
     [
-        (0, False, ("0 GPUs", "CPU alone")),
+        (0, False, ("0 GPUs", "CPU only")),
         (1, True, ("1 GPU;", "CUDA")),
         (2, True, ("2 GPUs", "CUDA")),
     ],
@@ -199,7 +199,7 @@ def test_of_an_mxnet_2_it_is_not_said_which_cards_it_can_use(cards, monkeypatch)
 
 @pytest.mark.parametrize(
     ("capability", "words"),
-    [((8, 6), "nst gpu install gets it"), ((9, 0), "no card here can use it")],
+    [((8, 6), "run nst gpu install"), ((9, 0), "no card here can use it")],
 )
 def test_a_missing_cuda_build_is_offered_where_a_card_can_use_it(
     cards, monkeypatch, capability, words

@@ -112,7 +112,7 @@ def test_a_python_newer_than_any_tested_is_not_refused(loading, monkeypatch):
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
-        (ModuleNotFoundError("No module named 'mxnet'", name="mxnet"), "nst mxnet install gets"),
+        (ModuleNotFoundError("No module named 'mxnet'", name="mxnet"), "run nst mxnet install"),
         (ModuleNotFoundError("No module named 'requests'", name="requests"), "pip install requ"),
         (ImportError("cannot import name 'x'"), "cannot be imported: cannot import name 'x'."),
         (AttributeError("no attribute 'x'"), "cannot be loaded with Python 3"),
@@ -196,7 +196,7 @@ def test_mxnet_2_starts_where_stderr_is_closed(monkeypatch):
         ("MXNET_CPU_WORKER_NTHREADS", "0", "a whole number from 1 to 1024"),
         ("MXNET_CPU_PRIORITY_NTHREADS", "99999999999", "a whole number from 1 to 1024"),
         ("MXNET_CPU_TEMP_COPY", "0", "a whole number from 1 to 1024"),
-        ("MXNET_EXEC_BULK_EXEC_MAX_NODE_TRAIN", "-1", "a whole number from 0 on"),
+        ("MXNET_EXEC_BULK_EXEC_MAX_NODE_TRAIN", "-1", "a whole number from 0"),
         ("MXNET_OMP_MAX_THREADS", "2.5", "a whole number"),
         ("MXNET_ENABLE_CYTHON", "yes", "a whole number"),
         ("MXNET_TUNING_WEIGHT_SCALE", "heavy", "a number"),
@@ -212,7 +212,7 @@ def test_a_variable_that_mxnet_cannot_read_is_named_before_it_is_imported(
 ):
     loading(failing(AssertionError("MXNet was imported")))
     monkeypatch.setenv(variable, value)
-    message = f"{variable} is {value!r}, and MXNet takes {wanted}: correct it, or unset it"
+    message = f"{variable} is {value!r}, but MXNet takes {wanted}: correct it, or unset it"
     with pytest.raises(EngineError, match=re.escape(message)):
         engine.load()
 
@@ -365,8 +365,8 @@ def test_a_device_is_found_by_its_name(gpus, device, count, expected):
 @pytest.mark.parametrize(
     ("device", "count", "cuda", "version", "hint"),
     [
-        ("gpu", 0, False, "1.9.1", "nst gpu install gets it"),
-        ("gpu", 0, False, "2.0.0", "this 2.0.0, .*: install a build of it for CUDA"),
+        ("gpu", 0, False, "1.9.1", "run nst gpu install"),
+        ("gpu", 0, False, "2.0.0", "installed 2.0.0 .*: install a CUDA build of it"),
         ("gpu", 0, True, "1.9.1", "nvidia-smi"),
         ("gpu:2", 2, True, "1.9.1", "MXNet sees 2, numbered from 0"),
     ],

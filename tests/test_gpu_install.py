@@ -174,7 +174,7 @@ def test_a_second_installation_at_the_same_time_is_refused(command, tmp_path):
     first = command("--no-card", "--dir", "gpu", HANG=str(begun))
     wait_for(begun.exists, first)
     line = failure(command("--no-card", "--dir", "gpu"))
-    assert "Another nst gpu install is at work" in line
+    assert "Another nst gpu install is running" in line
 
 
 def test_when_pip_fails_its_words_stand_and_the_old_version_stays(command, tmp_path):
@@ -196,7 +196,7 @@ def test_a_set_of_libraries_that_cannot_be_loaded_is_not_taken(command, tmp_path
 
 @pytest.mark.parametrize(
     ("cards", "words"),
-    [("9.0", "compute capability 9.0, and MXNet 1.9.1 has kernels for 5.0 to 8.9 alone"),
+    [("9.0", "compute capability 9.0, and MXNet 1.9.1 only has kernels for 5.0 to 8.9"),
      ("", "sees no card")],
 )  # fmt: skip
 def test_without_a_card_that_can_be_used_nothing_is_downloaded(command, tmp_path, cards, words):
@@ -231,7 +231,7 @@ def test_a_folder_that_holds_something_of_the_users_is_left_alone(command, tmp_p
         (tmp_path / "gpu" / library.MARK).write_text(mark)
     before = content_of(tmp_path)
     line = failure(command("--no-card", "--dir", "gpu"))
-    assert "holds something that nst did not put there (diary.txt)" in line
+    assert "contains files that nst did not put there (diary.txt)" in line
     assert content_of(tmp_path) == before
 
 
@@ -251,7 +251,7 @@ def test_folders_of_the_users_beside_the_place_are_left_alone(command, tmp_path,
         assert ended(process)[0] == 0
         shutil.rmtree(tmp_path / "data")
     else:
-        assert "is in the way, and nst did not make it: move it away" in failure(process)
+        assert "but nst did not create it: move it away" in failure(process)
     assert content_of(tmp_path) == before
 
 
@@ -276,7 +276,7 @@ def test_the_version_before_stays_if_the_new_one_cannot_take_its_place(
 
     monkeypatch.setattr(install, "_fill", lambda workshop: (workshop / "new").mkdir())
     monkeypatch.setattr(install.os, "replace", fail_for_new)
-    monkeypatch.setattr(install, "_check_room", lambda parent: None)
+    monkeypatch.setattr(install, "_check_space", lambda parent: None)
     with pytest.raises(EngineError, match="Cannot install .*: Input/output error"):
         install.install(installed_before, card=False)
     assert content_of(tmp_path) == before
@@ -295,7 +295,7 @@ def test_the_version_before_comes_back_after_a_kill_between_the_two_moves(
         raise EngineError("pip could not install it.")
 
     monkeypatch.setattr(install, "_fill", fail)
-    monkeypatch.setattr(install, "_check_room", lambda parent: None)
+    monkeypatch.setattr(install, "_check_space", lambda parent: None)
     with pytest.raises(EngineError, match="pip could not"):
         install.install(installed_before, card=False)
     assert content_of(tmp_path) == before

@@ -253,10 +253,10 @@ def test_a_process_of_the_cuda_build_has_the_cpu_too(chosen, build):
 @pytest.mark.parametrize(
     ("device", "cards", "words"),
     [
-        ("gpu", "9.0", "GPU 0, Fake Card, has compute capability 9.0, and MXNet 1.9.1 has"),
+        ("gpu", "9.0", "GPU 0, Fake Card, has compute capability 9.0, and MXNet 1.9.1 only has"),
         ("gpu:2", "8.6,8.6", "no GPU 2: the driver sees 2"),
         ("gpu", "", "sees no card"),
-        ("gpu", "8.6", "nst gpu install gets it"),
+        ("gpu", "8.6", "run nst gpu install"),
     ],
 )
 def test_an_error_for_a_gpu_that_cannot_be_used_says_why_and_what_would_do(

@@ -15,7 +15,7 @@ def bound(monkeypatch):
     """Count parameters and networks as they are made, without making any."""
     made = []
     monkeypatch.setattr(weights, "load", lambda which: {})
-    monkeypatch.setattr(vgg, "parameters", lambda *_, **__: made.append("parameters"))
+    monkeypatch.setattr(vgg, "parameters", lambda *_, **__: made.append("parameters") or {})
     monkeypatch.setattr(vgg, "Network", lambda *choices: made.append("network") or object())
     return made
 

@@ -1,16 +1,19 @@
 """The only package that imports MXNet (1.9.1 or 2): loading, devices, precision, memory, errors.
 
-Loading it takes seconds, so it happens at the first use of
-`nd` or `sym`, never when a module is imported.
+Importing MXNet takes seconds, so it is loaded at the first use of `nd` or `sym`, not when this
+package is imported.
 """
 
 import contextlib
 import os
 import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Optional
 
 import numpy
 
 from .. import machine
+from ..config import Config
 from ..errors import EngineError
 from .environment import worker_environment
 from .executor import Executor
@@ -19,42 +22,41 @@ from .loading import check_python, last_line, load, threads
 from .precision import convolves_natively, data_type, resolved_precision
 
 __all__ = [
-    "array", "bind", "check_python", "context", "convolves_natively", "data_type", "device_of",
-    "dot", "failures", "free_memory", "gpu_count", "has_cuda", "is_host", "load", "origin",
-    "release", "resolved_precision", "threads", "version", "wait", "worker_environment",
+    "Executor", "array", "bind", "check_python", "context", "convolves_natively", "data_type",
+    "device_of", "dot", "failures", "free_memory", "gpu_count", "has_cuda", "is_host", "load",
+    "origin", "release", "resolved_precision", "threads", "version", "wait", "worker_environment",
 ]  # fmt: skip
 
 _MARK = "MXNetError:"
 
 
-def __getattr__(name):
-    """Give `nd` and `sym` on first use (PEP 562), so that importing costs nothing."""
+def __getattr__(name: str) -> Any:
+    """Load MXNet at the first use of `nd` or `sym` (PEP 562)."""
     if name in ("nd", "sym"):
         globals()[name] = getattr(load(), name)
         return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def context(device="cpu", precision="float32", deterministic=False):
+def context(device: str = "cpu", precision: str = "float32", deterministic: bool = False) -> Any:
     """Return the MXNet context that `device` names.
 
     Parameters
     ----------
     device : str
-        ``auto`` (the first GPU that can be used, else the CPU), ``cpu``, ``cpu:N``, ``gpu`` or
-        ``gpu:N``.
+        ``auto`` (the first usable GPU, else the CPU), ``cpu``, ``cpu:N``, ``gpu`` or ``gpu:N``.
     precision : str
     deterministic : bool
-        As `load` gets them.
+        As for `load`.
 
     Raises
     ------
     EngineError
-        A GPU was asked for and cannot be used, or not in that way.
+        A GPU was requested and cannot be used, or not deterministically.
     """
     mx = load(device, precision, deterministic)
-    kind, _, index = device.partition(":")
-    index = int(index or 0)
+    kind, _, number = device.partition(":")
+    index = int(number or 0)
     if kind == "auto":
         card = library.first_usable() if gpu_count() else None
         kind, index = ("cpu", 0) if card is None else ("gpu", card)
@@ -65,7 +67,7 @@ def context(device="cpu", precision="float32", deterministic=False):
     count = gpu_count()
     if index >= count:
         raise EngineError(
-            f"There is no GPU {index}: MXNet sees {count}, numbered from 0. Try nvidia-smi. Or "
+            f"There is no GPU {index}: MXNet sees {count}, numbered from 0. Try nvidia-smi, or "
             "use device cpu."
         )
     if deterministic and os.environ.get("MXNET_ENFORCE_DETERMINISM") != "1":
@@ -77,77 +79,77 @@ def context(device="cpu", precision="float32", deterministic=False):
     return mx.gpu(index)
 
 
-def _why_no_gpu(device):
+def _why_no_gpu(device: str) -> str:
     if library.choose(device):
         return (
             "must be requested before MXNet is first used in a process: this one has loaded the "
-            "build for the CPU. Use another process, or the GPU from the start."
+            "CPU build. Use another process, or the GPU from the start."
         )
     if version().startswith("2."):
         return (
-            f"needs another MXNet than this {version()}, which is built for the CPU alone: "
-            "install a build of it for CUDA, or mxnet==1.9.1 and run nst gpu install. Or use "
-            "device cpu."
+            f"needs a CUDA build of MXNet, and the installed {version()} is for the CPU only: "
+            "install a CUDA build of it, or mxnet==1.9.1 and run nst gpu install, or use device "
+            "cpu."
         )
     return (
-        "needs another MXNet than this one, which is built for the CPU alone: nst gpu install "
-        "gets it. Or use device cpu."
+        "needs a CUDA build of MXNet, and this one is for the CPU only: run nst gpu install, or "
+        "use device cpu."
     )
 
 
-def device_of(config):
-    """Return the context that a `Config` computes on; before all else, because it loads MXNet."""
+def device_of(config: Config) -> Any:
+    """Return the context that a `Config` asks for; call this first, because it loads MXNet."""
     return context(config.device, config.precision, config.deterministic)
 
 
-def is_host(device):
-    """Return whether a context is the processor itself, from which reading costs nothing.
+def is_host(device: Any) -> bool:
+    """Return whether a context is the CPU itself, where reading an array costs nothing.
 
-    MXNet's other CPU contexts are separate devices, which stand in for a GPU in tests.
+    MXNet treats its other CPU contexts as separate devices; in tests they stand in for a GPU.
     """
-    return device == load().cpu(0)
+    return bool(device == load().cpu(0))
 
 
-def has_cuda():
+def has_cuda() -> bool:
     """Return whether this MXNet was built for CUDA."""
-    return load().runtime.Features().is_enabled("CUDA")
+    return bool(load().runtime.Features().is_enabled("CUDA"))
 
 
-def gpu_count():
+def gpu_count() -> int:
     """Return how many GPUs this MXNet can see."""
     mx = load()
     try:
         return mx.context.num_gpus() if has_cuda() else 0
     except mx.base.MXNetError:
-        # A CUDA build on a machine whose driver answers with an error has no GPU to offer.
+        # A CUDA build has no usable GPU if the driver reports an error.
         return 0
 
 
-def version():
+def version() -> str:
     """Return MXNet's version."""
-    return load().__version__
+    return str(load().__version__)
 
 
-def origin():
+def origin() -> str:
     """Return the folder that MXNet was imported from."""
     return os.path.dirname(load().__file__)
 
 
-def array(values, device, dtype="float32"):
-    """Copy `values` (anything NumPy reads) to an NDArray of `dtype` on the context `device`."""
+def array(values: Any, device: Any, dtype: Any = "float32") -> Any:
+    """Copy `values`, array_like, to an NDArray of `dtype` on the context `device`."""
     return load().nd.array(numpy.asarray(values), ctx=device, dtype=dtype)
 
 
-def bind(symbol, parameters, gradient=None):
-    """Bind `symbol`, but for its input ``data``, to the given NDArrays themselves.
+def bind(symbol: Any, parameters: Mapping[str, Any], gradient: Any = None) -> Executor:
+    """Bind `symbol` to its parameters; its input ``data`` is passed to `forward`.
 
     Parameters
     ----------
     symbol : Symbol
     parameters : dict of str to NDArray
-        Shared, not copied: several executors may stand on one set of them.
+        Not copied, so that several executors can share them.
     gradient : NDArray, optional
-        Where `backward` writes the gradient on the input. Parameters get none.
+        `backward` writes the gradient on the input here. Parameters get no gradient.
 
     Returns
     -------
@@ -156,30 +158,31 @@ def bind(symbol, parameters, gradient=None):
     return Executor(load(), symbol, parameters, gradient)
 
 
-def dot(one, other):
-    """Return the inner product of two arrays of one size, shape (1,).
+def dot(one: Any, other: Any) -> Any:
+    """Return the inner product of two arrays of equal size, shape (1,).
 
-    MXNet's sum and norm are many times slower than its product.
+    This is many times faster than MXNet's sum and norm.
     """
     return load().nd.dot(one.reshape((-1,)), other.reshape((-1,)))
 
 
-def free_memory(device):
-    """Return the bytes that a run on the context `device` can still get; None where unknown."""
+def free_memory(device: Any) -> Optional[int]:
+    """Return how many more bytes a run on the context `device` can get; None if unknown."""
     if device.device_type == "gpu":
-        return load().context.gpu_memory_info(device.device_id)[0]
+        free, _ = load().context.gpu_memory_info(device.device_id)
+        return int(free)
     return machine.free_memory()
 
 
-def wait():
-    """Wait until everything queued on every device has run."""
+def wait() -> None:
+    """Wait until all devices have finished their queued work."""
     load().nd.waitall()
 
 
-def release(device):
-    """Give back what MXNet holds of a GPU's memory and does not use.
+def release(device: Any) -> None:
+    """Free the GPU memory that MXNet's pool holds unused.
 
-    Its pool hands out blocks of the very size they had, of which another image has no use.
+    The pool reuses blocks only for arrays of the same size, so another image cannot use them.
     """
     if device.device_type == "gpu":
         wait()
@@ -187,8 +190,8 @@ def release(device):
 
 
 @contextlib.contextmanager
-def failures():
-    """Turn MXNet's own errors into `EngineError`, with the one line in them that says why."""
+def failures() -> Iterator[None]:
+    """Turn MXNet's own errors into an `EngineError` with the one line that says why."""
     mx = load()
     try:
         yield
@@ -198,13 +201,13 @@ def failures():
             r"(?i)allocate|alloc_failed|out of memory", message
         ):
             raise EngineError(
-                f"Not enough memory ({message}): a smaller --size needs less, in proportion "
+                f"Not enough memory ({message}): use a smaller --size; memory is proportional "
                 "to its square."
             ) from error
         raise EngineError(f"MXNet failed: {message}") from error
 
 
-def _reason(error):
-    """Return the line of an MXNet message that says what failed; a traceback stands before it."""
+def _reason(error: Exception) -> str:
+    """Return the line of an MXNet message that says what failed, without its traceback."""
     marked = [line for line in str(error).splitlines() if line.startswith(_MARK)]
     return marked[0][len(_MARK) :].strip() if marked else last_line(error)

@@ -1,8 +1,9 @@
-"""The environment variables that MXNet and its libraries read: checked, set, and given back."""
+"""Checks, sets and restores the environment variables that MXNet and its libraries read."""
 
 import contextlib
 import os
 import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Optional
 
 from .. import machine
@@ -10,20 +11,21 @@ from ..errors import EngineError
 
 _OMP = "OMP_NUM_THREADS"
 
-# MXNet reads these once, while it is loaded or at its first bind; the user's own values stand.
+# MXNet reads these once, at its import or first bind. The user's own values are kept.
 _DEFAULTS = {
     "MXNET_SUBGRAPH_VERBOSE": "0",
     "MXNET_STORAGE_FALLBACK_LOG_VERBOSE": "0",
     "MXNET_CUDNN_LIB_CHECKING": "0",
-    # Operators run one at a time, so one scratch space will do; four are the default.
+    # Operators run one at a time, so one scratch space is enough; the default is four.
     "MXNET_CPU_TEMP_COPY": "1",
-    # Fused operations are compiled on the spot, for drivers as new as CUDA 11.8. In a chain of
-    # convolutions there is next to nothing to fuse.
+    # Fusion compiles kernels at run time and needs a driver for CUDA 11.8 or newer. A chain of
+    # convolutions gains almost nothing from it.
     "MXNET_USE_FUSION": "0",
 }
 
-# What MXNet 1.9.1 parses; at any other value it ends the process, or fails at some later step.
-# Tried one by one on the build for CPUs; those of GPUs are from its documentation (env_var.md).
+# The variables that MXNet 1.9.1 parses, by kind of value. At a value of another kind, it ends the
+# process or fails at a later step. Those of the CPU build were tried one by one; those of the GPU
+# build are from its documentation (env_var.md).
 _COUNTS = (
     "CPU_PARALLEL_RAND_COPY", "CPU_PRIORITY_NTHREADS", "CPU_TEMP_COPY", "CPU_WORKER_NTHREADS",
     "GPU_COPY_NTHREADS", "GPU_PARALLEL_RAND_COPY", "GPU_TEMP_COPY", "GPU_WORKER_NTHREADS",
@@ -57,37 +59,37 @@ _SWITCHES = (
 _CHOICES = {
     "MXNET_ENGINE_TYPE": ("NaiveEngine", "ThreadedEngine", "ThreadedEnginePerDevice"),
     "MXNET_GPU_MEM_POOL_TYPE": ("Naive", "Round", "Unpooled"),
-    # As another role, MXNet would serve a cluster in place of nst, for ever.
+    # In any other role, MXNet would serve a cluster for ever and never return to nst.
     "DMLC_ROLE": ("worker",),
 }
 
-# The variables that this process has set: what it set, and what the user had there, or None.
-_set = {}
+# The variables that nst has set in this process: nst's value, and the user's own or None.
+_set: dict[str, tuple[str, Optional[str]]] = {}
 
 
-def check():
+def check() -> None:
     """Raise `EngineError` if a variable has a value that MXNet cannot read."""
-    kinds = [
+    kinds: list[tuple[tuple[str, ...], str, Callable[[str], bool]]] = [
         (_COUNTS, "a whole number from 1 to 1024", lambda text: 1 <= _int(text) <= 1024),
-        (_SIZES, "a whole number from 0 on", lambda text: 0 <= _int(text) < 2**31),
+        (_SIZES, "a whole number from 0", lambda text: 0 <= _int(text) < 2**31),
         (_INTEGERS, "a whole number", lambda text: abs(_int(text)) < 2**31),
         (("TUNING_WEIGHT_SCALE",), "a number", lambda text: float(text) > 0),
         (_SWITCHES, "0 or 1", lambda text: text.lower() in ("0", "1", "false", "true")),
     ]
-    for names, wanted, fits in kinds:
+    for names, accepted, fits in kinds:
         for name in names:
-            _check(f"MXNET_{name}", wanted, fits)
+            _check(f"MXNET_{name}", accepted, fits)
     for name, choices in _CHOICES.items():
         _check(name, " or ".join(choices), choices.__contains__)
 
 
-def prepare():
-    """Set what nst wants of MXNet for as long as the process runs."""
+def prepare() -> None:
+    """Set nst's defaults for MXNet, for the rest of the process."""
     put({name: value for name, value in _DEFAULTS.items() if not os.environ.get(name)})
 
 
-def put(variables):
-    """Set variables for this process; `worker_environment` leaves them out again."""
+def put(variables: Mapping[str, str]) -> None:
+    """Set variables for this process only; `worker_environment` restores the user's values."""
     for name, value in variables.items():
         users = _users(name)
         os.environ[name] = value
@@ -95,10 +97,10 @@ def put(variables):
 
 
 @contextlib.contextmanager
-def threads_chosen():
-    """Set the number of threads for MXNet to read while it starts.
+def threads_chosen() -> Iterator[None]:
+    """Set the number of threads that MXNet reads when it starts, inside the block.
 
-    It would use half of the logical CPUs otherwise.
+    By default MXNet uses half of the logical CPUs.
     """
     users = os.environ.get(_OMP)
     os.environ[_OMP] = str(threads())
@@ -111,28 +113,28 @@ def threads_chosen():
             os.environ[_OMP] = users
 
 
-def threads():
-    """Return how many threads the user wants: OMP_NUM_THREADS, else one for each core."""
+def threads() -> int:
+    """Return the number of threads to use: OMP_NUM_THREADS, else one per usable core."""
     return _users_threads(os.environ.get(_OMP)) or machine.usable_cores()
 
 
-def worker_environment(threads: int, card: Optional[str] = None) -> dict:
-    """Return the environment for a fresh process that computes beside others.
+def worker_environment(threads: int, card: Optional[str] = None) -> dict[str, str]:
+    """Return the environment for a worker process.
 
-    It is the user's own, without what nst has set for this process: another may need another
-    precision.
+    It is the user's own environment, without the variables that nst has set for this process:
+    a worker may need another precision.
 
     Parameters
     ----------
     threads : int
-        How many it computes with, unless the user has set OMP_NUM_THREADS.
+        The worker's number of threads, unless the user has set OMP_NUM_THREADS.
     card : str, optional
-        The one NVIDIA card it is to see, as `gpu.library.shares` returns them.
+        The only NVIDIA card that the worker sees; an element of `gpu.library.shares`.
 
     Returns
     -------
     dict of str to str
-        To replace the process's own environment before it loads MXNet.
+        The worker's whole environment, needed before it loads MXNet.
     """
     environment = dict(os.environ)
     for name in _set:
@@ -147,31 +149,31 @@ def worker_environment(threads: int, card: Optional[str] = None) -> dict:
     return environment
 
 
-def _users(name):
-    """Return what the user has in a variable, even if nst has set it since."""
+def _users(name: str) -> Optional[str]:
+    """Return the user's own value of a variable, even if nst has set it since."""
     current = os.environ.get(name)
     value, users = _set.get(name, (None, None))
     return users if name in _set and current == value else current
 
 
-def _users_threads(text):
-    # Of a list, as OpenMP allows for nested loops, MXNet would abort; it has no nested loops.
+def _users_threads(text: Optional[str]) -> Optional[int]:
+    # OpenMP allows a list, for nested loops. MXNet has none and aborts at a list: use its head.
     first = re.match(r"\s*([1-9]\d*)", text or "")
     return int(first[1]) if first else None
 
 
-def _check(name, wanted, fits):
+def _check(name: str, accepted: str, fits: Callable[[str], bool]) -> None:
     text = os.environ.get(name, "")
     with contextlib.suppress(ValueError):
         if not text or fits(text):
             return
     raise EngineError(
-        f"The environment variable {name} is {text!r}, and MXNet takes {wanted}: correct it, or "
-        "unset it."
+        f"The environment variable {name} is {text!r}, but MXNet takes {accepted}: correct it, "
+        "or unset it."
     )
 
 
-def _int(text):
+def _int(text: str) -> int:
     if not re.fullmatch(r"\s*[+-]?\d+\s*", text, re.ASCII):
         raise ValueError(text)
     return int(text)

@@ -1,52 +1,56 @@
-"""A symbol bound to arrays: `engine.bind` makes it, and gives it the MXNet to run on."""
+"""A symbol bound to arrays; `engine.bind` creates it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class Executor:
-    """Forward and backward of a symbol, for MXNet 1.9.1 and MXNet 2 alike.
+    """Forward and backward passes of a symbol, under MXNet 1.9.1 and MXNet 2.
 
-    MXNet 1.9.1's own executor holds all maps and all their gradients at once, and MXNet 2's copies
-    the parameters, so that each size of image would have its own. This one stands on the
-    operator that both make of a symbol for their `gluon` blocks, and gives up what has been used.
+    It replaces MXNet's own executors: that of 1.9.1 holds all maps and all their gradients at
+    once, and that of MXNet 2 copies the parameters for each image size. It runs the symbol as a
+    `CachedOp`, the operator behind `gluon` blocks, and frees maps once they have been used.
 
     Parameters
     ----------
     mx : module
+        MXNet.
     symbol, parameters, gradient
-        As `engine.bind` gets them.
+        As for `engine.bind`.
     """
 
-    def __init__(self, mx, symbol, parameters, gradient):
+    def __init__(self, mx: Any, symbol: Any, parameters: Mapping[str, Any], gradient: Any) -> None:
         self._autograd = mx.autograd
         self._gradient = gradient
         self._names = symbol.list_inputs()
-        # Detached, they are the same arrays in memory, but not the same to another's backward.
+        # Detach so that executors sharing these arrays do not share autograd state.
         self._parameters = {
             name: parameters[name].detach() for name in self._names if name != "data"
         }
         self._run = mx.nd.CachedOp(symbol)
-        self._recorded = []
+        self._recorded: Sequence[Any] = []
 
-    def forward(self, data):
+    def forward(self, data: Any) -> list[Any]:
         """Return the outputs for an input, a list of NDArray."""
-        # The last run's maps are given up before there are new ones.
+        # Free the last run's maps before new ones are allocated.
         self._recorded = []
         data = data.detach()
-        trains = self._gradient is not None
-        if trains:
+        records = self._gradient is not None
+        if records:
             self._autograd.mark_variables([data], [self._gradient], "write")
-        scope = self._autograd.record if trains else self._autograd.pause
-        with scope(train_mode=trains):
-            found = self._run(
+        scope = self._autograd.record if records else self._autograd.pause
+        with scope(train_mode=records):
+            outputs = self._run(
                 *(data if name == "data" else self._parameters[name] for name in self._names)
             )
-        self._recorded = found if isinstance(found, (list, tuple)) else [found]
-        # Who keeps an output keeps no more than that.
+        self._recorded = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        # Detach, so that keeping an output does not keep the recorded graph alive.
         return [output.detach() for output in self._recorded]
 
-    def backward(self, head_gradients):
-        """Return the gradient for those of the outputs; once after each `forward`.
+    def backward(self, head_gradients: Sequence[Any]) -> Any:
+        """Return the gradient on the input, given the gradients on the outputs.
 
-        The next call overwrites it.
+        It can be called once after each `forward`; the next call overwrites the result.
         """
         recorded, self._recorded = self._recorded, []
         self._autograd.backward(recorded, head_gradients)

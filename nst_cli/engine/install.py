@@ -7,18 +7,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Optional
 
 from ..errors import EngineError
 
 PACKAGE = "mxnet==1.9.1"
 
-#: The first Python that no NumPy below 2 is built for, so that MXNet's own pins cannot be met.
+#: From this Python on there is no NumPy below 2, which MXNet's own requirements ask for.
 WITHOUT_PINS = (3, 13)
 
-# What PyPI has wheels of it for.
+# The platforms that PyPI has wheels for.
 _MACHINES = ("Linux x86_64", "Linux aarch64", "Darwin x86_64")
 
-# In a process of its own, because this one may have imported another NumPy.
+# This runs in a new process, because the current one may have imported another NumPy.
 _TRY = """
 import sys
 sys.path[:] = {path!r}
@@ -31,14 +32,14 @@ except errors.NstError as error:
 """
 
 
-def install():
-    """Install MXNet, unless it is there and in order; return the folder it is in.
+def install() -> Path:
+    """Install MXNet, unless it is installed and works; return the folder it is in.
 
     Raises
     ------
     EngineError
-        There is no wheel for this machine, the installer fails, or what is installed, now or
-        before, cannot be imported.
+        There is no wheel for this machine, the installer fails, or the installed MXNet cannot be
+        imported.
     """
     installed = _installed()
     if installed:
@@ -64,31 +65,31 @@ def install():
         if done.returncode:
             raise EngineError(
                 f"MXNet could not be installed (exit code {done.returncode}); the installer's "
-                "own words are above."
+                "output is above."
             )
     return _imported_from()
 
 
-def _installed():
-    """Return the folder of an installed MXNet without importing it; None where there is none."""
+def _installed() -> Optional[Path]:
+    """Return the folder of an installed MXNet without importing it; None if there is none."""
     importlib.invalidate_caches()
     spec = importlib.machinery.PathFinder.find_spec("mxnet")
     folders = spec and spec.submodule_search_locations
     return Path(next(iter(folders))) if folders else None
 
 
-def _steps():
-    """Return the installer's arguments, one list for each time it is called."""
+def _steps() -> list[list[str]]:
+    """Return the arguments of each call of the installer."""
     if sys.version_info[:2] < WITHOUT_PINS:
         return [[PACKAGE]]
-    # All that it imports but NumPy, which stays as it is; before MXNet, whose pins pip would
-    # complain of otherwise.
+    # MXNet imports requests and NumPy; NumPy is left as it is. Once MXNet is installed, pip would
+    # warn about its unmet requirements, so requests comes first.
     needed = [] if importlib.util.find_spec("requests") else [["requests>=2.20"]]
     return [*needed, ["--no-deps", PACKAGE]]
 
 
-def _installer():
-    """Return the command that installs in this environment, as a list of words."""
+def _installer() -> list[str]:
+    """Return the command that installs packages in this environment, as a list of words."""
     if importlib.util.find_spec("pip") is None:
         uv = shutil.which("uv")
         if uv:
@@ -97,7 +98,7 @@ def _installer():
     return [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
 
 
-def _add_pip():
+def _add_pip() -> None:
     command = [sys.executable, "-m", "ensurepip"]
     print("Running", " ".join(command), file=sys.stderr, flush=True)
     done = subprocess.run(command, stdout=sys.stderr, check=False)
@@ -108,7 +109,7 @@ def _add_pip():
         )
 
 
-def _imported_from():
+def _imported_from() -> Path:
     """Import MXNet in a fresh process; return the folder it came from."""
     code = _TRY.format(path=[entry or "." for entry in sys.path])
     done = subprocess.run(

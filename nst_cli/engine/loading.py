@@ -1,4 +1,4 @@
-"""Loads MXNet, with what this Python, NumPy and system need for it."""
+"""Loads MXNet and adapts it to this Python, NumPy and system."""
 
 import contextlib
 import ctypes
@@ -6,6 +6,7 @@ import importlib
 import platform
 import sys
 import threading
+from typing import Any
 
 import numpy
 
@@ -21,27 +22,27 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 
 _SYSTEM_LIBRARIES = ("libgomp", "libquadmath", "libstdc++")
 
-# MXNet, once it is loaded; one thread loads it while others wait.
-_module = None
+# MXNet, once it is loaded. One thread loads it while others wait.
+_module: Any = None
 _lock = threading.Lock()
 
 
-def load(device="auto", precision="float32", deterministic=False):
-    """Import MXNet and return the module; a process does it once, and keeps what it got.
+def load(device: str = "auto", precision: str = "float32", deterministic: bool = False) -> Any:
+    """Import MXNet and return the module; only the first call in a process has an effect.
 
     Parameters
     ----------
     device : str
-        As `context` gets it. ``cpu`` takes the installed MXNet, a GPU the CUDA build.
+        As for `context`. ``cpu`` loads the installed MXNet, a GPU loads the CUDA build.
     precision : str
     deterministic : bool
-        As in `Config`; they count where a GPU is taken.
+        As in `Config`; they matter on a GPU only.
 
     Raises
     ------
     EngineError
-        This Python or this system cannot run MXNet 1.9.1, or has no such GPU; the message says
-        what can.
+        This Python or system cannot run MXNet 1.9.1, or the GPU does not exist; the message says
+        what would work.
     """
     global _module
     if _module is None:
@@ -51,9 +52,9 @@ def load(device="auto", precision="float32", deterministic=False):
     return _module
 
 
-def _loaded(device, precision, deterministic):
-    # What the caller has imported is taken as it is, with all that can still be set.
-    module = sys.modules.get("mxnet")
+def _loaded(device: str, precision: str, deterministic: bool) -> Any:
+    # If the caller has imported MXNet already, use that and set what can still be set.
+    module: Any = sys.modules.get("mxnet")
     environment.prepare()
     if module is None:
         check_python()
@@ -66,7 +67,7 @@ def _loaded(device, precision, deterministic):
     return module
 
 
-def _imported(device, precision, deterministic):
+def _imported(device: str, precision: str, deterministic: bool) -> Any:
     build = library.choose(device)
     if build:
         library.preload(build)
@@ -75,14 +76,14 @@ def _imported(device, precision, deterministic):
     try:
         with environment.threads_chosen(), lent(), library.importable(build):
             module = importlib.import_module("mxnet")
-            # Starts its engine, and with that the threads.
+            # This starts MXNet's engine and its threads.
             module.nd.waitall()
     except ImportError as error:
         raise EngineError(_import_advice(error)) from error
     except OSError as error:
         raise EngineError(_library_advice(error)) from error
     except Exception as error:
-        # Of a Python or a NumPy newer than those that were tried.
+        # This Python or NumPy is newer than those that nst was tested with.
         raise EngineError(
             f"MXNet cannot be loaded with Python {platform.python_version()} and NumPy "
             f"{numpy.__version__}: {type(error).__name__}: {last_line(error)}."
@@ -90,53 +91,53 @@ def _imported(device, precision, deterministic):
     return module
 
 
-def check_python():
+def check_python() -> None:
     """Raise `EngineError` unless this Python is new enough."""
     if sys.version_info[:2] < OLDEST_PYTHON:
         raise EngineError(
             f"nst needs Python {driver.dotted(OLDEST_PYTHON)} or newer, and this is "
             f"{driver.dotted(sys.version_info[:2])}: install nst-cli in an environment with a "
-            "newer one."
+            "newer Python."
         )
 
 
-def threads():
-    """Return how many threads MXNet computes with on the CPU."""
+def threads() -> int:
+    """Return how many threads MXNet uses on the CPU."""
     load()
     try:
-        return ctypes.CDLL("libgomp.so.1").omp_get_max_threads()
-    except (OSError, AttributeError):  # another OpenMP, as on macOS, which obeys the variable
+        return int(ctypes.CDLL("libgomp.so.1").omp_get_max_threads())
+    except (OSError, AttributeError):  # another OpenMP, as on macOS, which reads the variable
         return environment.threads()
 
 
-def _keep_freed_memory():
-    """Have the C library keep what MXNet frees.
+def _keep_freed_memory() -> None:
+    """Let the C library keep the memory that MXNet frees.
 
-    On the CPU MXNet frees every temporary at once, and glibc gives large blocks back to the
-    system. Mapping fresh pages for the next one costs several times what is computed in them.
-    The largest, over 16 MiB, are given back even so: kept, they leave gaps that nothing fits.
+    On the CPU MXNet frees each temporary array at once, and glibc by default returns large blocks
+    to the system. Mapping fresh pages for the next array costs several times the computation on
+    it. Blocks over 16 MiB are still returned, because keeping them fragments the memory.
     """
-    with contextlib.suppress(OSError, AttributeError):  # another C library: only slower
+    with contextlib.suppress(OSError, AttributeError):  # another C library is only slower
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, 16 << 20)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(_M_TOP_PAD, 64 << 20)
-        # Threads' own arenas cannot hold large blocks.
+        # The arenas of threads cannot hold large blocks.
         mallopt(_M_ARENA_MAX, 1)
 
 
-def _import_advice(error):
+def _import_advice(error: ImportError) -> str:
     if error.name == "mxnet":
         return (
-            "MXNet is not installed: nst mxnet install gets it, on Linux or on macOS with an "
-            "Intel processor."
+            "MXNet is not installed: run nst mxnet install, on Linux or on macOS with an Intel "
+            "processor."
         )
     if isinstance(error, ModuleNotFoundError):
         return f"MXNet needs the package {error.name}, which is missing: pip install {error.name}."
     return f"MXNet cannot be imported: {last_line(error)}."
 
 
-def _library_advice(error):
+def _library_advice(error: OSError) -> str:
     text = last_line(error)
     if any(name in text for name in _SYSTEM_LIBRARIES):
         return (
@@ -148,6 +149,7 @@ def _library_advice(error):
     return f"MXNet cannot be loaded ({text})."
 
 
-def last_line(error):
+def last_line(error: BaseException) -> str:
+    """Return the last line of an error's message, or the name of its type if it has none."""
     lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else type(error).__name__

@@ -1,6 +1,7 @@
-"""The precisions that a device has, and what MXNet calls them."""
+"""The precisions that a device supports, and MXNet's names for them."""
 
 import os
+from typing import Any, Optional
 
 import numpy
 
@@ -8,36 +9,36 @@ from .. import machine
 from ..errors import EngineError
 from .gpu import driver
 
-# The values of DNNL_MAX_CPU_ISA that forbid oneDNN 2.4 bfloat16, in these letters; it ignores
-# values that it does not know.
+# The values of DNNL_MAX_CPU_ISA, case-sensitive, that switch off bfloat16 in oneDNN 2.4. It
+# ignores unknown values.
 _WITHOUT_BFLOAT16 = (
     "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_MIC", "AVX512_MIC_4OPS", "AVX512_CORE",
     "AVX512_CORE_VNNI",
 )  # fmt: skip
 
 
-def resolved_precision(precision, device):
-    """Return the precision that a `Config.precision` means on a device.
+def resolved_precision(precision: str, device: Any) -> str:
+    """Return the precision that `Config.precision` selects on a device.
 
     Parameters
     ----------
     precision : str
-        ``float32``, ``tf32``, ``bfloat16``, ``float16``, or ``auto``: tf32 or bfloat16 where it
-        is native, else float32.
+        ``float32``, ``tf32``, ``bfloat16``, ``float16``, or ``auto``: tf32 or bfloat16 if the
+        device supports it natively, else float32.
     device : Context
 
     Raises
     ------
     EngineError
-        The processor or GPU lacks it, or an environment variable forbids it.
+        The processor or GPU does not support it, or an environment variable forbids it.
     """
-    offered = {"float32"}
+    supported = {"float32"}
     if device.device_type == "cpu":
         native = "float32" if _why_no_bfloat16() else "bfloat16"
-        offered |= {native, "float16"}
+        supported |= {native, "float16"}
     else:
         native = "tf32" if _rounds_to_tf32(device) else "float32"
-        offered |= {native, "float16"} if _has(device, "float16") else {native}
+        supported |= {native, "float16"} if _has(device, "float16") else {native}
     if precision == "auto":
         return native
     if precision == "float32" and native == "tf32":
@@ -46,7 +47,7 @@ def resolved_precision(precision, device):
             "process: in this one NVIDIA's libraries round to TF32. Use another process, or set "
             "NVIDIA_TF32_OVERRIDE=0 from the start."
         )
-    if precision not in offered:
+    if precision not in supported:
         needs = {
             "bfloat16": _why_no_bfloat16() or "a processor",
             "tf32": f"{_card_with('tf32')}, and NVIDIA_TF32_OVERRIDE not to be 0",
@@ -58,13 +59,13 @@ def resolved_precision(precision, device):
     return precision
 
 
-def convolves_natively(precision, device):
-    """Return whether MXNet convolves in a precision on a device; on a CPU not in float16."""
-    return precision != "float16" or device.device_type != "cpu"
+def convolves_natively(precision: str, device: Any) -> bool:
+    """Return whether MXNet convolves in this precision on a device; a CPU lacks float16."""
+    return precision != "float16" or bool(device.device_type != "cpu")
 
 
-def _why_no_bfloat16():
-    """Return what oneDNN would need for bfloat16 on this processor; None where it has it."""
+def _why_no_bfloat16() -> Optional[str]:
+    """Return what this processor or oneDNN lacks for bfloat16; None if nothing."""
     if "avx512_bf16" not in machine.cpu_flags():
         return "a processor with AVX-512 BF16"
     limit = os.environ.get("DNNL_MAX_CPU_ISA")
@@ -75,23 +76,23 @@ def _why_no_bfloat16():
     return None
 
 
-def _rounds_to_tf32(device):
+def _rounds_to_tf32(device: Any) -> bool:
     """Return whether NVIDIA's libraries compute float32 in TF32 on a GPU, in this process."""
     if os.environ.get("NVIDIA_TF32_OVERRIDE") == "0":
         return False
     return _has(device, "tf32")
 
 
-def _has(device, precision):
+def _has(device: Any, precision: str) -> bool:
     return driver.probe().cards[device.device_id].capability >= driver.LEAST[precision]
 
 
-def _card_with(precision):
+def _card_with(precision: str) -> str:
     least = driver.dotted(driver.LEAST[precision])
     return f"an NVIDIA card of compute capability {least} or more"
 
 
-def data_type(precision):
-    """Return what MXNet takes as the dtype of a precision."""
-    # NumPy has no bfloat16; this is the type that mxnet.contrib.amp itself uses.
+def data_type(precision: str) -> Any:
+    """Return the dtype that MXNet uses for a precision."""
+    # NumPy has no bfloat16; mxnet.contrib.amp uses this type for it.
     return numpy.dtype([("bfloat16", numpy.uint16)]) if precision == "bfloat16" else precision

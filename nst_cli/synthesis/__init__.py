@@ -1,6 +1,6 @@
-"""One transfer between arrays: scales, the optimisers' steps and the stopping rule.
+"""One transfer, from arrays to an array: scales, optimisation steps and the stop rule.
 
-It knows no files but the weights, and prints nothing.
+The package reads no file except the weights, and prints nothing.
 """
 
 from .transfers import Record, Result, scale_sizes, steps_at, transfer

@@ -1,4 +1,4 @@
-"""Total variation denoising of the finished picture, by Chambolle's projection [1]_.
+"""Denoises the finished picture by Chambolle's projection for total variation [1]_.
 
 References
 ----------
@@ -6,26 +6,30 @@ References
    Journal of Mathematical Imaging and Vision 20 (2004), 89-97.
 """
 
+from typing import Any, Optional
+
+import numpy
+
 from .. import engine
 
-# The authors denoise with scikit-image and its defaults; so these are that library's: give up
-# after so many iterations, or where one changes the energy by less than this part of the first.
+# The authors use scikit-image with its defaults, so these are that library's: the largest number
+# of iterations, and the change of energy, relative to the first energy, below which they stop.
 _ITERATIONS = 200
 _TOLERANCE = 2e-4
 
-# Largest step for which Chambolle's iteration is stable in two dimensions.
+# The largest step for which Chambolle's iteration is stable in two dimensions.
 _STEP = 1 / 4
 
 
-def chambolle(pixels, weight, device):
-    """Return the picture with a smaller total variation, each channel on its own.
+def chambolle(pixels: numpy.ndarray, weight: float, device: Any) -> numpy.ndarray:
+    """Return the picture with a smaller total variation; each channel is denoised by itself.
 
     Parameters
     ----------
     pixels : numpy.ndarray, shape (H, W, 3)
         0 to 255.
     weight : float
-        More removes more; in units of a picture from 0 to 1, as the authors' 0.02.
+        Strength, for values from 0 to 1; the authors use 0.02.
     device : Context
 
     Returns
@@ -35,17 +39,19 @@ def chambolle(pixels, weight, device):
     """
     with engine.failures():
         channels = [
-            _channel(engine.array(pixels[..., channel] / 255.0, device), weight)
+            _denoised_channel(engine.array(pixels[..., channel] / 255.0, device), weight)
             for channel in range(pixels.shape[2])
         ]
-        return engine.nd.stack(*channels, axis=2).clip(0, 1).asnumpy() * 255
+        clean: numpy.ndarray = engine.nd.stack(*channels, axis=2).clip(0, 1).asnumpy() * 255
+        return clean
 
 
-def _channel(noisy, weight):
+def _denoised_channel(noisy: Any, weight: float) -> Any:
     """Denoise one channel, NDArray (H, W), values 0 to 1."""
     nd = engine.nd
     down, right = nd.zeros_like(noisy), nd.zeros_like(noisy)
-    first = last = None
+    first: Optional[float] = None
+    last = 0.0
     for _ in range(_ITERATIONS):
         correction = _divergence(down, right)
         clean = noisy + correction
@@ -63,7 +69,7 @@ def _channel(noisy, weight):
     return clean
 
 
-def _gradient(array):
+def _gradient(array: Any) -> tuple[Any, Any]:
     """Return the forward differences down and to the right, 0 at the far edge."""
     down, right = engine.nd.zeros_like(array), engine.nd.zeros_like(array)
     down[:-1] = array[1:] - array[:-1]
@@ -71,7 +77,7 @@ def _gradient(array):
     return down, right
 
 
-def _divergence(down, right):
+def _divergence(down: Any, right: Any) -> Any:
     """Return the negative divergence, the adjoint of `_gradient`."""
     result = -(down + right)
     result[1:] += down[:-1]
@@ -79,5 +85,5 @@ def _divergence(down, right):
     return result
 
 
-def _total(array):
+def _total(array: Any) -> Any:
     return engine.dot(array, engine.nd.ones_like(array))

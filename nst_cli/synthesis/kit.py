@@ -1,71 +1,74 @@
-"""Networks and style targets that one transfer after another can share."""
+"""Networks and style targets that consecutive transfers share."""
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Optional, Union
+
+import numpy
 
 from .. import weights
 from . import vgg
 
 
 class NetworkKey(NamedTuple):
-    """What decides a network's parameters and graph, whatever the size of the image.
+    """What a network's parameters and graph depend on, apart from the image size.
 
     Attributes
     ----------
-    weights : str
+    weights : str or Path
         What `weights.find` returned.
     layers : tuple of str
-        The tapped layers, shallow ones first.
+        The layers whose features are read, in network order.
     pooling, precision : str
     device : Context
     """
 
-    weights: Any
-    layers: tuple
+    weights: Union[str, Path]
+    layers: tuple[str, ...]
     pooling: str
     precision: str
     device: Any
 
 
 class NetworkKit:
-    """Parameters, networks by image shape, and style targets, for transfers with one network.
+    """A cache of parameters, networks by image shape, and style targets.
 
-    A caller that runs several transfers makes one, passes it to each (`transfer(…, kit=kit)`)
-    and drops it at the end. It holds what the last transfer used: another network empties it,
-    other image sizes drop the networks, another style drops the targets. Results are the same
-    as without a kit.
+    A caller that runs several transfers creates one kit, passes it to each of them
+    (`transfer(…, kit=kit)`) and drops it at the end. The kit holds what the last transfer used:
+    a different network empties it, different image sizes drop the networks, and a different
+    style drops the targets. Results are the same as without a kit.
 
     Parameters
     ----------
     keep : bool
-        False keeps nothing but the parameters, which suits a single transfer: the network of
-        each scale is freed before the next is made.
+        False keeps the parameters alone, which suits a single transfer: the network of each
+        scale is freed before the next one is built.
     """
 
     def __init__(self, keep: bool = True) -> None:
         self._keep = keep
-        self._key: Any = None
-        self._shapes: tuple = ()
-        self._parameters: Any = None
-        self._networks: dict = {}
-        self._targets: dict = {}
-        self._used: set = set()
+        self._key: Optional[NetworkKey] = None
+        self._shapes: tuple[Sequence[int], ...] = ()
+        self._parameters: Optional[dict[str, Any]] = None
+        self._networks: dict[tuple[Any, bool], vgg.Network] = {}
+        self._targets: dict[Any, Any] = {}
+        self._used: set[Any] = set()
 
     def begin(self, key: NetworkKey, *shapes: Sequence[int]) -> None:
-        """Start a transfer: free what it cannot use.
+        """Prepare for a transfer and free what it cannot use.
 
         Parameters
         ----------
         key : NetworkKey
         *shapes : tuple of int
-            Shapes of the content and style images at the full size.
+            Shapes of the content and the style image at full size.
         """
         if key != self._key:
             self._key, self._parameters, self._networks, self._targets = key, None, {}, {}
         if shapes != self._shapes:
             self._shapes, self._networks = shapes, {}
-        # What the transfer before this one did not ask for is not worth its memory.
+        # Targets that the previous transfer did not use are not worth their memory.
         self._targets = {name: self._targets[name] for name in self._used & self._targets.keys()}
         self._used = set()
 
@@ -74,38 +77,45 @@ class NetworkKit:
         name = tuple(shape), gradient
         if name in self._networks:
             return self._networks[name]
-        _, layers, pooling, precision, _ = self._key
-        network = vgg.Network(self._shared(), layers, shape, pooling, gradient, precision)
+        key = self._begun()
+        network = vgg.Network(
+            self._shared(), key.layers, shape, key.pooling, gradient, key.precision
+        )
         if self._keep:
             self._networks[name] = network
         return network
 
-    def targets(self, style: Any, losses: Any, make: Callable[[], Any]) -> Any:
-        """Return what style losses keep of a style image; `make` it where it is not known.
+    def targets(self, style: numpy.ndarray, losses: Any, make: Callable[[], Any]) -> Any:
+        """Return the style losses' targets for a style image; call `make` if they are not held.
 
         Parameters
         ----------
         style : numpy.ndarray, shape (1, 3, H, W)
         losses : hashable
-            All that the targets depend on besides network and image: the losses by layer, and
-            the seed of those that draw.
+            Everything else that the targets depend on besides the network: the losses by layer,
+            and the seed if a loss draws at random.
         make : callable
+            Takes nothing and returns the targets.
         """
-        name = hashlib.sha256(style).hexdigest(), style.shape, losses
+        name = hashlib.sha256(style.data).hexdigest(), style.shape, losses
         if name not in self._targets:
-            made = make()
+            targets = make()
             if not self._keep:
-                return made
-            self._targets[name] = made
+                return targets
+            self._targets[name] = targets
         self._used.add(name)
         return self._targets[name]
 
-    def _shared(self) -> Any:
+    def _begun(self) -> NetworkKey:
+        assert self._key is not None, "begin comes first"
+        return self._key
+
+    def _shared(self) -> dict[str, Any]:
         if self._parameters is None:
-            # The arrays are not held by a name: the file's pages are given back once they are
-            # on the device.
+            key = self._begun()
+            # No variable holds the arrays, so the file's pages are freed once the values are on
+            # the device.
             self._parameters = vgg.parameters(
-                weights.load(self._key.weights), self._key.layers, self._key.device,
-                precision=self._key.precision,
-            )  # fmt: skip
+                weights.load(key.weights), key.layers, key.device, precision=key.precision
+            )
         return self._parameters

@@ -1,7 +1,7 @@
-"""L-BFGS with a strong Wolfe line search, and the basis in which images are easy for it.
+"""L-BFGS with a strong Wolfe line search, and a basis in which it needs fewer steps for images.
 
-Vectors stay on the device. The host reads only inner products, once for each evaluation: it has
-to know whether a trial is accepted before there is another one.
+Vectors stay on the device. The host reads only inner products, once per evaluation, to decide
+whether a trial is accepted.
 
 References
 ----------
@@ -11,7 +11,8 @@ References
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Optional
 
 import numpy
 
@@ -19,36 +20,41 @@ from .. import engine
 
 HISTORY = 20
 
-# The strong Wolfe conditions: sufficient decrease, and a slope this much flatter.
+# The constants c1 and c2 of the strong Wolfe conditions: sufficient decrease, flatter slope.
 _DECREASE, _FLATTER = 1e-4, 0.9
 _TRIALS = 12
-# A trial beyond the one before lies so many times as far.
-_FURTHER = 4
-# A trial between two others keeps this part of their distance from each.
-_MARGIN = 0.1
-# A step whose gradient changed by less than this along it says nothing of the curvature.
+# While the minimum is not bracketed, each trial lies this many times as far as the last.
+_EXTRAPOLATION = 4
+# A trial inside a bracket keeps this fraction of the bracket's width from both ends.
+_BRACKET_MARGIN = 0.1
+# A step s with gradient change y is remembered only if s·y / (‖s‖ ‖y‖) is above this.
 _LEAST_CURVATURE = 1e-10
 
-# The cosine transform's scaling: (frequency + _CORNER)^−_POWER, in cycles per pixel.
+# Cosine coefficients are scaled by ((frequency + _CORNER) / _UNIT_FREQUENCY)^−_POWER, with
+# frequencies in cycles per pixel.
 _POWER = 0.4
 _CORNER = 0.01
-_MIDDLE = 0.25
+_UNIT_FREQUENCY = 0.25
+
+
+# Takes a vector; returns its value, its gradient and anything else, as for `minimise`.
+Function = Callable[[Any], tuple[Any, Any, Any]]
 
 
 class Point(NamedTuple):
-    """A point on a search line, its numbers on the host and its arrays on the device.
+    """A point on a search line; its numbers are on the host and its arrays on the device.
 
     Attributes
     ----------
     distance : float
         From the start of the line, in units of its direction.
     value, slope : float
-        Of the function, and of the function along the line.
+        The function's value, and its derivative along the line.
     vector, gradient : NDArray
-    found : object
-        What the function returned beside value and gradient.
+    extra : object
+        What the function returned besides value and gradient.
     products : numpy.ndarray
-        As `_Memory.products` gave them, its last row those of the gradient.
+        What `_Memory.products` returned; the last row belongs to the gradient.
     """
 
     distance: float
@@ -56,92 +62,99 @@ class Point(NamedTuple):
     slope: float
     vector: Any
     gradient: Any
-    found: Any
+    extra: Any
     products: Any = None
 
 
-def minimise(function, start, first_step, history=HISTORY, renew=None):
+def minimise(
+    function: Function,
+    start: Any,
+    first_step: float,
+    history: int = HISTORY,
+    renew: Optional[Callable[[], bool]] = None,
+) -> Iterator[Point]:
     """Minimise a function by L-BFGS (algorithm 7.5 of [1]_).
 
     Parameters
     ----------
     function : callable
-        A vector, an NDArray of any shape, to its value, shape (1,), its gradient, an NDArray
-        that belongs to the caller, and anything else, which `Point.found` will hold.
+        Takes a vector, an NDArray of any shape. Returns its value, shape (1,), its gradient, an
+        NDArray that the caller may keep, and anything else, which becomes `Point.extra`.
     start : NDArray
     first_step : float
-        Length of the first trial step, as a root mean square over the vector. Also after the
-        history was given up.
+        Length of the first trial step, as a root mean square over the vector; also used after
+        the history was cleared.
     history : int
         How many steps to remember.
     renew : callable, optional
-        Called before each step; may exchange a function that is an estimate for another one,
-        and then returns True. Gradient changes are only ever taken within one function [3]_.
+        Called before each step. For a stochastic function, it may select another estimate of it
+        and then returns True. Gradient changes are only taken within one estimate [3]_.
 
     Yields
     ------
     Point
-        First `start`, then each step's result. It ends where the gradient is 0, or where not
-        even the steepest descent finds a lower value, because of rounding or of a function
-        that is not finite.
+        First `start`, then each step's result. The iteration ends if the gradient is 0, or if
+        steepest descent finds no lower value either, because of rounding or because the function
+        is not finite.
     """
     memory = _Memory(start, history)
-    here = _evaluated(function, memory, start)
+    here = _evaluate(function, memory, start)
     while True:
         yield here
         if renew and renew():
-            here = _evaluated(function, memory, here.vector)
-        found = _descended(function, memory, here, memory.direction(here))
-        if found is None:
+            here = _evaluate(function, memory, here.vector)
+        lower = _search(function, memory, here, memory.direction(here))
+        if lower is None:
             memory.clear()
             norm = here.products[-1, -1] ** 0.5
             if not 0 < norm < math.inf:
                 return
             scale = first_step * math.sqrt(start.size) / norm
-            found = _descended(function, memory, here, here.gradient * -scale)
-            if found is None:
+            lower = _search(function, memory, here, here.gradient * -scale)
+            if lower is None:
                 return
-        here = memory.pushed(here, found)
+        here = memory.remember(here, lower)
 
 
 class _Memory:
-    """The last steps s and gradient changes y, as rows of one matrix, and their products.
+    """The last steps s and gradient changes y, as rows of one matrix, and their inner products.
 
-    The two-loop recursion (algorithm 7.4 of [1]_) runs on the coefficients of the direction in
-    that basis [2]_: a step costs two products with the matrix, whatever its history.
+    The two-loop recursion (algorithm 7.4 of [1]_) runs on the direction's coefficients in the
+    basis of these rows [2]_. So a step costs two products with the matrix, however long the
+    history is.
     """
 
-    def __init__(self, like, history):
+    def __init__(self, like: Any, history: int) -> None:
         self._history = history
         shape = (2 * history, like.size)
         self._basis = engine.nd.zeros(shape, ctx=like.context, dtype=like.dtype)
         self._layer = {"num_hidden": 2 * history, "no_bias": True}
         self.clear()
 
-    def clear(self):
-        self._slots = []  # the oldest first
+    def clear(self) -> None:
+        self._slots: list[int] = []  # the rows in use, oldest first
         self._products = numpy.zeros((2 * self._history, 2 * self._history))
 
-    def products(self, gradient, *others):
-        """Return the inner products of some vectors, the gradient last, with what is remembered.
+    def products(self, gradient: Any, *others: Any) -> Any:
+        """Return the inner products of V vectors, `others` and then `gradient`.
 
-        NDArray, (vectors, 2 · history + vectors): with each row of the basis, then with each
-        other.
+        NDArray, shape (V, 2 · history + V): first with each row of the basis, then with each
+        of the vectors.
         """
         nd = engine.nd
         rows = nd.stack(*(vector.reshape((-1,)) for vector in (*others, gradient)))
-        # Fully connected layers: oneDNN's product is several times quicker than dot here.
-        along = nd.FullyConnected(rows, self._basis, **self._layer)
-        among = nd.FullyConnected(rows, rows, num_hidden=len(rows), no_bias=True)
-        return nd.concat(along, among, dim=1)
+        # FullyConnected uses oneDNN, which is several times faster than dot here.
+        with_basis = nd.FullyConnected(rows, self._basis, **self._layer)
+        with_each_other = nd.FullyConnected(rows, rows, num_hidden=len(rows), no_bias=True)
+        return nd.concat(with_basis, with_each_other, dim=1)
 
-    def pushed(self, old, new):
+    def remember(self, old: Point, new: Point) -> Point:
         """Remember the step between two points, unless its curvature is not positive.
 
         Returns
         -------
         Point
-            `new`, with the products of its gradient with the rows as they are now.
+            `new`; its products are updated for the rows that changed.
         """
         m = self._history
         step, change, gradient = (row.copy() for row in new.products)
@@ -159,95 +172,99 @@ class _Memory:
             self._products[place, :] = self._products[:, place] = row[: 2 * m]
         return new._replace(products=gradient[None])
 
-    def direction(self, point):
-        """Return minus the estimated inverse Hessian times the gradient; None if empty."""
+    def direction(self, point: Point) -> Any:
+        """Return minus the estimated inverse Hessian times the gradient; None without history."""
         if not self._slots:
             return None
         m, products, gradient = self._history, self._products, point.gradient
-        along = point.products[-1]
-        # The vector that the recursion works on is coefficients · basis + own · gradient.
-        coefficients, own, alpha = numpy.zeros(2 * m), 1.0, {}
+        with_gradient = point.products[-1]
+        # The recursion works on the vector coefficients · basis + share · gradient.
+        coefficients, share = numpy.zeros(2 * m), 1.0
+        alpha: dict[int, float] = {}
         for slot in reversed(self._slots):
             curvature = products[slot, m + slot]
-            alpha[slot] = (coefficients @ products[slot] + own * along[slot]) / curvature
+            projected = coefficients @ products[slot] + share * with_gradient[slot]
+            alpha[slot] = projected / curvature
             coefficients[m + slot] -= alpha[slot]
         newest = self._slots[-1]
         scale = products[newest, m + newest] / products[m + newest, m + newest]
-        coefficients, own = coefficients * scale, own * scale
+        coefficients, share = coefficients * scale, share * scale
         for slot in self._slots:
             curvature = products[slot, m + slot]
-            projected = coefficients @ products[m + slot] + own * along[m + slot]
+            projected = coefficients @ products[m + slot] + share * with_gradient[m + slot]
             coefficients[slot] += alpha[slot] - projected / curvature
-        mixed = engine.array(-coefficients[None], gradient.context, gradient.dtype)
-        return engine.nd.dot(mixed, self._basis).reshape(gradient.shape) - own * gradient
+        row = engine.array(-coefficients[None], gradient.context, gradient.dtype)
+        return engine.nd.dot(row, self._basis).reshape(gradient.shape) - share * gradient
 
 
-def _evaluated(function, memory, vector):
-    value, gradient, found = function(vector)
-    (value,), products = _read(value, memory.products(gradient))
-    return Point(0.0, value, 0.0, vector, gradient, found, products)
+def _evaluate(function: Function, memory: _Memory, vector: Any) -> Point:
+    value, gradient, extra = function(vector)
+    (number,), products = _read(value, memory.products(gradient))
+    return Point(0.0, number, 0.0, vector, gradient, extra, products)
 
 
-def _descended(function, memory, here, direction):
-    """Search along a direction; None where it does not lead down."""
+def _search(function: Function, memory: _Memory, here: Point, direction: Any) -> Optional[Point]:
+    """Search along a direction for a lower value; None if there is none."""
     if direction is None:
         return None
-    falling = engine.dot(here.gradient, direction)
+    start_slope = engine.dot(here.gradient, direction)
 
-    def tried(distance):
+    def try_at(distance: float) -> tuple[Point, float]:
         vector = here.vector + distance * direction
-        value, gradient, found = function(vector)
+        value, gradient, extra = function(vector)
         products = memory.products(gradient, vector - here.vector, gradient - here.gradient)
         slope = engine.dot(gradient, direction)
-        (value,), (slope,), (start,), products = _read(value, slope, falling, products)
-        return Point(distance, value, slope, vector, gradient, found, products), start
+        (value,), (slope,), (at_start,), products = _read(value, slope, start_slope, products)
+        return Point(distance, value, slope, vector, gradient, extra, products), at_start
 
-    # The first trial goes ahead of the slope it depends on, so that both are read at once.
-    first, slope = tried(1.0)
+    # The first trial is evaluated before the start slope is known, to read both at once.
+    first, slope = try_at(1.0)
     if not slope < 0:
         return None
     start = here._replace(distance=0.0, slope=slope)
-    return line_search(lambda distance: tried(distance)[0], start, first)
+    return line_search(lambda distance: try_at(distance)[0], start, first)
 
 
-def line_search(trial, start, first):
+def line_search(trial: Callable[[float], Point], start: Point, first: Point) -> Optional[Point]:
     """Find a point that meets the strong Wolfe conditions (algorithms 3.5 and 3.6 of [1]_).
 
     Parameters
     ----------
     trial : callable
-        A distance to its `Point`.
+        Takes a distance and returns the `Point` there.
     start : Point
-        Where the line begins, its slope negative.
+        The start of the line; its slope is negative.
     first : Point
         The first trial.
 
     Returns
     -------
     Point or None
-        Where the trials run out first, the lowest that decreased enough, if any.
+        If no trial meets both conditions, the lowest one with sufficient decrease, or None.
     """
-    low, high, point = start, None, first
+    low, point = start, first
+    high: Optional[Point] = None
     for number in range(_TRIALS):
         if number:
-            point = trial(_FURTHER * point.distance if high is None else _between(low, high))
+            far = _EXTRAPOLATION * point.distance
+            point = trial(far if high is None else _between(low, high))
         enough = point.value <= start.value + _DECREASE * point.distance * start.slope
         if not (enough and point.value < low.value and math.isfinite(point.slope)):
             high = point
         elif abs(point.slope) <= -_FLATTER * start.slope:
             return point
         else:
-            # The minimum lies where the slope points down to.
+            # The minimum lies in the direction in which the function falls.
             if point.slope * (point.distance - low.distance) > 0:
                 high = low
             low = point
     return low if low.distance > 0 else None
 
 
-def _between(low, high):
-    """Return where a cubic through two points is lowest, not too close to either."""
+def _between(low: Point, high: Point) -> float:
+    """Return where the cubic through two points is lowest, not too close to either."""
     width = high.distance - low.distance
-    place = 0.5
+    fraction = 0.5
     if math.isfinite(high.value) and math.isfinite(high.slope):
         # Equation 3.59 of [1]_, on the unit interval.
         bend = low.slope + high.slope - 3 * (high.value - low.value) / width
@@ -256,23 +273,23 @@ def _between(low, high):
             root = math.copysign(math.sqrt(square), width)
             divisor = high.slope - low.slope + 2 * root
             if divisor:
-                place = 1 - (high.slope + root - bend) / divisor
-    return low.distance + width * min(max(place, _MARGIN), 1 - _MARGIN)
+                fraction = 1 - (high.slope + root - bend) / divisor
+    return low.distance + width * min(max(fraction, _BRACKET_MARGIN), 1 - _BRACKET_MARGIN)
 
 
 class Cosines:
-    """Images as coefficients of a cosine transform, scaled by their frequency.
+    """A cosine transform of images, with coefficients scaled by frequency.
 
-    A network's gradient is strong in fine detail and weak in large areas. With coefficients
-    scaled by a falling power of their frequency both move at the same pace: on VGG-19 L-BFGS
-    needs about half of the steps that it needs on pixels.
+    A network's gradient is strong in fine detail and weak in large areas. Scaling each
+    coefficient by a falling power of its frequency makes both change at the same pace. On
+    VGG-19, L-BFGS then needs about half as many steps as on pixels.
 
     Parameters
     ----------
     like : NDArray, shape (1, C, H, W)
     """
 
-    def __init__(self, like):
+    def __init__(self, like: Any) -> None:
         height, width = like.shape[2:]
         rows, columns = _cosine_matrix(height), _cosine_matrix(width)
         self._rows, self._columns, self._columns_back = (
@@ -281,40 +298,41 @@ class Cosines:
         frequency = numpy.hypot(
             numpy.arange(height)[:, None] / (2 * height), numpy.arange(width) / (2 * width)
         )
-        scale = ((frequency + _CORNER) / _MIDDLE) ** -_POWER
+        scale = ((frequency + _CORNER) / _UNIT_FREQUENCY) ** -_POWER
         self._scale = engine.array(scale[None, None], like.context, like.dtype)
 
-    def image(self, coefficients):
-        """Return the image that has these coefficients, both (1, C, H, W)."""
+    def image(self, coefficients: Any) -> Any:
+        """Return the image with these coefficients; both have the shape (1, C, H, W)."""
         scaled = engine.nd.broadcast_mul(coefficients, self._scale)
         return self._transformed(scaled, back=True)
 
-    def gradient(self, gradient):
-        """Return the gradient on the coefficients for the `gradient` on the image."""
+    def gradient(self, gradient: Any) -> Any:
+        """Convert the gradient on an image to the gradient on its coefficients."""
         transformed = self._transformed(gradient, back=False)
         return engine.nd.broadcast_mul(transformed, self._scale)
 
-    def _transformed(self, array, back):
+    def _transformed(self, array: Any, back: bool) -> Any:
         nd = engine.nd
         channels, height, width = array.shape[1:]
         columns = self._columns_back if back else self._columns
         lines = array.reshape((-1, width))
-        wide = nd.FullyConnected(lines, columns, num_hidden=width, no_bias=True)
-        wide = wide.reshape((channels, height, width))
-        planes = [nd.dot(self._rows, wide[c], transpose_a=back) for c in range(channels)]
+        lines = nd.FullyConnected(lines, columns, num_hidden=width, no_bias=True)
+        lines = lines.reshape((channels, height, width))
+        planes = [nd.dot(self._rows, lines[c], transpose_a=back) for c in range(channels)]
         return nd.stack(*planes).expand_dims(0)
 
 
-def _cosine_matrix(size):
-    """Return the orthonormal transform of type II as a matrix, (frequencies, positions)."""
+def _cosine_matrix(size: int) -> numpy.ndarray:
+    """Return the orthonormal cosine transform of type II, shape (frequencies, positions)."""
     frequencies, positions = numpy.arange(size)[:, None], numpy.arange(size)
-    matrix = numpy.cos(numpy.pi * frequencies * (2 * positions + 1) / (2 * size))
+    matrix: numpy.ndarray = numpy.cos(numpy.pi * frequencies * (2 * positions + 1) / (2 * size))
     matrix[0] *= 0.5**0.5
-    return matrix * (2 / size) ** 0.5
+    matrix *= (2 / size) ** 0.5
+    return matrix
 
 
-def _read(*arrays):
-    """Copy arrays of a few numbers to the host at once, in float64."""
+def _read(*arrays: Any) -> list[numpy.ndarray]:
+    """Copy small arrays to the host in one read, as float64."""
     flat = [array.reshape((-1,)) for array in arrays]
     numbers = engine.nd.concat(*flat, dim=0).asnumpy().astype(numpy.float64)
     ends = numpy.cumsum([array.size for array in arrays])

@@ -1,12 +1,16 @@
 """The objective of a transfer (Eq. 3 and 5): its terms, their weights, and its gradient."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Optional
+
+import numpy
 
 from .. import engine
-from ..config import PAPER_BETA, parse_weights
+from ..checks import parse_weights
+from ..config import PAPER_BETA, Config
 from ..errors import ConfigError
-from . import losses
+from . import losses, vgg
 
 
 @dataclass(frozen=True)
@@ -21,36 +25,36 @@ class Term:
     loss : object
         From `losses`.
     target : object
-        What the loss keeps of the content or style image.
+        What the loss's `target` returned for the content or style image.
     weight : float
     """
 
     method: str
     layer: str
-    loss: Any
+    loss: losses.Loss
     target: Any
     weight: float
 
     @property
-    def name(self):
-        """``method/layer``, as losses are logged."""
+    def name(self) -> str:
+        """``method/layer``, the name of the loss in logs."""
         return f"{self.method}/{self.layer}"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The objective at one image, all on the device.
+    """The objective at one image; all arrays are on the device.
 
     Attributes
     ----------
     parts : NDArray, shape (P,)
         The weighted parts, in the order of `Objective.names`; their sum is the objective.
     gradient : NDArray, shape (1, 3, H, W)
-        Of all but the smoothing. The next evaluation overwrites it.
+        Without the smoothing. The next evaluation overwrites it.
     gradient_norm : NDArray, shape (1,)
         L2 norm of `gradient`.
     smoothing_gradient : NDArray or None
-        None where the smoothing has no weight.
+        None if the smoothing has no weight.
     """
 
     parts: Any
@@ -58,12 +62,12 @@ class Evaluation:
     gradient_norm: Any
     smoothing_gradient: Any
 
-    def value(self):
+    def value(self) -> Any:
         """Return the objective, NDArray of shape (1,)."""
         return engine.nd.dot(self.parts, engine.nd.ones_like(self.parts)).reshape((1,))
 
-    def total_gradient(self):
-        """Return the gradient of all parts, in an array of its own."""
+    def total_gradient(self) -> Any:
+        """Return the gradient of all parts, in a new array."""
         if self.smoothing_gradient is None:
             return self.gradient.copy()
         return self.gradient + self.smoothing_gradient
@@ -78,43 +82,50 @@ class Objective:
     terms : sequence of Term
     tv_weight : float
     random : numpy.random.RandomState
-        Draws the pairs of the Gaussian MMD, anew at each evaluation.
+        Draws new pairs for the Gaussian MMD at each evaluation.
     """
 
-    def __init__(self, network, terms, tv_weight, random):
+    def __init__(
+        self,
+        network: vgg.Network,
+        terms: Iterable[Term],
+        tv_weight: float,
+        random: numpy.random.RandomState,
+    ) -> None:
         self.terms = tuple(terms)
         self.names = tuple(term.name for term in terms) + (("smoothing",) if tv_weight else ())
         self._network = network
         self._tv_weight = tv_weight
         self._random = random
-        self._held = {}
+        self._held: dict[str, Any] = {}
 
     @property
-    def draws(self):
+    def draws(self) -> bool:
         """Whether a loss draws at random, so that two evaluations of an image differ."""
         return any(term.loss.draws for term in self.terms)
 
-    def hold(self):
-        """Draw anew, and evaluate on this draw alone until the next call."""
+    def hold(self) -> None:
+        """Draw once and use this draw in all evaluations until the next call."""
         self._held = self._drawn()
 
-    def state(self):
-        """Return what `resume` needs to draw as from here on."""
+    def state(self) -> tuple[Any, dict[str, Any]]:
+        """Return the state of the random draws, for `resume`."""
         return self._random.get_state(), self._held
 
-    def resume(self, state):
-        """Draw on as if there had been no evaluation since `state` was taken."""
+    def resume(self, state: tuple[Any, dict[str, Any]]) -> None:
+        """Restore what `state` returned, as if nothing had been evaluated since."""
         random, self._held = state
         self._random.set_state(random)
 
-    def __call__(self, image):
+    def __call__(self, image: Any) -> Evaluation:
         """Evaluate value and gradient at an image, NDArray (1, 3, H, W)."""
-        drawn, values = self._held or self._drawn(), {}
+        drawn = self._held or self._drawn()
+        values: dict[str, Any] = {}
         features = self._network.forward(image)
 
-        def head_gradient(layer):
+        def head_gradient(layer: str) -> Any:
             maps, total = features.pop(layer), None
-            # A layer may serve several terms at once, so gradients add up.
+            # A layer may serve several terms, so gradients add up.
             for term in (term for term in self.terms if term.layer == layer):
                 values[term.name], grad = self._evaluate(term, maps, drawn)
                 total = grad if total is None else total + grad
@@ -127,28 +138,28 @@ class Objective:
             value, grad = losses.smoothing(image)
             parts.append(self._tv_weight * value)
             smoothing_gradient = self._tv_weight * grad
-        # MXNet's norm adds up in float32, one value after the other, and so is off by some 1e-6.
-        # The authors' clipping rests on it, and 20 steps from noise make 1e-2 of that difference.
+        # MXNet's norm accumulates in float32 and is off by about 1e-6. The authors clip by this
+        # norm, and in 20 steps from noise the error grows to 1e-2, so nst uses it too.
         norm = engine.nd.norm(gradient).reshape((1,))
         return Evaluation(engine.nd.concat(*parts, dim=0), gradient, norm, smoothing_gradient)
 
-    def non_finite(self, image):
-        """Name the parts whose value or gradient at `image` is not finite, in words."""
+    def non_finite(self, image: Any) -> str:
+        """Describe the parts whose value or gradient at `image` is not finite."""
         drawn, features = self._held or self._drawn(), self._network.forward(image)
-        found = []
+        failures = []
         for term in self.terms:
             value, grad = self._evaluate(term, features[term.layer], drawn)
             if not _finite(value):
-                found.append(f"the loss {term.name}")
+                failures.append(f"the loss {term.name}")
             elif not _finite(engine.nd.norm(grad)):
-                found.append(f"the gradient of {term.name}")
-        return ", ".join(found) or "the gradient on the image"
+                failures.append(f"the gradient of {term.name}")
+        return ", ".join(failures) or "the gradient on the image"
 
-    def _evaluate(self, term, features, drawn):
+    def _evaluate(self, term: Term, features: Any, drawn: dict[str, Any]) -> losses.LossGrad:
         return term.loss(features, term.target, term.weight, drawn[term.name])
 
-    def _drawn(self):
-        """Return the draw of each loss, by the name of its term."""
+    def _drawn(self) -> dict[str, Any]:
+        """Return a new random draw for each term, by its name."""
         shapes = self._network.shapes
         return {
             term.name: term.loss.draw(self._random, shapes[term.layer], term.target)
@@ -156,8 +167,8 @@ class Objective:
         }
 
 
-def content_terms(config, features):
-    """Return the content terms, their targets taken from `features` of the content image."""
+def content_terms(config: Config, features: Mapping[str, Any]) -> list[Term]:
+    """Return the content terms, with targets from the content image's `features`."""
     loss = losses.Content()
     return [
         Term("content", layer, loss, loss.target(features[layer]), 1.0)
@@ -165,7 +176,7 @@ def content_terms(config, features):
     ]
 
 
-def style_losses(config):
+def style_losses(config: Config) -> dict[tuple[str, str], losses.Loss]:
     """Return the loss of each method at each style layer, ``{(method, layer): loss}``."""
     return {
         (method, layer): losses.style_loss(method, config.c)
@@ -174,8 +185,10 @@ def style_losses(config):
     }
 
 
-def style_targets(config, features, random):
-    """Return what each style loss keeps of the style image, ``{(method, layer): target}``.
+def style_targets(
+    config: Config, features: Mapping[str, Any], random: numpy.random.RandomState
+) -> dict[tuple[str, str], Any]:
+    """Return the target of each style loss, ``{(method, layer): target}``.
 
     Parameters
     ----------
@@ -191,10 +204,11 @@ def style_targets(config, features, random):
     }
 
 
-def style_terms(config, targets):
-    """Return a term per method and style layer, for what `style_targets` returned.
+def style_terms(config: Config, targets: Mapping[tuple[str, str], Any]) -> list[Term]:
+    """Return a term for each method and style layer, with the targets of `style_targets`.
 
-    The weights are those of the fusion times w_l of Eq. 5; γ and β′ are still to come.
+    Its weight is the method's share of the fusion times w_l of Eq. 5. It lacks γ and β′, which
+    `scaled` multiplies in.
     """
     return [
         Term(
@@ -205,13 +219,13 @@ def style_terms(config, targets):
     ]  # fmt: skip
 
 
-def scaled(terms, factors):
+def scaled(terms: Iterable[Term], factors: Mapping[str, float]) -> list[Term]:
     """Return the terms with their weights multiplied by the factor of their method."""
     return [replace(term, weight=term.weight * factors[term.method]) for term in terms]
 
 
-def given_beta(config):
-    """Return β′ of each method as `config` gives it, or None where it is to be measured."""
+def given_beta(config: Config) -> Optional[dict[str, float]]:
+    """Return β′ of each method as `config` gives it, or None if it has to be measured."""
     if config.beta == "auto":
         return None
     if config.beta == "paper":
@@ -221,8 +235,15 @@ def given_beta(config):
     return {method: config.beta for method in config.methods}
 
 
-def measured_beta(config, network, content, style, image, random):
-    """Measure β′: each method's gradient gets the norm of the content gradient (section 4).
+def measured_beta(
+    config: Config,
+    network: vgg.Network,
+    content: Iterable[Term],
+    style: Iterable[Term],
+    image: Any,
+    random: numpy.random.RandomState,
+) -> Optional[dict[str, float]]:
+    """Measure the β′ that scales each method's gradient to the content gradient (section 4).
 
     Parameters
     ----------
@@ -237,36 +258,36 @@ def measured_beta(config, network, content, style, image, random):
     Returns
     -------
     dict of str to float, or None
-        None where the content gradient vanishes, as it does at the content image itself.
+        None if the content gradient vanishes, as it does at the content image itself.
 
     Raises
     ------
     ConfigError
         A style gradient vanishes, so that no factor can balance it.
     """
-    wanted = _gradient_norm(Objective(network, content, 0, random), image)
-    if not wanted:
+    content_norm = _gradient_norm(Objective(network, content, 0, random), image)
+    if not content_norm:
         return None
     beta = {}
     for method, share in config.methods.items():
         beta[method] = PAPER_BETA[method]
         if share:
-            own = [term for term in style if term.method == method]
-            own = scaled(own, {method: PAPER_BETA[method] / share})
-            found = _gradient_norm(Objective(network, own, 0, random), image)
-            if not found:
+            terms = [term for term in style if term.method == method]
+            terms = scaled(terms, {method: PAPER_BETA[method] / share})
+            style_norm = _gradient_norm(Objective(network, terms, 0, random), image)
+            if not style_norm:
                 raise ConfigError(
                     f"beta auto: the {method} style loss has no gradient on the start image, "
                     "so no factor can balance it; give beta a number.",
                     "beta",
                 )
-            beta[method] *= wanted / found
+            beta[method] *= content_norm / style_norm
     return beta
 
 
-def _gradient_norm(objective, image):
+def _gradient_norm(objective: Objective, image: Any) -> float:
     return float(objective(image).gradient_norm.asscalar())
 
 
-def _finite(scalar):
+def _finite(scalar: Any) -> bool:
     return abs(float(scalar.asscalar())) < float("inf")

@@ -1,36 +1,40 @@
-"""The numbers of an optimiser's steps, read from the device several steps at once.
+"""Reads the losses and norms of an optimiser's steps from the device, several steps at once.
 
-A read waits for all that is queued on the device, which a GPU then has to do without.
+A read waits until the device has finished its queue, and a GPU then stands idle until it gets
+new work.
 """
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from .. import engine
+from .objective import Objective
+from .steps import Step
 
 
-class Taken(NamedTuple):
-    """A step whose numbers the host knows.
+class StepNumbers(NamedTuple):
+    """A step whose losses and norms have been copied to the host.
 
     Attributes
     ----------
     image : NDArray
         After the step.
     parts : list of float
-        The objective's at the image before the step.
+        The parts of the objective at the image before the step.
     gradient_norm : float
-        There.
+        At the image before the step.
     change, size : float
         Norms of the step and of `image`.
     parts_after : NDArray or None
-        The parts at `image`, where the optimiser has evaluated there.
+        The parts at `image`; None if the optimiser has not evaluated there.
     state : object
-        For `Objective.resume`: to go on as if no step had been made after this one.
+        For `Objective.resume`, to continue as if this had been the last step computed.
     """
 
     image: Any
-    parts: list
+    parts: list[float]
     gradient_norm: float
     change: float
     size: float
@@ -38,41 +42,45 @@ class Taken(NamedTuple):
     state: Any
 
     @property
-    def relative_change(self):
+    def relative_change(self) -> float:
         """‖new − old‖ / ‖new‖ of the image."""
         return self.change / self.size if self.size else math.inf
 
 
-def taken(iterates, goal, image, every):
-    """Follow an optimiser and read the numbers of `every` steps at once.
+def read_steps(
+    iterates: Iterator[Step], goal: Objective, image: Any, every: int
+) -> Iterator[StepNumbers]:
+    """Run an optimiser, reading the losses and norms of `every` steps at once.
 
-    Whoever stops at one of the steps yielded finds up to `every` − 1 later ones made in vain:
-    `Taken.image` and `Taken.state` are as if they had not been.
+    Up to `every` − 1 steps may already have been computed past the one the caller stops at; they
+    are discarded. `StepNumbers.image` and `StepNumbers.state` are those of the step itself.
 
     Parameters
     ----------
     iterates : iterator of steps.Step
     goal : objective.Objective
     image : NDArray
-        Where the first step starts from.
+        Where the first step starts.
     every : int
 
     Yields
     ------
-    Taken
-        One for each step, in their order.
+    StepNumbers
+        One for each step, in order.
     """
-    while waiting := list(_queued(itertools.islice(iterates, every), goal, image)):
-        rows = engine.nd.stack(*(numbers for numbers, _ in waiting)).asnumpy().tolist()
-        for (*parts, norm, change, size), (_, kept) in zip(rows, waiting):
-            image, parts_after, state = kept
-            yield Taken(image, parts, norm, change, size, parts_after, state)
+    while queued := list(_queued(itertools.islice(iterates, every), goal, image)):
+        rows = engine.nd.stack(*(numbers for numbers, _ in queued)).asnumpy().tolist()
+        for (*parts, norm, change, size), (_, rest) in zip(rows, queued):
+            image, parts_after, state = rest
+            yield StepNumbers(image, parts, norm, change, size, parts_after, state)
 
 
-def _queued(steps, goal, old):
-    """Queue on the device what is to be read of steps; yield it with what is to be kept of them.
+def _queued(
+    steps: Iterator[Step], goal: Objective, old: Any
+) -> Iterator[tuple[Any, tuple[Any, Any, Any]]]:
+    """Yield each step's numbers, not read yet, and its image, later parts and random state.
 
-    Not kept are gradients, each of which is as large as an image.
+    Gradients are dropped, because each is as large as an image.
     """
     for new, before, after in steps:
         norms = before.gradient_norm, _norm(new - old), _norm(new)
@@ -81,5 +89,5 @@ def _queued(steps, goal, old):
         old = new
 
 
-def _norm(array):
+def _norm(array: Any) -> Any:
     return engine.nd.sqrt(engine.dot(array, array))

@@ -1,17 +1,19 @@
-"""The optimisers: generators of images, one a step, over one objective.
+"""The optimisers: generators that yield one `Step` after another.
 
-Each takes the objective, a start image that it does not change, and the `Config.lr` whose unit
-it documents, and yields `Step` without end, or until it finds no way down any more.
+Each takes the objective, a start image that it does not change, and `Config.lr`, whose unit
+depends on the optimiser. It yields for ever, or until it finds no lower value.
 """
 
 import itertools
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Optional
 
 from .. import engine
 from . import lbfgs
+from .objective import Evaluation, Objective
 
-# The authors' SGD: momentum, weight decay on the image, a learning rate that falls by a tenth
-# every 80 steps, and the gradient's L2 norm cut to one per value of the image.
+# The authors' SGD: momentum, weight decay on the image, and a learning rate that falls by a tenth
+# every 80 steps.
 _MOMENTUM = 0.9
 _WEIGHT_DECAY = 5e-4
 _DECAY_STEPS = 80
@@ -28,21 +30,21 @@ class Step(NamedTuple):
     before : objective.Evaluation
         At the image the step started from; its gradient may have been overwritten.
     after : objective.Evaluation or None
-        At the new image, where the optimiser has evaluated there.
+        At the new image; None if the optimiser has not evaluated there.
     """
 
     image: Any
-    before: Any
-    after: Any = None
+    before: Evaluation
+    after: Optional[Evaluation] = None
 
 
-def sgd(goal, image, lr):
-    """Step as the authors' code does.
+def sgd(goal: Callable[[Any], Evaluation], image: Any, lr: float) -> Iterator[Step]:
+    """Take the steps of the authors' code.
 
     Parameters
     ----------
     goal : callable
-        Image to `objective.Evaluation`.
+        Maps an image to an `objective.Evaluation`.
     image : NDArray, shape (1, 3, H, W)
     lr : float
         Learning rate of the first steps.
@@ -55,7 +57,7 @@ def sgd(goal, image, lr):
     momentum = nd.zeros_like(image)
     for step in itertools.count():
         evaluation = goal(image)
-        # One per value of the image, as a bound of the norm: their clip_norm = 3 H W.
+        # The authors clip the gradient's L2 norm to clip_norm = 3 H W, one per value.
         bound = float(image.size)
         norm = nd.maximum(evaluation.gradient_norm, bound)
         gradient = nd.broadcast_mul(evaluation.gradient, (bound / norm).reshape((1, 1, 1, 1)))
@@ -70,16 +72,16 @@ def sgd(goal, image, lr):
         image = new
 
 
-def adam(goal, image, lr):
-    """Step by Adam [1]_ with its usual constants.
+def adam(goal: Callable[[Any], Evaluation], image: Any, lr: float) -> Iterator[Step]:
+    """Take steps of Adam [1]_ with its usual constants.
 
     Parameters
     ----------
     goal : callable
-        Image to `objective.Evaluation`.
+        Maps an image to an `objective.Evaluation`.
     image : NDArray, shape (1, 3, H, W)
     lr : float
-        How far a value of the image moves in a step, at most about, in levels of grey.
+        About the largest change of a value in one step, in grey levels.
 
     Yields
     ------
@@ -103,50 +105,56 @@ def adam(goal, image, lr):
         image = new
 
 
-def quasi_newton(goal, image, lr):
-    """Step by L-BFGS on the coefficients of a cosine transform.
+def quasi_newton(goal: Objective, image: Any, lr: float) -> Iterator[Step]:
+    """Take steps of L-BFGS on the coefficients of a cosine transform.
 
     Parameters
     ----------
-    goal : callable
-        An `objective.Objective`. Where it draws at random, a step costs an evaluation more.
+    goal : objective.Objective
+        If it draws at random, each step costs one evaluation more.
     image : NDArray, shape (1, 3, H, W)
     lr : float
-        Length of the first trial step: the root mean square over the image, in levels of grey.
+        Length of the first trial step: the root mean square over the image, in grey levels.
 
     Yields
     ------
     Step
     """
     basis = lbfgs.Cosines(image)
-    before = None
+    before: Optional[Evaluation] = None
 
-    def evaluated(coefficients):
+    def evaluate(coefficients: Any) -> tuple[Any, Any, Any]:
         nonlocal before
         new = image + basis.image(coefficients)
         evaluation = goal(new)
-        # The first in a step, on whose draw the image does not depend yet.
+        # The first evaluation of a step uses a draw that the image has not been fitted to yet.
         before = before or evaluation
         gradient = basis.gradient(evaluation.total_gradient())
         return evaluation.value(), gradient, (new, evaluation)
 
-    def redrawn():
+    def redraw() -> bool:
         nonlocal before
-        # A line search needs one and the same function. Kept for longer, the image would fit
-        # the draw and not the distribution.
+        # One draw per step: within a line search the function must not change, and with one
+        # draw for all steps the image would be fitted to the draw, not to the distribution.
         if goal.draws:
             goal.hold()
             before = None
         return goal.draws
 
     start = engine.nd.zeros_like(image)
-    points = lbfgs.minimise(evaluated, start, lr, renew=redrawn)
+    points = lbfgs.minimise(evaluate, start, lr, renew=redraw)
     next(points)
     for point in points:
-        new, evaluation = point.found
-        # On the draw that the image was fitted to it would look better than it is.
+        assert before is not None  # every step has evaluated
+        new, evaluation = point.extra
+        # With random draws, this evaluation uses the draw that the image was just fitted to,
+        # and its losses are too low to report.
         yield Step(new, before, None if goal.draws else evaluation)
         before = evaluation
 
 
-OPTIMIZERS = {"sgd": sgd, "adam": adam, "lbfgs": quasi_newton}
+OPTIMIZERS: dict[str, Callable[[Objective, Any, float], Iterator[Step]]] = {
+    "sgd": sgd,
+    "adam": adam,
+    "lbfgs": quasi_newton,
+}

@@ -1,10 +1,10 @@
-"""From two images and a Config to a third: scales, the stop rule, records and results."""
+"""Runs a transfer: optimises at each scale, applies the stop rule, reports each step."""
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy
 
@@ -13,66 +13,67 @@ from ..config import LAYERS, Config
 from ..errors import ConfigError, NonFiniteError, ShapeError
 from . import objective, vgg
 from .kit import NetworkKey, NetworkKit
-from .reading import Taken, taken
+from .reading import StepNumbers, read_steps
 from .steps import OPTIMIZERS
 
-# The rule compares two images, and momentum takes about ten steps to build up: before that a
-# small change says nothing. The authors' code may stop at its first step.
+# The stop rule applies from this step on. Momentum takes about ten steps to build up, and until
+# then a small change does not mean convergence. The authors' code may stop at its first step.
 _FEWEST_STEPS = 10
 
-# How many steps are computed before their numbers are read from a device other than the host, so
-# that a GPU need not wait at each step.
+# On a GPU, the numbers of this many steps are read at once, so that it does not wait at each step.
 READ_EVERY = 10
 
+# Noise for `init` random is uniform between plus and minus this.
 START_AMPLITUDE = 0.1
 
-# What is drawn at random: the start image, the pairs of positions of a style image, those of each
-# step, and those of the evaluations that measure β′. Each has a stream of its own for each seed;
-# these numbers are part of what a seed means, and never change.
+# The random streams of a seed, one for each purpose: the start image, the style image's pairs of
+# positions, each step's pairs, and the pairs for measuring β′. A seed's results depend on these
+# numbers, so they never change.
 _START, _STYLE_PAIRS, _PAIRS, _BETA_PAIRS = range(4)
 
-# With `auto`, the smallest scale's long edge is the shortest from here on.
+# With `scales` auto, no scale has a long edge below this.
 _SMALLEST_EDGE = 256
 
 
 @dataclass(frozen=True)
 class Record:
-    """What one step did.
+    """The numbers and the image of one step.
 
     Attributes
     ----------
     step : int
-        From 1, over all scales.
+        Counted from 1, over all scales.
     scale, scales : int
-        The scale of the step, from 1, the smallest, and how many there are.
+        The step's scale, counted from 1, the smallest; and the number of scales.
     losses : dict of str to float
-        ``total`` and its parts, ``smoothing`` and one for each method and layer
-        (``poly/relu1_1``), all with their weights, at the image the step started from.
+        ``total`` and its weighted parts: one for each method and layer (``poly/relu1_1``), and
+        ``smoothing``. Computed at the image the step started from.
     relative_change : float
         ‖new − old‖ / ‖new‖ of the image.
     gradient_norm : float
-        L2 norm of the gradient of all but the smoothing, before it is clipped.
+        L2 norm of the gradient without the smoothing, before clipping.
     beta : dict of str to float
-        β′ of each method, as given or measured.
+        β′ of each method, given or measured.
     """
 
     step: int
     scale: int
     scales: int
-    losses: dict
+    losses: dict[str, float]
     relative_change: float
     gradient_norm: float
-    beta: dict
+    beta: dict[str, float]
     _image: Any = field(repr=False)
-    _size: tuple = field(repr=False)
+    _size: tuple[int, int] = field(repr=False)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         """Shape of the image at this scale, (1, 3, h, w)."""
-        return self._image.shape
+        shape: tuple[int, ...] = self._image.shape
+        return shape
 
     @property
-    def image(self):
+    def image(self) -> numpy.ndarray:
         """The image after the step, float32 (1, 3, H, W), copied from the device when read.
 
         At the smaller scales it is enlarged to the size of the result.
@@ -82,7 +83,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Result:
-    """What a transfer made.
+    """The result of a transfer.
 
     Attributes
     ----------
@@ -90,20 +91,20 @@ class Result:
         float32, (1, 3, H, W): RGB, means subtracted.
     steps : int
     stop_reason : str
-        At the last scale: ``converged`` (the stop rule), ``iterations`` (the most allowed) or
-        ``stalled`` (L-BFGS finds no way down, for want of digits); what `NonFiniteError`
-        carries says ``non-finite``.
+        Why the last scale ended: ``converged`` (the stop rule), ``iterations`` (the limit) or
+        ``stalled`` (L-BFGS finds no lower loss within float32's precision). In the result that
+        `NonFiniteError` carries: ``non-finite``.
     losses : dict of str to float
-        ``total`` and its parts at `image`, as in `Record`; empty where it is not finite.
+        ``total`` and its parts at `image`, as in `Record`; empty if ``non-finite``.
     beta : dict of str to float
-        β′ of each method, as given or measured.
+        β′ of each method, given or measured.
     """
 
     image: numpy.ndarray = field(repr=False)
     steps: int
     stop_reason: str
-    losses: dict
-    beta: dict
+    losses: dict[str, float]
+    beta: dict[str, float]
 
 
 def transfer(
@@ -115,22 +116,22 @@ def transfer(
     on_step: Optional[Callable[[Record], Any]] = None,
     kit: Optional[NetworkKit] = None,
 ) -> Result:
-    """Make an image with the content of one and the style of another.
+    """Make an image with the content of one image and the style of another.
 
     Parameters
     ----------
     content, style : array_like, shape (1, 3, H, W)
-        Network input: RGB, 0 to 255, less the channel means (`images.to_input`). The two may
-        differ in size; the result has the content's.
+        Network input: RGB, 0 to 255, minus the channel means (`images.to_input`). The two may
+        differ in size; the result has the content's size.
     config : Config
-        `size`, `style_fit` and `denoise` concern files, and do nothing here.
+        `size`, `style_fit` and `denoise` apply to files and are ignored here.
     init : array_like, optional
-        Start image, shaped like `content`; by default what ``config.init`` says.
+        Start image, shaped like `content`; by default, ``config.init`` decides.
     on_step : callable, optional
         Called with a `Record` after each step. On a GPU, records come up to ten at a time.
     kit : NetworkKit, optional
         Lets several transfers share parameters, networks and the style's statistics. The result
-        is the same as without.
+        is the same as without a kit.
 
     Returns
     -------
@@ -139,18 +140,20 @@ def transfer(
     Raises
     ------
     ShapeError
-        An array is not of that form, or too small for the network.
+        An array has another shape, is too small for the network, or is not finite.
     ConfigError
         ``config.init`` names a picture and `init` is not given.
-    WeightsError, EngineError
-        No parameters, no such device, too little memory.
+    WeightsError
+        The weights are missing or lack a layer.
+    EngineError
+        The device cannot be used, or has too little memory.
     NonFiniteError
         The loss or the gradient is not finite; its `result` holds the last good image.
     """
-    content = _checked("content", content)
-    style = _checked("style", style)
+    content = _input_array("content", content)
+    style = _input_array("style", style)
     if init is not None:
-        init = _checked("init", init)
+        init = _input_array("init", init)
         if init.shape != content.shape:
             raise ShapeError(f"init has shape {init.shape}, the content {content.shape}.")
     device = engine.device_of(config)
@@ -164,12 +167,12 @@ def transfer(
             random=_stream(config.seed, _PAIRS),
             on_step=on_step,
         )
-        return _transferred(setting, init)
+        return _run_scales(setting, init)
 
 
 @dataclass(frozen=True)
 class _Setting:
-    """What the scales of a transfer have in common."""
+    """What all scales of a transfer share."""
 
     config: Config
     device: Any
@@ -182,7 +185,7 @@ class _Setting:
 
     @property
     def with_content(self) -> bool:
-        """Whether the content is needed: as a loss, or to measure β′ by."""
+        """Whether the content is needed, for its loss or for measuring β′."""
         return self.config.alpha > 0 or self.config.beta == "auto"
 
     @property
@@ -194,38 +197,39 @@ class _Scale(NamedTuple):
     """One size of the coarse-to-fine optimisation."""
 
     number: int
-    count: int
-    size: tuple
+    scales: int
     steps_before: int
 
 
 class _ScaleResult(NamedTuple):
-    """What the optimisation at one scale ended with."""
+    """The result of the optimisation at one scale."""
 
     image: numpy.ndarray
     steps: int
     stop_reason: str
-    losses: dict
-    beta: Optional[dict]
+    losses: dict[str, float]
+    beta: Optional[dict[str, float]]
 
 
-def _transferred(setting: _Setting, init: Any) -> Result:
-    """Optimise at each scale, from a start image or what the config says."""
+def _run_scales(setting: _Setting, init: Optional[numpy.ndarray]) -> Result:
+    """Optimise at each scale, starting from `init` or, if it is None, as the config says."""
     config, content, style = setting.config, setting.content, setting.style
     setting.kit.begin(_network_key(setting), content.shape, style.shape)
     sizes = scale_sizes(config.scales, content.shape[2:])
-    beta, image, steps = objective.given_beta(config), None, 0
+    beta, steps = objective.given_beta(config), 0
+    image: Optional[numpy.ndarray] = None
     for number, size in enumerate(sizes, 1):
-        small_content, small_style = _resized(content, style, size)
+        small_content, small_style = _inputs_at(size, content, style)
         if image is None:
-            image = _start(config, small_content, init if init is None else _fitted(init, size))
+            small_init = None if init is None else _resized(init, size)
+            image = _start_image(config, small_content, small_init)
         else:
-            image = _refined(image, small_content)
-        scale = _Scale(number, len(sizes), size, steps)
-        result = _optimised(setting, scale, small_content, small_style, image, beta)
+            image = _next_start(image, small_content)
+        scale = _Scale(number, len(sizes), steps)
+        result = _optimise(setting, scale, small_content, small_style, image, beta)
         image, beta, steps = result.image, result.beta, steps + result.steps
         engine.release(setting.device)
-    return Result(image, steps, result.stop_reason, result.losses, beta or {})
+    return Result(result.image, steps, result.stop_reason, result.losses, beta or {})
 
 
 def _network_key(setting: _Setting) -> NetworkKey:
@@ -242,8 +246,10 @@ def _network_key(setting: _Setting) -> NetworkKey:
     )
 
 
-def _resized(content: numpy.ndarray, style: numpy.ndarray, size: tuple) -> tuple:
-    """Return content and style for a scale, the style smaller by the same factor."""
+def _inputs_at(
+    size: tuple[int, int], content: numpy.ndarray, style: numpy.ndarray
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Return the content resized to `size`, and the style resized by the same factor."""
     if size == content.shape[2:]:
         return content, style
     factor = size[0] / content.shape[2]
@@ -251,7 +257,9 @@ def _resized(content: numpy.ndarray, style: numpy.ndarray, size: tuple) -> tuple
     return images.resize_input(content, size), images.resize_input(style, style_size)
 
 
-def _start(config: Config, content: numpy.ndarray, init: Any) -> numpy.ndarray:
+def _start_image(
+    config: Config, content: numpy.ndarray, init: Optional[numpy.ndarray]
+) -> numpy.ndarray:
     """Return the image that the first scale starts from."""
     if init is not None:
         return init
@@ -262,24 +270,30 @@ def _start(config: Config, content: numpy.ndarray, init: Any) -> numpy.ndarray:
     raise ConfigError(f"init {config.init!r} names a picture: pass it to transfer.", "init")
 
 
-def _refined(image: numpy.ndarray, content: numpy.ndarray) -> numpy.ndarray:
-    """Enlarge the result of a scale to the next one's content.
+def _next_start(image: numpy.ndarray, content: numpy.ndarray) -> numpy.ndarray:
+    """Enlarge a scale's result to start the next scale, whose content is given.
 
-    The content's detail that the smaller scale could not hold is added.
+    Enlarging cannot restore fine detail, so the content's is added.
     """
     size = content.shape[2:]
     coarse = images.resize_input(content, image.shape[2:])
     detail = content - images.resize_input(coarse, size)
-    return images.resize_input(image, size) + detail
+    start: numpy.ndarray = images.resize_input(image, size) + detail
+    return start
 
 
 def _objective(
-    setting: _Setting, content: numpy.ndarray, style: numpy.ndarray, start: Any, beta: Any
-) -> tuple[objective.Objective, Optional[dict]]:
-    """Bind the network for a scale and take every target; measure β′ where it is None."""
+    setting: _Setting,
+    content: numpy.ndarray,
+    style: numpy.ndarray,
+    start: numpy.ndarray,
+    beta: Optional[dict[str, float]],
+) -> tuple[objective.Objective, Optional[dict[str, float]]]:
+    """Build the objective of a scale, with its network and targets; measure β′ if it is None."""
     config, device = setting.config, setting.device
     network = setting.kit.network(content.shape)
-    content_terms, style_terms = [], []
+    content_terms: list[objective.Term] = []
+    style_terms: list[objective.Term] = []
     if setting.with_content:
         features = network.forward(engine.array(content, device))
         content_terms = objective.content_terms(config, features)
@@ -288,36 +302,43 @@ def _objective(
         style_terms = objective.style_terms(config, targets)
         if beta is None:
             starts = start, _noise(config, content.shape)
-            beta = _measured(setting, network, content_terms, style_terms, starts)
+            beta = _measured_beta(setting, network, content_terms, style_terms, starts)
     terms = objective.scaled(content_terms, {"content": config.alpha}) if config.alpha else []
-    if setting.with_style:
+    if setting.with_style and beta is not None:
         factors = {method: config.gamma * value for method, value in beta.items()}
         terms += objective.scaled(style_terms, factors)
     return objective.Objective(network, terms, config.tv_weight, setting.random), beta
 
 
-def _style_targets(setting: _Setting, style: numpy.ndarray, network: vgg.Network) -> dict:
-    """Return what the style losses keep of a style image."""
+def _style_targets(
+    setting: _Setting, style: numpy.ndarray, network: vgg.Network
+) -> dict[tuple[str, str], Any]:
+    """Return the targets of the style losses, from the kit or from the style image."""
     config = setting.config
     losses = objective.style_losses(config)
     seed = config.seed if any(loss.draws for loss in losses.values()) else None
 
-    def make() -> dict:
+    def make() -> dict[tuple[str, str], Any]:
         same_size = style.shape == network.image_shape
         reader = network if same_size else setting.kit.network(style.shape, gradient=False)
         features = reader.forward(engine.array(style, setting.device))
-        # A stream for each size, so that nothing else depends on whether the kit holds these
-        # targets already.
+        # Each size has its own stream, so results do not depend on what the kit holds already.
         random = _stream(config.seed, _STYLE_PAIRS, *style.shape[2:])
         return objective.style_targets(config, features, random)
 
-    return setting.kit.targets(style, (*losses.items(), seed), make)
+    targets: dict[tuple[str, str], Any]
+    targets = setting.kit.targets(style, (*losses.items(), seed), make)
+    return targets
 
 
-def _measured(
-    setting: _Setting, network: vgg.Network, content: list, style: list, starts: tuple
-) -> dict:
-    """Return the measured β′, at the first start where the content has a gradient."""
+def _measured_beta(
+    setting: _Setting,
+    network: vgg.Network,
+    content: list[objective.Term],
+    style: list[objective.Term],
+    starts: tuple[numpy.ndarray, ...],
+) -> dict[str, float]:
+    """Measure β′ at the first of `starts` where the content loss has a gradient."""
     random = _stream(setting.config.seed, _BETA_PAIRS)
     for start in starts:
         image = engine.array(start, setting.device)
@@ -325,35 +346,38 @@ def _measured(
         if beta:
             return beta
     raise ConfigError(
-        "beta auto: the content loss has no gradient to be balanced with; give beta a number.",
+        "beta auto: the content loss has no gradient to balance with; give beta a number.",
         "beta",
     )
 
 
-def _optimised(
+def _optimise(
     setting: _Setting,
     scale: _Scale,
     content: numpy.ndarray,
     style: numpy.ndarray,
     start: numpy.ndarray,
-    beta: Optional[dict],
+    beta: Optional[dict[str, float]],
 ) -> _ScaleResult:
-    """Take steps at a scale until the stop rule or their number ends them."""
-    config, final_size = setting.config, setting.content.shape[2:]
+    """Take steps at a scale until the stop rule or the limit on steps ends them."""
+    config = setting.config
+    height, width = setting.content.shape[2:]
+    final_size = height, width
     image = engine.array(start, setting.device)
     goal, beta = _objective(setting, content, style, start, beta)
-    most = steps_at(config.iterations, scale.number, scale.count)
+    limit = steps_at(config.iterations, scale.number, scale.scales)
     iterates = OPTIMIZERS[config.optimizer](goal, image, config.learning_rate)
-    steps = taken(itertools.islice(iterates, most), goal, image, _read_every(setting.device))
-    # The last image whose loss and gradient are known to be finite, and its step.
+    every = _read_every(setting.device)
+    steps = read_steps(itertools.islice(iterates, limit), goal, image, every)
+    # The last image with a finite loss and gradient, and the step that made it.
     good = image, scale.steps_before
     count, last = 0, None
 
     def failure(step: int, what: str) -> NonFiniteError:
-        kept = _enlarged(good[0], final_size)
+        last_good = _enlarged(good[0], final_size)
         return NonFiniteError(
             f"Step {step}: {what} is not finite; a smaller gamma or lr may help.",
-            Result(kept, good[1], "non-finite", {}, beta or {}),
+            Result(last_good, good[1], "non-finite", {}, beta or {}),
         )
 
     for count, last in enumerate(steps, 1):
@@ -368,7 +392,7 @@ def _optimised(
         if setting.on_step:
             setting.on_step(
                 Record(
-                    number, scale.number, scale.count, _named(goal, last.parts),
+                    number, scale.number, scale.scales, _losses(goal, last.parts),
                     last.relative_change, last.gradient_norm, beta or {}, image, final_size,
                 )
             )  # fmt: skip
@@ -376,43 +400,44 @@ def _optimised(
             reason = "converged"
             break
     else:
-        reason = "iterations" if count == most else "stalled"
+        reason = "iterations" if count == limit else "stalled"
     parts = _last_parts(goal, image, last)
     if not _finite(*parts):
         raise failure(scale.steps_before + count, goal.non_finite(image))
-    return _ScaleResult(image.asnumpy(), count, reason, _named(goal, parts), beta)
+    return _ScaleResult(image.asnumpy(), count, reason, _losses(goal, parts), beta)
 
 
-def _last_parts(goal: objective.Objective, image: Any, last: Optional[Taken]) -> list:
+def _last_parts(goal: objective.Objective, image: Any, last: Optional[StepNumbers]) -> list[float]:
     """Return the parts of the objective at the image after the last step."""
     if last:
         goal.resume(last.state)
     if goal.draws:
         goal.hold()
-    known = last and last.parts_after is not None
-    return (last.parts_after if known else goal(image).parts).asnumpy().tolist()
+    known = last.parts_after if last else None
+    parts: list[float] = (goal(image).parts if known is None else known).asnumpy().tolist()
+    return parts
 
 
 def _read_every(device: Any) -> int:
-    """Return how many steps may pass between two reads from the device."""
+    """Return how many steps are computed between two reads from the device."""
     return 1 if engine.is_host(device) else READ_EVERY
 
 
-def steps_at(iterations, scale, scales):
-    """Return the steps at most at a scale: all at the last, a third at those before.
+def steps_at(iterations: int, scale: int, scales: int) -> int:
+    """Return the limit on steps at a scale: `iterations` at the last, a third of it before.
 
-    They only find where the large strokes go; more steps there do not save any later.
+    The smaller scales only place the large strokes; more steps there save none later.
     """
     return iterations if scale == scales else -(-iterations // 3)
 
 
-def scale_sizes(scales, size):
+def scale_sizes(scales: Union[str, int], size: Sequence[int]) -> list[tuple[int, int]]:
     """Return the sizes to optimise at, the smallest first.
 
     Parameters
     ----------
     scales : str or int
-        As in `Config`. Fewer where a side would be too small for the network.
+        As in `Config`. Sizes that are too small for the network are left out.
     size : (int, int)
         Height and width of the result.
 
@@ -420,9 +445,11 @@ def scale_sizes(scales, size):
     -------
     list of (int, int)
     """
-    sizes = [tuple(size)]
-    while scales == "auto" or len(sizes) < scales:
-        smaller = tuple(round(side / 2 ** len(sizes)) for side in size)
+    height, width = size
+    sizes = [(height, width)]
+    while isinstance(scales, str) or len(sizes) < scales:
+        factor = 2 ** len(sizes)
+        smaller = round(height / factor), round(width / factor)
         least = _SMALLEST_EDGE if scales == "auto" else 0
         if min(smaller) < vgg.SMALLEST_SIDE or max(smaller) < least:
             break
@@ -430,44 +457,45 @@ def scale_sizes(scales, size):
     return sizes
 
 
-def _fitted(image, size):
+def _resized(image: numpy.ndarray, size: tuple[int, int]) -> numpy.ndarray:
     return image if image.shape[2:] == size else images.resize_input(image, size)
 
 
-def _enlarged(image, size):
-    return _fitted(image.asnumpy(), tuple(size))
+def _enlarged(image: Any, size: tuple[int, int]) -> numpy.ndarray:
+    return _resized(image.asnumpy(), size)
 
 
-def _finite(*numbers):
+def _finite(*numbers: float) -> bool:
     return all(map(math.isfinite, numbers))
 
 
-def _named(goal, parts):
+def _losses(goal: objective.Objective, parts: list[float]) -> dict[str, float]:
+    """Return the parts by name, with their sum as ``total``."""
     return {"total": math.fsum(parts), **dict(zip(goal.names, parts))}
 
 
-def _stream(seed, *key):
-    """Return the random numbers of a seed for one purpose, ``SeedSequence(seed).spawn(…)[key]``.
+def _stream(seed: int, *key: int) -> numpy.random.RandomState:
+    """Return the random stream of a seed for one purpose, ``SeedSequence(seed).spawn(…)[key]``.
 
-    NumPy keeps the numbers of `RandomState` the same in all its versions, those of `Generator`
-    not.
+    All versions of NumPy draw the same numbers from a `RandomState`, unlike from a `Generator`.
     """
     sequence = numpy.random.SeedSequence(seed, spawn_key=key)
     return numpy.random.RandomState(numpy.random.MT19937(sequence))
 
 
-def _noise(config, shape):
+def _noise(config: Config, shape: tuple[int, ...]) -> numpy.ndarray:
     random = _stream(config.seed, _START)
     return random.uniform(-START_AMPLITUDE, START_AMPLITUDE, shape).astype(numpy.float32)
 
 
-def _ordered(*groups):
-    """Return the layers of all groups, each once, shallow ones first."""
+def _ordered(*groups: Sequence[str]) -> tuple[str, ...]:
+    """Return the layers of all groups, each once, in network order."""
     return tuple(sorted({layer for group in groups for layer in group}, key=LAYERS.index))
 
 
-def _checked(name, values):
-    # What is beyond float32 shows as infinity below.
+def _input_array(name: str, values: Any) -> numpy.ndarray:
+    """Return network input as float32, or raise `ShapeError`."""
+    # Values beyond float32's range become infinite and are rejected below.
     with numpy.errstate(over="ignore"):
         array = numpy.ascontiguousarray(values, dtype=numpy.float32)
     if array.ndim != 4 or array.shape[:2] != (1, 3) or min(array.shape[2:]) < vgg.SMALLEST_SIDE:
@@ -476,5 +504,5 @@ def _checked(name, values):
             f"{vgg.SMALLEST_SIDE}."
         )
     if not numpy.isfinite(array).all():
-        raise ShapeError(f"{name} holds values that are not finite.")
+        raise ShapeError(f"{name} contains values that are not finite.")
     return array

@@ -1,4 +1,4 @@
-"""VGG-19 as Symbols, block by block: image to feature maps, gradients back [1]_.
+"""VGG-19, one Symbol per block: feature maps of an image, and the gradient on the image [1]_.
 
 References
 ----------
@@ -6,32 +6,38 @@ References
    Recognition", ICLR 2015, configuration E.
 """
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
 from .. import engine
 from ..config import BLOCKS, LAYERS
 from ..errors import WeightsError
 
-# Each pooling halves the map, so below this a map of the deepest block has no position left.
+# Four poolings halve the map: a smaller image leaves the deepest block without a position.
 SMALLEST_SIDE = 16
 
-#: The convolution that is always float32: the image's own rounding would double the error of the
-#: gradient.
+#: This convolution is always computed in float32: rounding the image itself would double the
+#: error of the gradient.
 FULL_PRECISION = "conv1_1"
 
-#: The precisions in which the network keeps rounded maps.
+#: The precisions to which feature maps and parameters are rounded.
 ROUNDED = ("bfloat16", "float16")
 
-# What float16 is to hold is brought to this norm. The gradients of all losses stay accurate from
-# 1 to 2¹⁶; beyond, they leave the range of 6e-8 to 65504 at the one end or the other.
+# Head gradients are scaled to about this norm before a float16 backward pass. The gradients of
+# all losses stay accurate for norms from 1 to 2¹⁶; outside of these, values leave float16's range
+# of 6e-8 to 65504.
 _HEAD_NORM = 2.0**8
 
 
-def convolutions(layers):
+def convolutions(layers: Iterable[str]) -> list[str]:
     """Return the names of the convolutions needed for `layers`, ``conv1_1`` onwards."""
     deepest = max(LAYERS.index(layer) for layer in layers)
     return [layer.replace("relu", "conv") for layer in LAYERS[: deepest + 1]]
 
 
-def blocks(layers, pooling="avg", precision="float32", native=True):
+def blocks(
+    layers: Sequence[str], pooling: str = "avg", precision: str = "float32", native: bool = True
+) -> list[tuple[tuple[str, ...], Any]]:
     """Build VGG-19 block by block, no deeper than the deepest of `layers`.
 
     Parameters
@@ -41,35 +47,36 @@ def blocks(layers, pooling="avg", precision="float32", native=True):
     pooling : str
         ``avg``, as in the paper, or ``max``, as VGG-19 was trained.
     precision : str
-        ``float32``; ``tf32``, which a card sees to; or ``bfloat16`` or ``float16``, to which all
-        maps and parameters are rounded but those of the first convolution. The layers are
-        float32.
+        ``float32``; ``tf32``, which the GPU's libraries apply; or ``bfloat16`` or ``float16``, to
+        which all maps and parameters are rounded except those of the first convolution. The
+        requested layers are always returned in float32.
     native : bool
-        Whether the device multiplies what is so rounded. Otherwise the products are made in
-        float32: what a card's tensor cores do, which add up in float32.
+        True if the device convolves in `precision` itself. If False, inputs are cast to float32
+        around each convolution; this emulates tensor cores, which take float16 and accumulate
+        in float32.
 
     Returns
     -------
     list of (tuple of str, Symbol)
-        Of each block those of `layers` that it has, and what it computes from ``data``, which is
-        the image, or the last output of the block before. Its outputs are these layers and,
-        where there is a block below, what that is given.
+        One ``(layers, graph)`` pair per block. `graph` maps ``data`` (the image, or the previous
+        block's last output) to the requested layers of this block, followed by the pooled map
+        for the next block unless this is the last.
     """
-    sym, found = engine.sym, []
-    rounded, wanted = precision in ROUNDED, convolutions(layers)
+    sym, graphs = engine.sym, []
+    rounded, needed = precision in ROUNDED, convolutions(layers)
     for block, depth in enumerate(BLOCKS, 1):
         node, taps = sym.var("data"), {}
         for index in range(1, depth + 1):
             name, layer = f"conv{block}_{index}", f"relu{block}_{index}"
-            if name not in wanted:
+            if name not in needed:
                 break
-            widened = rounded and not native and name != FULL_PRECISION
-            if widened:
+            emulated = rounded and not native and name != FULL_PRECISION
+            if emulated:
                 node = sym.amp_cast(node, dtype="float32")
             node = sym.Convolution(
                 node, kernel=(3, 3), pad=(1, 1), num_filter=min(64 << (block - 1), 512), name=name
             )
-            if widened:
+            if emulated:
                 node = sym.amp_cast(node, dtype=engine.data_type(precision))
             node = tap = sym.Activation(node, act_type="relu", name=layer)
             if rounded and name == FULL_PRECISION:
@@ -79,18 +86,24 @@ def blocks(layers, pooling="avg", precision="float32", native=True):
             if layer in layers:
                 taps[layer] = tap
         outputs = list(taps.values())
-        if f"conv{block + 1}_1" in wanted:
+        if f"conv{block + 1}_1" in needed:
             pooled = sym.Pooling(
                 node, kernel=(2, 2), stride=(2, 2), pool_type=pooling, name=f"pool{block}"
             )
             outputs.append(pooled)
         if outputs:
-            found.append((tuple(taps), sym.Group(outputs)))
-    return found
+            graphs.append((tuple(taps), sym.Group(outputs)))
+    return graphs
 
 
-def parameters(arrays, layers, device, dtype="float32", precision="float32"):
-    """Copy to the device the parameters that `layers` need.
+def parameters(
+    arrays: Mapping[str, Any],
+    layers: Sequence[str],
+    device: Any,
+    dtype: str = "float32",
+    precision: str = "float32",
+) -> dict[str, Any]:
+    """Copy the parameters that `layers` need to the device.
 
     Parameters
     ----------
@@ -100,17 +113,17 @@ def parameters(arrays, layers, device, dtype="float32", precision="float32"):
     device : Context
     dtype : str
     precision : str
-        As `blocks` gets it.
+        As for `blocks`.
 
     Returns
     -------
     dict of str to NDArray
-        To be shared by executors of any image size.
+        Networks for all image sizes can share it.
 
     Raises
     ------
     WeightsError
-        `arrays` does not reach down to the deepest of `layers`.
+        `arrays` lacks a convolution that one of `layers` needs.
     """
     shared = {}
     for convolution in convolutions(layers):
@@ -130,10 +143,10 @@ def parameters(arrays, layers, device, dtype="float32", precision="float32"):
 
 
 class Network:
-    """VGG-19 bound for one image size, with a gradient on the image alone.
+    """VGG-19 bound for one image size; gradients are computed on the image alone.
 
-    Block by block, so that on the way back the maps of a block are given up when its gradient is
-    known: the largest maps are those of the first block, which is the last to be needed.
+    Each block is bound by itself, so that `backward` can free a block's maps as soon as that
+    block is done. The first block, which has the largest maps, comes last.
 
     Parameters
     ----------
@@ -146,72 +159,87 @@ class Network:
     gradient : bool
         False binds for `forward` alone, which takes less than half of the memory.
     precision : str
-        The one `shared` was made for.
+        The precision that `shared` was prepared for.
     """
 
-    def __init__(self, shared, layers, shape, pooling="avg", gradient=True, precision="float32"):
+    def __init__(
+        self,
+        shared: Mapping[str, Any],
+        layers: Sequence[str],
+        shape: Sequence[int],
+        pooling: str = "avg",
+        gradient: bool = True,
+        precision: str = "float32",
+    ) -> None:
         first = shared[f"{FULL_PRECISION}_weight"]
         device = first.context
         #: The shape of the image, (1, 3, H, W).
         self.image_shape = shape
         #: The shape of each layer's features, ``{layer: (1, N, h, w)}``.
-        self.shapes = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
         self._layers, self._scales = tuple(layers), precision == "float16"
-        self._blocks = []
+        self._blocks: list[tuple[tuple[str, ...], engine.Executor]] = []
         native = engine.convolves_natively(precision, device)
         for names, graph in blocks(layers, pooling, precision, native):
-            own = engine.nd.zeros(shape, ctx=device, dtype=first.dtype) if gradient else None
-            if gradient and self._blocks and precision in ROUNDED:
-                own = engine.nd.amp_cast(own, dtype=engine.data_type(precision))
-            self._blocks.append((names, engine.bind(graph, shared, own)))
+            input_gradient = None
+            if gradient:
+                input_gradient = engine.nd.zeros(shape, ctx=device, dtype=first.dtype)
+                if self._blocks and precision in ROUNDED:
+                    input_gradient = engine.nd.amp_cast(
+                        input_gradient, dtype=engine.data_type(precision)
+                    )
+            self._blocks.append((names, engine.bind(graph, shared, input_gradient)))
             _, shapes, _ = graph.infer_shape(data=shape)
             self.shapes.update(zip(names, shapes))
             shape = shapes[-1]
 
-    def forward(self, image):
-        """Return ``{layer: features}`` of an image, (1, N, H, W) each.
+    def forward(self, image: Any) -> dict[str, Any]:
+        """Return ``{layer: features}`` of an image, each of shape (1, N, h, w).
 
         Parameters
         ----------
         image : NDArray, shape (1, 3, H, W)
             Network input: RGB, means subtracted.
         """
-        features, values = {}, image
+        features: dict[str, Any] = {}
+        values = image
         for names, block in self._blocks:
             *_, values = outputs = block.forward(values)
             features.update(zip(names, outputs))
         return {layer: features[layer] for layer in self._layers}
 
-    def backward(self, head_gradient):
+    def backward(self, head_gradient: Callable[[str], Any]) -> Any:
         """Return the gradient on the image of the last `forward`; the next call overwrites it.
 
         Parameters
         ----------
         head_gradient : callable
-            Is given a layer and returns the gradient on its features, shaped like them; for each
-            layer of the network once, and the deepest first. What it makes then, and does not
-            keep, is given up before the largest maps are needed.
+            Takes a layer's name and returns the gradient on its features, shaped like them. It
+            is called once per layer, the deepest first, when the gradient is needed. Arrays that
+            it does not keep are therefore freed before the largest maps are processed.
         """
         if not self._scales:
-            return self._walked(head_gradient)
+            return self._backpropagate(head_gradient)
         heads = {layer: head_gradient(layer) for layer in self._deepest_first()}
         scale = _power_of_two(list(heads.values()))
-        gradient = self._walked(lambda layer: engine.nd.broadcast_mul(heads.pop(layer), scale))
+        gradient = self._backpropagate(
+            lambda layer: engine.nd.broadcast_mul(heads.pop(layer), scale)
+        )
         return engine.nd.broadcast_div(gradient, scale)
 
-    def _walked(self, head_gradient):
-        below = []
+    def _backpropagate(self, head_gradient: Callable[[str], Any]) -> Any:
+        below: list[Any] = []  # the gradient on the next block's input
         for names, block in reversed(self._blocks):
-            own = {layer: head_gradient(layer) for layer in reversed(names)}
-            below = [block.backward([*(own[layer] for layer in names), *below])]
+            heads = {layer: head_gradient(layer) for layer in reversed(names)}
+            below = [block.backward([*(heads[layer] for layer in names), *below])]
         return below[0]
 
-    def _deepest_first(self):
+    def _deepest_first(self) -> list[str]:
         return sorted(self._layers, key=LAYERS.index, reverse=True)
 
 
-def _power_of_two(heads):
-    """Return the power of two that brings the norm of all heads near `_HEAD_NORM`, rank 4."""
+def _power_of_two(heads: Sequence[Any]) -> Any:
+    """Return the power of two that scales the norm of all heads to about `_HEAD_NORM`, rank 4."""
     nd = engine.nd
     squares = nd.concat(*(engine.dot(head, head) for head in heads), dim=0)
     norm = nd.sqrt(engine.dot(squares, nd.ones_like(squares)))

@@ -1,1 +1,1 @@
-"""NVIDIA cards: what the driver says of them, and the CUDA build of MXNet in its own folder."""
+"""NVIDIA cards, as the driver reports them, and the CUDA build of MXNet in its own folder."""

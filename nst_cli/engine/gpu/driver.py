@@ -1,19 +1,21 @@
-"""What NVIDIA's driver says of itself and of its cards, asked through its own library."""
+"""NVIDIA's driver and its cards, queried through the driver's own library."""
 
 import ctypes
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from ...errors import EngineError
 
-#: The compute capabilities that MXNet's CUDA build has kernels for, and it has nothing else that
-#: a driver could translate for other cards.
+#: The lowest and highest compute capability that MXNet's CUDA build has kernels for. It has no
+#: PTX that a driver could compile for other cards.
 CAPABILITIES = ((5, 0), (8, 9))
 
-#: The first capabilities that have a precision beside float32; float16, with tensor cores.
+#: The lowest compute capability with each precision; for float16, the lowest with tensor cores.
 LEAST = {"tf32": (8, 0), "float16": (7, 0)}
 
-#: The first CUDA whose drivers run the libraries of CUDA 11.8.
+#: The oldest CUDA whose drivers run the libraries of CUDA 11.8.
 OLDEST_CUDA = (11, 0)
 
 # From cuda.h.
@@ -28,7 +30,7 @@ class Card:
     Attributes
     ----------
     index : int
-        MXNet counts alike.
+        The card's number, for MXNet too.
     name : str
     capability : (int, int)
     memory : int
@@ -37,22 +39,22 @@ class Card:
 
     index: int
     name: str
-    capability: tuple
+    capability: tuple[int, ...]
     memory: int
 
     @property
-    def usable(self):
+    def usable(self) -> bool:
         """Whether MXNet's CUDA build has kernels for it."""
         return CAPABILITIES[0] <= self.capability <= CAPABILITIES[1]
 
-    def check(self):
+    def check(self) -> None:
         """Raise `EngineError` unless the card is usable."""
         if not self.usable:
             first, last = map(dotted, CAPABILITIES)
             raise EngineError(
                 f"GPU {self.index}, {self.name}, has compute capability "
-                f"{dotted(self.capability)}, and MXNet 1.9.1 has kernels for {first} to {last} "
-                "alone: use another card."
+                f"{dotted(self.capability)}, and MXNet 1.9.1 only has kernels for {first} to "
+                f"{last}: use another card."
             )
 
 
@@ -63,16 +65,16 @@ class Driver:
     Attributes
     ----------
     cuda : (int, int)
-        The newest CUDA it knows.
+        The newest CUDA it supports.
     cards : tuple of Card
-        Those that CUDA_VISIBLE_DEVICES leaves, in its order.
+        The cards that CUDA_VISIBLE_DEVICES allows, in its order.
     """
 
-    cuda: tuple
-    cards: tuple
+    cuda: tuple[int, int]
+    cards: tuple[Card, ...]
 
-    def card(self, index):
-        """Return the card of that number; raise `EngineError` if there is none."""
+    def card(self, index: int) -> Card:
+        """Return the card with this number; raise `EngineError` if it does not exist."""
         if index >= len(self.cards):
             raise EngineError(
                 f"There is no GPU {index}: the driver sees {len(self.cards)}, numbered from 0."
@@ -80,7 +82,7 @@ class Driver:
         return self.cards[index]
 
 
-def probe():
+def probe() -> Driver:
     """Ask the driver for its version and its cards.
 
     Raises
@@ -99,8 +101,8 @@ def probe():
     cuda = version // 1000, version % 1000 // 10
     if cuda < OLDEST_CUDA:
         raise EngineError(
-            f"The NVIDIA driver is of CUDA {dotted(cuda)}, and CUDA {dotted(OLDEST_CUDA)} is the "
-            "oldest that will do: install driver 450.80.02 or newer."
+            f"The NVIDIA driver supports CUDA {dotted(cuda)}, and nst needs CUDA "
+            f"{dotted(OLDEST_CUDA)} or newer: install driver 450.80.02 or newer."
         )
     _call(library, "cuInit", 0)
     count = _number(library, "cuDeviceGetCount")
@@ -109,12 +111,12 @@ def probe():
     return Driver(cuda, tuple(_card(library, index) for index in range(count)))
 
 
-def dotted(version):
+def dotted(version: Iterable[int]) -> str:
     """Return (8, 6) as ``8.6``."""
     return ".".join(map(str, version))
 
 
-def _card(library, index):
+def _card(library: ctypes.CDLL, index: int) -> Card:
     device = _number(library, "cuDeviceGet", index)
     name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
     _call(library, "cuDeviceGetName", name, len(name), device)
@@ -126,20 +128,20 @@ def _card(library, index):
     return Card(index, name.value.decode(errors="replace"), capability, memory.value)
 
 
-def _number(library, function, *arguments):
+def _number(library: ctypes.CDLL, function: str, *arguments: Any) -> int:
     """Call a function that writes an int to its first argument; return the int."""
     number = ctypes.c_int()
     _call(library, function, ctypes.byref(number), *arguments)
     return number.value
 
 
-def _call(library, function, *arguments):
+def _call(library: ctypes.CDLL, function: str, *arguments: Any) -> None:
     try:
         code = getattr(library, function)(*arguments)
     except AttributeError as error:
         raise EngineError(
-            f"The libcuda.so.1 here has no {function}, so it is not of an NVIDIA driver that will "
-            "do: install driver 450.80.02 or newer."
+            f"The libcuda.so.1 here has no {function}, so it belongs to no suitable NVIDIA "
+            "driver: install driver 450.80.02 or newer."
         ) from error
     if code:
         text = ctypes.c_char_p()
@@ -149,13 +151,13 @@ def _call(library, function, *arguments):
             raise _no_card(name)
         if code == _MISMATCH:
             raise EngineError(
-                f"The NVIDIA driver's library and its kernel module are of two versions ({name}): "
-                "restart the machine."
+                "The NVIDIA driver's library and its kernel module have different versions "
+                f"({name}): restart the machine."
             )
         raise EngineError(f"The NVIDIA driver does not work ({function}: {name}): try nvidia-smi.")
 
 
-def _no_card(found):
+def _no_card(answer: str) -> EngineError:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    hint = "" if visible is None else f", and CUDA_VISIBLE_DEVICES, which is {visible!r}"
-    return EngineError(f"The NVIDIA driver sees no card ({found}): try nvidia-smi{hint}.")
+    hint = "" if visible is None else f", and check CUDA_VISIBLE_DEVICES, which is {visible!r}"
+    return EngineError(f"The NVIDIA driver sees no card ({answer}): try nvidia-smi{hint}.")

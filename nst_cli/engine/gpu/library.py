@@ -1,8 +1,8 @@
-"""The CUDA build of MXNet, in a folder of its own with the libraries of NVIDIA's that it needs.
+"""The CUDA build of MXNet, in a separate folder with the NVIDIA libraries that it needs.
 
-The build and the installed MXNet are packages of one name, so they cannot share an environment.
-A process loads one of them: the choice is made before MXNet is imported. If MXNet 2 is installed,
-it is used for every device.
+The CUDA build and the installed MXNet have the same package name, so they cannot share an
+environment. A process loads one of the two and chooses before it imports MXNet. If MXNet 2 is
+installed, it is used for every device.
 """
 
 import contextlib
@@ -11,17 +11,19 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Optional, Union
 
 from ...errors import EngineError
 from ...folders import user_folder
 from .. import environment, mxnet2
 from . import driver
 
-#: Names the folder in place of the usual one.
+#: The environment variable that overrides the default folder.
 VARIABLE = "NST_GPU"
 
-# The last release of MXNet, and the newest libraries that have the names it was linked with.
+# The last release of MXNet, and the newest libraries with the file names it was linked with.
 PACKAGES = (
     "mxnet-cu117==1.9.1",
     "nvidia-cublas-cu11==11.11.3.6",
@@ -36,13 +38,13 @@ PACKAGES = (
     "nvidia-nvtx-cu11==11.8.86",
 )
 
-#: The file that is there once all is, and says what it is.
+#: The file that lists what is installed; it is written last.
 MARK = "nst-gpu.json"
 
 _LIBRARY = "mxnet/libmxnet.so"
 
-#: What MXNet's library needs, in an order in which each finds the ones that it needs itself.
-#: cuDNN would open its parts by name, and another cuDNN on the machine could come first.
+#: The libraries that MXNet's needs, each after those it depends on. cuDNN's parts are listed
+#: because it opens them by name and might otherwise find those of another cuDNN.
 LIBRARIES = (
     "nvidia/cuda_runtime/lib/libcudart.so.11.0",
     "nvidia/cuda_nvrtc/lib/libnvrtc.so.11.2",
@@ -62,39 +64,39 @@ LIBRARIES = (
 )
 
 
-def folder():
-    """Return the folder that the CUDA build has or would have, as an absolute Path.
+def folder() -> Optional[Path]:
+    """Return the folder for the CUDA build, installed or not, as an absolute Path.
 
-    None if none is named and the user has no home folder.
+    None if `VARIABLE` is not set and the user has no home folder.
     """
-    named = os.environ.get(VARIABLE)
-    if named:
-        return Path(named).absolute()
+    override = os.environ.get(VARIABLE)
+    if override:
+        return Path(override).absolute()
     data = user_folder("XDG_DATA_HOME", ".local/share")
     return data / "gpu" if data else None
 
 
-def packages(place):
-    """Return what is installed in the folder `place`, as in `PACKAGES`; None where nothing is."""
-    packages = _mark(place).get("packages")
-    return tuple(packages) if isinstance(packages, list) else None
+def packages(place: Union[str, Path]) -> Optional[tuple[str, ...]]:
+    """Return what is installed in the folder `place`, as in `PACKAGES`; None if nothing is."""
+    names = _mark(place).get("packages")
+    return tuple(names) if isinstance(names, list) else None
 
 
-def foreign(place):
-    """Return the name of something in the folder `place` that `install` did not put there.
+def foreign(place: Union[str, Path]) -> Optional[str]:
+    """Return the name of a file in the folder `place` that `install` did not put there.
 
-    None where all is its own, or there is no such folder; the place itself where it is a file.
+    None if there is no such file or no such folder; the folder's own name if it is a file.
     """
     place = Path(place)
     if not place.is_dir():
         return place.name if place.exists() else None
     entries = _mark(place).get("entries")
-    own = {MARK, *map(str, entries if isinstance(entries, list) else ())}
-    return next((name for name in sorted(os.listdir(place)) if name not in own), None)
+    known = {MARK, *map(str, entries if isinstance(entries, list) else ())}
+    return next((name for name in sorted(os.listdir(place)) if name not in known), None)
 
 
-def _mark(place):
-    """Return what `MARK` says in the folder `place`; an empty dict where that is nothing."""
+def _mark(place: Union[str, Path]) -> dict[str, Any]:
+    """Return the content of `MARK` in the folder `place`; empty if it is missing or damaged."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         document = json.loads(Path(place, MARK).read_text("utf-8"))
         if isinstance(document, dict):
@@ -102,35 +104,34 @@ def _mark(place):
     return {}
 
 
-def find():
-    """Return the folder of the CUDA build, or None where it is not installed.
+def find() -> Optional[Path]:
+    """Return the folder of the CUDA build, or None if it is not installed.
 
     Raises
     ------
     EngineError
-        What is there is of another version, or NST_GPU names a folder that has it not.
+        Another version is installed, or NST_GPU names a folder without the CUDA build.
     """
     place = folder()
     if place is None:
         return None
-    found = packages(place)
-    if found == PACKAGES:
+    installed = packages(place)
+    if installed == PACKAGES:
         return place
-    if found:
+    if installed:
         raise EngineError(
-            f"The CUDA build in {place} is not the one that this version of nst needs: renew it "
-            "with nst gpu install."
+            f"The CUDA build in {place} is not the one that this version of nst needs: replace "
+            "it with nst gpu install."
         )
     if os.environ.get(VARIABLE):
         raise EngineError(
-            f"{VARIABLE} names {place}, and no CUDA build is installed there: nst gpu install "
-            "does it."
+            f"{VARIABLE} names {place}, and no CUDA build is installed there: run nst gpu install."
         )
     return None
 
 
-def choose(device):
-    """Return the folder of the CUDA build if `device` is to be computed with it, else None.
+def choose(device: str) -> Optional[Path]:
+    """Return the folder of the CUDA build if `device` needs it, else None.
 
     Parameters
     ----------
@@ -140,18 +141,18 @@ def choose(device):
     Raises
     ------
     EngineError
-        The device is a GPU that cannot be used; or the CUDA build is not in order.
+        The device is a GPU that cannot be used, or the CUDA build has another version.
     """
     kind, _, index = device.partition(":")
-    # Who names a library to MXNet has chosen already.
+    # With MXNET_LIBRARY_PATH the user has chosen a library already.
     if kind == "cpu" or os.environ.get("MXNET_LIBRARY_PATH"):
         return None
-    own = mxnet2.version()
+    has_mxnet2 = mxnet2.version() is not None
     if kind == "auto":
-        return find() if first_usable() is not None and not own else None
+        return find() if first_usable() is not None and not has_mxnet2 else None
     try:
         card = driver.probe().card(int(index or 0))
-        if own:
+        if has_mxnet2:
             return None
         card.check()
         return find()
@@ -161,42 +162,41 @@ def choose(device):
         ) from error
 
 
-def first_usable():
+def first_usable() -> Optional[int]:
     """Return the number of the first card that MXNet can use, or None."""
     return next(iter(_usable()), None)
 
 
-def shares():
-    """Return CUDA_VISIBLE_DEVICES for processes that share several usable cards, one each.
+def shares() -> list[str]:
+    """Return a value of CUDA_VISIBLE_DEVICES for each usable card; empty if there is only one.
 
-    To be set before a process asks the driver for the first time. With fewer than two such
-    cards there is nothing to share, and the list is empty.
+    Each lets a process see one card. It must be set before the process first calls the driver.
     """
     cards = _usable()
-    # The driver counts the cards that the variable leaves already.
+    # The driver already counts only the cards that the user's own value allows.
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else None
     return [names[i] if names else str(i) for i in cards] if len(cards) > 1 else []
 
 
-def _usable():
+def _usable() -> list[int]:
     try:
         cards = driver.probe().cards
     except EngineError:
         return []
-    # What cards an MXNet 2 was built for, it alone knows.
+    # Only an MXNet 2 itself knows which cards it was built for, so none is excluded.
     return [card.index for card in cards if card.usable or mxnet2.version()]
 
 
-def preload(place):
-    """Load what MXNet's CUDA build needs, the driver apart, from the folder `place`.
+def preload(place: Union[str, Path]) -> None:
+    """Load the libraries that MXNet's CUDA build needs, except the driver, from `place`.
 
-    MXNet then finds them by name, wherever else on the machine there may be others.
+    MXNet then uses these, even if the machine has others with the same names.
 
     Raises
     ------
     EngineError
-        One of them is missing or cannot be loaded.
+        A library is missing or cannot be loaded.
     """
     for name in LIBRARIES:
         try:
@@ -207,11 +207,10 @@ def preload(place):
         raise _broken(place, f"{_LIBRARY} is missing")
 
 
-def prepare(precision, deterministic):
+def prepare(precision: str, deterministic: bool) -> None:
     """Set precision and determinism on a GPU for this process, before MXNet is imported.
 
-    They cannot change later: NVIDIA's libraries read them once, and MXNet keeps what it chose by
-    them.
+    Later changes have no effect: NVIDIA's libraries and MXNet read the settings once.
 
     Parameters
     ----------
@@ -219,16 +218,16 @@ def prepare(precision, deterministic):
         As in `Config`. Only ``auto`` and ``tf32`` let cuDNN and cuBLAS round to TF32.
     deterministic : bool
     """
-    wanted = {} if precision in ("auto", "tf32") else {"NVIDIA_TF32_OVERRIDE": "0"}
+    variables = {} if precision in ("auto", "tf32") else {"NVIDIA_TF32_OVERRIDE": "0"}
     if deterministic:
-        # Timings choose among the convolutions, and may choose otherwise the next time.
-        wanted.update(MXNET_ENFORCE_DETERMINISM="1", MXNET_CUDNN_AUTOTUNE_DEFAULT="0")
-    environment.put(wanted)
+        # Autotuning chooses a convolution by its time, so the choice may differ between runs.
+        variables.update(MXNET_ENFORCE_DETERMINISM="1", MXNET_CUDNN_AUTOTUNE_DEFAULT="0")
+    environment.put(variables)
 
 
 @contextlib.contextmanager
-def importable(place):
-    """Have Python import MXNet from the folder `place`; from where it is installed if None."""
+def importable(place: Optional[Path]) -> Iterator[None]:
+    """Make Python import MXNet from the folder `place`, or from where it is installed if None."""
     if place:
         sys.path.insert(0, str(place))
         importlib.invalidate_caches()
@@ -239,9 +238,9 @@ def importable(place):
             sys.path.remove(str(place))
 
 
-def _broken(place, reason):
+def _broken(place: Union[str, Path], reason: object) -> EngineError:
     if "libz.so" in str(reason):
         return EngineError(f"cuDNN lacks a system library ({reason}): install zlib1g, or zlib.")
     return EngineError(
-        f"The CUDA build in {place} is broken ({reason}): renew it with nst gpu install."
+        f"The CUDA build in {place} is broken ({reason}): repair it with nst gpu install."
     )
