@@ -309,6 +309,7 @@ INPUTS = {"content": "1" * 64, "style": "2" * 64, "weights": "4" * 64}
 def test_a_picture_is_made_if_its_sidecar_says_so():
     save("a.png", document("elsewhere"))
     assert sidecar.is_made("a.png", Config(), INPUTS)
+    assert sidecar.is_made("a.png", Config(max_pixels=0), INPUTS)
     assert not sidecar.is_made("a.png", Config(gamma=1), INPUTS)
     assert not sidecar.is_made("a.png", Config(), {**INPUTS, "style": "5" * 64})
     assert not sidecar.is_made("a.png", Config(), {**INPUTS, "init": "5" * 64})
