@@ -1,6 +1,5 @@
 """`nst figure`: the figures of the paper."""
 
-import shlex
 import sys
 
 import click
@@ -25,10 +24,8 @@ from .options import PATH, overwrite_option
 @click.option("--device", metavar="auto|cpu|gpu|gpu:N", help="Where to compute.")
 @jobs_option
 @overwrite_option
-@click.option("--only", metavar="NAME", help="Make this picture alone, and no grid.")
-@click.option("--rules", is_flag=True, help="Print rules for make, and make nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bars and no table.")
-def figure(number, output, pictures, full, jobs, overwrite, only, rules, quiet, **choices):
+def figure(number, output, pictures, full, jobs, overwrite, quiet, **choices):
     """Make figure NUMBER of the paper: its pictures, a labelled grid of them, and a manifest.
 
     1: styles alone, by method and depth of layers. 2: the methods at five balances. 3: six pairs
@@ -43,29 +40,10 @@ def figure(number, output, pictures, full, jobs, overwrite, only, rules, quiet, 
 
     given = {name: value for name, value in choices.items() if value is not None}
     layout = figures.figure(number, output, given, pictures, full)
-    if rules:
-        for rule in figures.rules(layout, _command(number, output, pictures, full, given)):
-            click.echo(rule)
-        return
-    runs = figures.runs_of(layout, only)
-    if not only:
-        figures.check(layout, overwrite=overwrite)
+    figures.check(layout, overwrite=overwrite)
+    runs = [cell.run for cell in layout.cells]
     code = make_all(runs, overwrite=overwrite, quiet=quiet, with_table=False, jobs=jobs)
     if code:
         sys.exit(code)
-    if not only:
-        figures.write(layout)
-    echo_path(runs[0].output if only else layout.grid)
-
-
-def _command(number, output, pictures, full, given):
-    words = [sys.executable, "-m", "nst_cli", "figure", str(number), "-q", "-o", output]
-    words += ["--pictures", pictures] if pictures else []
-    words += ["--full"] if full else []
-    for name, value in given.items():
-        words += [f"--{name}", value]
-    return " ".join(map(_quoted, words))
-
-
-def _quoted(word):
-    return shlex.quote(word).replace("$", "$$")
+    figures.write(layout)
+    echo_path(layout.grid)

@@ -246,53 +246,6 @@ def compose(layout):
     return grid
 
 
-def rules(layout, command):
-    """Yield the lines of the Make rules by which a figure and each of its pictures are made.
-
-    Parameters
-    ----------
-    layout : Figure
-    command : str
-        That makes the figure; a picture alone is made by ``--only`` and its name after it.
-    """
-    outputs = []
-    for cell in layout.cells:
-        run = cell.run
-        outputs.append(_for_make(run.output))
-        inputs = " ".join(map(_for_make, (run.content, run.style)))
-        name = os.path.basename(run.output)
-        yield f"{outputs[-1]}: {inputs}\n\t@{command} --only {name}"
-    yield f"{_for_make(layout.grid)}: {' '.join(outputs)}\n\t@{command}"
-    yield f".PHONY: fig{layout.number}\nfig{layout.number}: {_for_make(layout.grid)}"
-
-
-def runs_of(layout, only=None):
-    """Return the runs of a figure for `batch.make`.
-
-    Parameters
-    ----------
-    layout : Figure
-    only : str, optional
-        The name of a single picture.
-
-    Raises
-    ------
-    BatchError
-        The figure has no picture `only`.
-    """
-    runs = [cell.run for cell in layout.cells]
-    if only is None:
-        return runs
-    for run in runs:
-        if os.path.basename(run.output) == only:
-            return [run]
-    raise BatchError(f"Figure {layout.number} has no picture {only!r}.")
-
-
-def _for_make(path):
-    return os.fspath(path).replace(" ", "\\ ").replace("$", "$$")
-
-
 def _file_word(label):
     return "-".join(re.findall(r"[\w.]+", label))
 
