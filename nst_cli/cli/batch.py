@@ -7,9 +7,9 @@ import click
 from click.core import ParameterSource
 
 from .. import config
-from ..errors import shown
-from .making import echo_path, jobs_option, make_all
+from .making import jobs_option, make_all
 from .options import PATH, config_options, overwrite_option
+from .output import echo_note, echo_path
 
 
 @click.command(short_help="Make the pictures that a file lists.")
@@ -46,7 +46,7 @@ def batch(ctx, file, output, force, overwrite, jobs, dask, quiet, **choices):
 
     work = plan.read(file, given, output)
     for note in work.notes:
-        click.echo(f"Note: {shown(note)}", err=True)
+        echo_note(note)
     code = make_all(
         work.runs, overwrite=overwrite, quiet=quiet, failures=work.failures,
         connected=lambda: _connected(dask), on_done=lambda run: echo_path(run.output),

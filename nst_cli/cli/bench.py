@@ -3,6 +3,7 @@
 import click
 
 from .. import config
+from .options import PATH
 
 _HEAD = (
     "| device | size | method | preset | precision | s per step | steps | s to paper's loss "
@@ -11,8 +12,10 @@ _HEAD = (
 
 
 @click.command(short_help="Measure how fast this machine is.")
-@click.option("--content", metavar="FILE", help="Content picture; by default the sample.")
-@click.option("--style", metavar="FILE", help="Style picture; by default the sample.")
+@click.option("--content", metavar="FILE", type=PATH,
+              help="Content picture; by default the sample.")  # fmt: skip
+@click.option("--style", metavar="FILE", type=PATH,
+              help="Style picture; by default the sample.")  # fmt: skip
 @click.option("--size", "sizes", multiple=True, default=("224",), metavar="PIXELS",
               help="Long edge to measure at, once for each.  [default: 224]")  # fmt: skip
 @click.option("--method", "methods", multiple=True, default=config.METHODS, metavar="NAME",
@@ -33,19 +36,18 @@ def bench(content, style, sizes, methods, device):
     methods = [config.Config(method=method).method for method in methods]
     device = config.Config(device=device).device
 
-    from .. import bench as room
     from .. import engine, machine, samples
+    from ..bench import pictures, rows
 
     pairs = [
-        room.pictures(size, content or samples.CONTENT, style or samples.STYLES[0])
-        for size in sizes
+        pictures(size, content or samples.CONTENT, style or samples.STYLES[0]) for size in sizes
     ]
     where = engine.context(device)
     click.echo(f"{machine.describe()}, {engine.threads()} threads, MXNet {engine.version()}\n")
     click.echo(f"{_HEAD}\n{'|---' * _HEAD.count(' |')}|")
     for pair in pairs:
         for method in methods:
-            for row in room.rows(*pair, method, device):
+            for row in rows(*pair, method, device):
                 click.echo(_line(where, row))
 
 

@@ -4,6 +4,8 @@ import sys
 
 import click
 
+from ..errors import shown
+
 
 @click.command(short_help="Say what this machine has, and test it.")
 def doctor():
@@ -18,6 +20,6 @@ def doctor():
     healthy = True
     for topic, finding, good in examine():
         healthy = healthy and good
-        click.echo(f"{'ok ' if good else 'BAD'}  {topic:<10} {finding}")
+        click.echo(f"{'ok ' if good else 'BAD'}  {topic:<10} {shown(finding)}")
     if not healthy:
         sys.exit(1)

@@ -4,8 +4,9 @@ import sys
 
 import click
 
-from .making import echo_path, jobs_option, make_all
+from .making import jobs_option, make_all
 from .options import PATH, overwrite_option
+from .output import echo_path
 
 
 @click.command(short_help="Make a figure of the paper.")

@@ -4,7 +4,10 @@ import os
 
 import click
 
+from ..errors import shown
 from .group import Group
+from .options import PATH
+from .output import echo_path
 
 
 @click.group(cls=Group)
@@ -13,8 +16,9 @@ def gpu():
 
 
 @gpu.command(short_help="Install the CUDA build of MXNet.")
-@click.option("--dir", "place", metavar="DIR", help="Folder of its own for it.  [default: "
-              "NST_GPU, else nst/gpu in the user's data folder]")  # fmt: skip
+@click.option("--dir", "place", metavar="DIR", type=PATH,
+              help="Folder of its own for it.  [default: NST_GPU, else nst/gpu in the user's data "
+              "folder]")  # fmt: skip
 @click.option("--no-card", is_flag=True, help="Install it though this machine has no card, as "
               "for an image that will run on one.")  # fmt: skip
 def install(place, no_card):
@@ -38,11 +42,10 @@ def install(place, no_card):
         raise click.UsageError("This user has no home folder: name a folder by --dir.")
     done = install_build(place or usual, card=not no_card)
     if not usual or done != usual.resolve():
-        click.echo(f"Set {library.VARIABLE}={done}, so that nst finds it.", err=True)
+        click.echo(f"Set {library.VARIABLE}={shown(done)}, so that nst finds it.", err=True)
     if not no_card:
         from .. import doctor
 
         os.environ[library.VARIABLE] = str(done)
         click.echo(doctor.try_network(f"gpu:{library.first_usable()}"), err=True)
-    # As bytes, because a path may be no text.
-    click.echo(os.fsencode(done))
+    echo_path(done)

@@ -2,13 +2,13 @@
 
 import collections
 import contextlib
-import os
 from collections.abc import Iterator
 
 import click
 
 from ..errors import BatchError, shown
-from .progress import interrupts, interval, progress, tqdm
+from .output import echo_note
+from .progress import interrupts, interval, observing, tqdm
 
 #: How many pictures at a time.
 jobs_option = click.option(
@@ -61,9 +61,9 @@ def make_all(
     if len(refused) == len(runs):
         _raise_all(refused, notes)
     for note in notes:
-        click.echo(f"Note: {shown(note)}", err=True)
+        echo_note(note)
     results = []
-    with connected() as submit, Bars(len(runs), quiet) as bars:
+    with connected() as submit, interrupts(), Bars(len(runs), quiet) as bars:
 
         def on_finished(finished):
             results.append(finished)
@@ -114,7 +114,7 @@ def _raise_all(refused, notes):
     if len(notes) <= _FEW:
         raise BatchError(" ".join(notes))
     for note in notes:
-        click.echo(f"Note: {shown(note)}", err=True)
+        echo_note(note)
     raise BatchError(f"None of the {len(refused)} runs can be made; the notes above say why.")
 
 
@@ -122,27 +122,18 @@ class Bars:
     """A bar over the runs, and one over the steps of the run that this process makes."""
 
     def __init__(self, runs, quiet):
-        self._stack, self._quiet, self._steps = contextlib.ExitStack(), quiet, None
+        self._quiet, self._steps = quiet, contextlib.ExitStack()
         self._runs = tqdm(total=runs, unit="run", disable=quiet, mininterval=interval())
-        self._lost = self._stack.enter_context(interrupts())
 
     def start(self, run):
         """Return the observer of a run's steps."""
-        if self._quiet:
-            return self._lost
-        self._steps = contextlib.ExitStack()
-        draw = self._steps.enter_context(progress(run.config, position=1, leave=False))
-
-        def observe(record):
-            self._lost(record)
-            draw(record)
-
-        return observe
+        return self._steps.enter_context(
+            observing(run.config, self._quiet, position=1, leave=False)
+        )
 
     def finish(self):
         """Count a run that is finished."""
-        if self._steps:
-            self._steps.close()
+        self._steps.close()
         self._runs.update()
 
     def clear(self):
@@ -153,10 +144,8 @@ class Bars:
         return self
 
     def __exit__(self, *_):
-        if self._steps:
-            self._steps.close()
+        self._steps.close()
         self._runs.close()
-        self._stack.close()
 
 
 def table(results, total, failures=()) -> Iterator[str]:
@@ -185,9 +174,5 @@ def table(results, total, failures=()) -> Iterator[str]:
 
 def _shown_reason(reason):
     # The traceback of a bug keeps its lines.
-    return reason if reason.startswith("Traceback ") else shown(reason)
-
-
-def echo_path(path) -> None:
-    """Print a path on stdout, as bytes, because a file may have a name that is no text."""
-    click.echo(os.fsencode(path))
+    lines = reason.split("\n") if reason.startswith("Traceback ") else [reason]
+    return "\n".join(map(shown, lines))

@@ -1,10 +1,9 @@
 """`nst mxnet`: the MXNet that nst computes with."""
 
-import os
-
 import click
 
 from .group import Group
+from .output import echo_path
 
 
 @click.group(cls=Group)
@@ -29,4 +28,4 @@ def install():
     from ..engine.install import install as install_mxnet
 
     engine.check_python()
-    click.echo(os.fsencode(install_mxnet()))
+    echo_path(install_mxnet())

@@ -1,10 +1,9 @@
 """`nst plot`: loss curves as a picture."""
 
-import os
-
 import click
 
 from .options import PATH, overwrite_option
+from .output import echo_note, echo_path
 
 
 @click.command(short_help="Draw the loss curves of logs.")
@@ -29,6 +28,5 @@ def plot(logs, output, overwrite):
 
     path, notes = plots.draw(logs, output, overwrite=overwrite)
     for note in notes:
-        click.echo(f"Note: {note}", err=True)
-    # As bytes, because a file may have a name that is no text.
-    click.echo(os.fsencode(path))
+        echo_note(note)
+    echo_path(path)

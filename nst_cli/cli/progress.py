@@ -92,6 +92,32 @@ def interrupts():
         _current = None
 
 
+@contextlib.contextmanager
+def observing(settings, quiet, *observers, **how):
+    """Yield one observer of steps: it hears signals, calls `observers`, and draws a bar.
+
+    Parameters
+    ----------
+    settings : Config
+    quiet : bool
+        No bar.
+    *observers : callable
+        Called with each record.
+    **how
+        For tqdm.
+    """
+    with contextlib.ExitStack() as stack:
+        observers = [stack.enter_context(interrupts()), *observers]
+        if not quiet:
+            observers.append(stack.enter_context(progress(settings, **how)))
+
+        def observe(record):
+            for observer in observers:
+                observer(record)
+
+        yield observe
+
+
 def interval():
     """Return how many seconds a bar waits: a file gets a line now and then, a terminal moves."""
     return 0.2 if sys.stderr.isatty() else 10

@@ -1,14 +1,14 @@
 """`nst replay`: a picture made again."""
 
-import contextlib
 import os
 import sys
 
 import click
 
-from ..errors import IncompleteError
+from ..errors import IncompleteError, shown
 from .options import PATH, overwrite_option
-from .progress import interrupts, progress
+from .output import echo_note, echo_path
+from .progress import observing
 
 
 @click.command(short_help="Make a picture again from what it carries.")
@@ -41,22 +41,18 @@ def replay(picture, output, overwrite, quiet, **places):
     job = replays.prepare(recipe, output, overwrite=overwrite)
     differences = replays.differences(recipe, job)
     for difference in differences:
-        click.echo(f"Note: {difference}.", err=True)
-    with contextlib.ExitStack() as stack:
-        observers = [stack.enter_context(interrupts())]
-        if not quiet:
-            observers.append(stack.enter_context(progress(recipe.config)))
+        echo_note(f"{difference}.")
+    incomplete = None
+    with observing(recipe.config, quiet) as observe:
         try:
-            outcome, incomplete = runner.run(
-                job, on_step=lambda record: [observe(record) for observe in observers],
-            ), None  # fmt: skip
+            outcome = runner.run(job, on_step=observe)
         except IncompleteError as error:
             outcome, incomplete = error.outcome, error
-    click.echo(os.fsencode(outcome.path))
+    echo_path(outcome.path)
     if incomplete:
         raise incomplete
     if outcome.result.stop_reason == "interrupted":
-        click.echo(f"Interrupted; saved {outcome.path}.", err=True)
+        click.echo(f"Interrupted; saved {shown(outcome.path)}.", err=True)
         sys.exit(130)
     result = replays.compare(recipe, outcome.path)
     click.echo(_verdict(result, differences), err=True)

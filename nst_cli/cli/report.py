@@ -1,10 +1,9 @@
 """`nst report`: a page of many pictures."""
 
-import os
-
 import click
 
 from .options import PATH, overwrite_option
+from .output import echo_note, echo_path
 
 
 @click.command(short_help="Make a page of a folder's pictures.")
@@ -29,6 +28,5 @@ def report(folder, output, overwrite):
 
     path, notes = reports.make(folder, output, overwrite=overwrite)
     for note in notes:
-        click.echo(f"Note: {note}", err=True)
-    # As bytes, because a file may have a name that is no text.
-    click.echo(os.fsencode(path))
+        echo_note(note)
+    echo_path(path)

@@ -1,16 +1,16 @@
 """`nst stylize`: one picture."""
 
 import contextlib
-import os
 import sys
 
 import click
 
 from .. import config
-from ..errors import IncompleteError, NonFiniteError, NstError, OutputError, reason
+from ..errors import IncompleteError, NonFiniteError, NstError, OutputError, reason, shown
 from ..runs import log as logs
 from .options import PATH, config_options, overwrite_option
-from .progress import duration, interrupts, progress
+from .output import echo_note, echo_path
+from .progress import duration, observing
 
 
 @click.command(context_settings={"allow_extra_args": True})
@@ -53,25 +53,20 @@ def stylize(ctx, content, style, output, save_every, log, overwrite, quiet, dry_
     )
     # Even when quiet, because the picture will look different.
     for note in job.notes:
-        click.echo(f"Note: {note}", err=True)
+        echo_note(note)
     if dry_run:
         for line in _forecast(job):
             click.echo(line)
         return
     outcome = lines = incomplete = None
     with contextlib.ExitStack() as stack:
-        observers = [stack.enter_context(interrupts())]
+        writers = []
         if log:
             lines = stack.enter_context(logs.writing(log))
-            observers.append(lines.write)
-        if not quiet:
-            observers.append(stack.enter_context(progress(settings)))
+            writers.append(lines.write)
+        observe = stack.enter_context(observing(settings, quiet, *writers))
         try:
-            outcome = runner.run(
-                job,
-                on_step=lambda record: [observe(record) for observe in observers],
-                save_every=save_every,
-            )
+            outcome = runner.run(job, on_step=observe, save_every=save_every)
         except IncompleteError as error:
             outcome, incomplete = error.outcome, error
         except NonFiniteError as error:
@@ -86,12 +81,12 @@ def stylize(ctx, content, style, output, save_every, log, overwrite, quiet, dry_
     if not outcome:
         click.echo("Interrupted before the first step: no picture was written.", err=True)
         sys.exit(130)
-    # As bytes, because a file may have a name that is no text.
-    click.echo(os.fsencode(outcome.path))
+    echo_path(outcome.path)
     interrupted = outcome.result.stop_reason == "interrupted"
     if interrupted:
         click.echo(
-            f"Interrupted after step {outcome.result.steps}; saved {outcome.path}.", err=True
+            f"Interrupted after step {outcome.result.steps}; saved {shown(outcome.path)}.",
+            err=True,
         )
     if incomplete:
         raise incomplete

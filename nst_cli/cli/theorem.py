@@ -1,11 +1,11 @@
 """`nst theorem`: the Gram loss as an MMD, and what a transfer does to it."""
 
-import os
-
 import click
 
 from .. import config
+from ..errors import shown
 from .options import PATH, options_of, overwrite_option
+from .output import echo_note
 from .progress import tqdm
 
 
@@ -49,11 +49,11 @@ def theorem(content, style, output, picture, sample, numbers, overwrite, quiet, 
         outputs=[(path, ours) for path, ours in outputs if path], overwrite=overwrite,
     )  # fmt: skip
     for note in job.notes:
-        click.echo(f"Note: {note}", err=True)
+        echo_note(note)
     with tqdm(total=len(settings.style_layers), unit="layer", disable=quiet) as bar:
         comparison = comparisons.compare(job, on_layer=lambda layer: bar.update())
-    # As bytes, because a picture may have a name that is no text.
-    click.echo(os.fsencode("\n".join(comparisons.lines(comparison))))
+    for line in comparisons.lines(comparison):
+        click.echo(shown(line))
     if numbers:
         comparisons.write_json(comparison, numbers)
     if output:

@@ -1,10 +1,11 @@
 """`nst weights`: get, check and find the parameters of VGG-19."""
 
-import os
-
 import click
 
+from ..errors import shown
 from .group import Group
+from .options import PATH
+from .output import echo_path
 from .progress import tqdm
 
 
@@ -14,7 +15,7 @@ def weights():
 
 
 @weights.command()
-@click.argument("destination", required=False)
+@click.argument("destination", type=PATH, required=False)
 @click.option("--url", metavar="URL", help="Another address of the same file.")
 @click.option("--overwrite", is_flag=True, help="Replace a file there that is not the right one.")
 def fetch(destination, url, overwrite):
@@ -40,12 +41,11 @@ def fetch(destination, url, overwrite):
             destination, url or PUBLISHED_URL, overwrite=overwrite, progress=progress,
             on_wait=lambda: click.echo("Waiting for another nst weights fetch.", err=True),
         )  # fmt: skip
-    # As bytes, because a path may be no text.
-    click.echo(os.fsencode(path))
+    echo_path(path)
 
 
 @weights.command()
-@click.argument("file")
+@click.argument("file", type=PATH)
 def check(file):
     """Read FILE to the end and say whether it holds VGG-19, and which.
 
@@ -58,7 +58,7 @@ def check(file):
     report = check_weights(file)
     kind = "the published file" if report.published else "not the published file, but usable"
     line = f"{report.path}: VGG-19 from {report.layers[0]} to {report.layers[-1]}; {kind}"
-    click.echo(os.fsencode(line))
+    click.echo(shown(line))
     click.echo(f"git blob id {report.blob_id}\nsha256 {report.sha256}\n{report.size} bytes")
 
 
@@ -72,4 +72,4 @@ def path():
     """
     from ..weights import find
 
-    click.echo(os.fsencode(find()))
+    echo_path(find())
