@@ -17,12 +17,12 @@ from .errors import NonFiniteError, NstError
 __version__ = "0.1.0"
 __all__ = ["Config", "NonFiniteError", "NstError", "Record", "Result", "images", "transfer"]
 
-# What loads more than it says, by the module that has it.
+# Names that are imported on first use, and their modules.
 _LAZY = {"Record": "synthesis", "Result": "synthesis", "transfer": "synthesis"}
 
 
 def __getattr__(name):
-    """Import the engine, which takes seconds, on the first use of what needs it (PEP 562)."""
+    """Import what needs the engine on its first use (PEP 562): loading it takes seconds."""
     if name in _LAZY:
         return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
     if name == "images":

@@ -126,7 +126,7 @@ def test_the_page_of_a_run_prints_its_path_and_shows_everything(made):
     assert (done.returncode, done.stdout, done.stderr) == (0, "tries/report.html\n", "")
     page = Page(folder / "tries" / "report.html")
     run = page.run("a.png")
-    for word in ("gamma 7", "method poly", "steps 4", "stop all steps made", "relu1_1"):
+    for word in ("gamma 7", "method poly", "steps 4", "stop all steps done", "relu1_1"):
         assert word in run["text"]
     assert [alt for img in page.named("img") if (alt := img["alt"])] == [
         "a.png, the picture made", "content.png, the content", "style.png, the style",
@@ -158,7 +158,7 @@ def test_one_broken_sidecar_is_noted_and_does_not_take_the_page_away(tmp_path):
 
 def test_a_folder_that_is_not_there_is_an_error_in_a_line(tmp_path):
     error = error_of(nst(tmp_path, "report", "no/such"), 1)
-    assert "Cannot report on no/such: there is no such folder" in error
+    assert "Cannot report on no/such: it does not exist" in error
 
 
 # What is refused
@@ -430,7 +430,7 @@ def test_a_name_that_is_no_text_is_shown_with_a_mark(tmp_path):
 def test_without_a_log_the_page_says_so(tmp_path):
     save_run(tmp_path, "a.png", log=())
     page, notes = page_of(tmp_path)
-    assert "No log: a.png.jsonl is not there." in page.run("a.png")["text"]
+    assert "No log: a.png.jsonl does not exist." in page.run("a.png")["text"]
     assert "chart" not in [svg.get("class") for svg in page.named("svg")]
     assert notes == []
 
@@ -457,7 +457,7 @@ def test_a_log_of_another_run_is_told(tmp_path, change):
     save_run(tmp_path, "a.png", log=(3,))
     rewrite(tmp_path / "a.png.json", **change)
     page, _ = page_of(tmp_path)
-    assert "The log does not fit the picture" in page.run("a.png")["text"]
+    assert "The log does not match the picture" in page.run("a.png")["text"]
 
 
 def test_the_curves_end_at_the_losses_of_the_finished_picture(tmp_path):

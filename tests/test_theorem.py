@@ -365,7 +365,7 @@ def test_of_a_picture_and_itself_nothing_is_left_to_compare(compared):
     found = compared(style="content.png", picture="content.png", sample=10_000, preset="fast")
     for layer in found.layers:
         assert layer.loss == layer.gram == 0
-        assert layer.loss_apart is None and layer.sample_apart is None
+        assert layer.loss_difference is None and layer.sample_difference is None
         for method in METHODS:
             assert layer.mmd["content"][method] == pytest.approx(0, abs=1e-14)
             assert layer.left(method) is None

@@ -1,4 +1,4 @@
-"""`nst batch`: many pictures."""
+"""`nst batch`: makes many pictures."""
 
 import contextlib
 import sys
@@ -16,20 +16,21 @@ from .output import echo_note, echo_path
 @click.argument("file", type=PATH)
 @config_options
 @click.option("-o", "--output", metavar="TEMPLATE", type=PATH,
-              help="Names of the pictures, such as out/{content}-{gamma}.png; overrides those of "
+              help="Names of the pictures, such as out/{content}-{gamma}.png; overrides that of "
               "FILE.")  # fmt: skip
-@click.option("-f", "--force", is_flag=True, help="Also make what exists and is up to date.")
+@click.option("-f", "--force", is_flag=True, help="Also make pictures that are up to date.")
 @overwrite_option
 @jobs_option
 @click.option("--dask", metavar="ADDRESS",
-              help="Scheduler of a Dask cluster that makes them: tcp://HOST:8786.")  # fmt: skip
+              help="Dask scheduler whose cluster makes them: tcp://HOST:8786.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="No progress bars and no table.")
 @click.pass_context
 def batch(ctx, file, output, force, overwrite, jobs, dask, quiet, **choices):
-    """Make the pictures that FILE lists, a TOML file of runs and grids.
+    """Make the pictures that FILE lists: a TOML file of runs and grids.
 
-    Prints the path of each picture made. What exists and is up to date is skipped: same inputs
-    and same options. A run that fails does not stop the others. Options override what FILE says.
+    Prints the path of each picture made. A picture that exists is skipped if it was made from the
+    same inputs with the same options. A run that fails does not stop the others. Command-line
+    options override FILE.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""The help texts under ``python -OO``, which drops the docstrings that they are."""
+"""Restores help texts under ``python -OO``, which drops the docstrings they come from."""
 
 import ast
 import inspect
@@ -7,7 +7,7 @@ import click
 
 
 def restore(command):
-    """Read the help of a command, and of those below it, from the source of its function."""
+    """Read the help of a command and its subcommands from the source of their functions."""
     if not command.help:
         command.help = _docstring(inspect.unwrap(command.callback))
     if isinstance(command, click.Group):

@@ -1,4 +1,4 @@
-"""`nst doctor`: what this machine has."""
+"""`nst doctor`: checks this machine."""
 
 import sys
 
@@ -7,9 +7,11 @@ import click
 from ..errors import shown
 
 
-@click.command(short_help="Say what this machine has, and test it.")
+@click.command(short_help="Check this machine for what nst needs.")
 def doctor():
-    """Say what this machine has: versions, processor, devices, weights, and a test run.
+    """Check this machine: versions, processor, devices, weights, and a test run.
+
+    Prints one line for each, ok or BAD. Exits with 1 if any is BAD.
 
     \b
     Example:

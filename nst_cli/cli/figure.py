@@ -1,4 +1,4 @@
-"""`nst figure`: the figures of the paper."""
+"""`nst figure`: makes the figures of the paper."""
 
 import sys
 
@@ -13,24 +13,24 @@ from .output import echo_path
 @click.argument("number", type=click.IntRange(1, 4))
 @click.option("-o", "--output", metavar="FOLDER", type=PATH, default="out/figures",
               show_default=True,
-              help="Where the grid, its pictures and its manifest will be.")  # fmt: skip
+              help="Folder for the grid, its pictures and its manifest.")  # fmt: skip
 @click.option("--pictures", metavar="FOLDER", type=PATH,
               help="The authors' pictures (make images); by default the samples.")  # fmt: skip
 @click.option("--full", is_flag=True,
-              help="By preset paper at its size, which takes hours on a CPU; otherwise small, and "
-              "all but figure 1 by preset fast.")  # fmt: skip
+              help="Use preset paper at its full size, which takes hours on a CPU. By default "
+              "pictures are small, and all figures but 1 use preset fast.")  # fmt: skip
 @click.option("--size", metavar="PIXELS", help="Long edge of each picture.")
-@click.option("--iterations", metavar="N", help="Steps at most.")
+@click.option("--iterations", metavar="N", help="Maximum number of steps.")
 @click.option("--weights", metavar="FILE|builtin", type=PATH, help="VGG-19 parameters.")
-@click.option("--device", metavar="auto|cpu|gpu|gpu:N", help="Where to compute.")
+@click.option("--device", metavar="auto|cpu|gpu|gpu:N", help="Device to compute on.")
 @jobs_option
 @overwrite_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bars and no table.")
 def figure(number, output, pictures, full, jobs, overwrite, quiet, **choices):
     """Make figure NUMBER of the paper: its pictures, a labelled grid of them, and a manifest.
 
-    1: styles alone, by method and depth of layers. 2: the methods at five balances. 3: six pairs
-    by the four methods. 4: fusions of two methods. What exists and is up to date is not
+    1: styles alone, by method and depth of layers. 2: the methods at five values of gamma. 3: six
+    pairs by the four methods. 4: fusions of two methods. Pictures that are up to date are not
     made again. Prints the path of the grid.
 
     \b

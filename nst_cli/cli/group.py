@@ -1,4 +1,4 @@
-"""The group of commands that turns errors into lines, and interruptions into exit codes."""
+"""Groups of commands that print errors as one line and turn signals into exit codes."""
 
 import contextlib
 import sys
@@ -11,7 +11,7 @@ from .progress import interrupts
 
 
 class Group(click.Group):
-    """Commands whose errors are one line each."""
+    """A group of commands that prints an error as one line."""
 
     def make_context(self, info_name, args, parent=None, **extra):
         with _one_line():
@@ -35,11 +35,11 @@ class Group(click.Group):
 
 
 class Program(Group):
-    """The whole program: standard streams that may fail, and signals that end it in good order."""
+    """The whole program: it survives failing standard streams and ends cleanly on signals."""
 
     def main(self, *args, standalone_mode=True, **options):
         if not standalone_mode:
-            # A Python program that calls this has its own ways with all that.
+            # A Python program that calls this handles streams and signals itself.
             return super().main(*args, standalone_mode=False, **options)
         streams.open_missing()
         with streams.forgiving() as failure:
@@ -49,13 +49,13 @@ class Program(Group):
 
     def _exit_code(self, *args, **options):
         code = 0
-        with interrupts() as heard:
+        with interrupts() as received:
             try:
                 super().main(*args, **options)
             except SystemExit as ending:
                 code = ending.code or 0
-            # Commands know that they were interrupted, but not by which signal.
-            return 128 + heard.signals[0] if heard.signals and code else code
+            # Commands exit with 130 whichever signal interrupted them.
+            return 128 + received.signals[0] if received.signals and code else code
 
 
 @contextlib.contextmanager

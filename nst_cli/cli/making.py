@@ -1,4 +1,4 @@
-"""Many pictures made by a command, with what the user sees of it."""
+"""Makes many pictures for a command, with bars, notes and a table of results."""
 
 import collections
 import contextlib
@@ -10,39 +10,40 @@ from ..errors import BatchError, shown
 from .output import echo_note
 from .progress import interrupts, interval, observing, tqdm
 
-#: How many pictures at a time.
+#: The option for the number of processes.
 jobs_option = click.option(
     "-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
-    help="Processes, which share the processor's cores.",
+    help="Number of processes; they share the processor's cores.",
 )  # fmt: skip
 
-# As many different faults fit into one line.
+# The most faults reported in one line.
 _FEW = 3
 
 
 def make_all(
     runs, *, overwrite, quiet, failures=(), connected=contextlib.nullcontext, on_done=None,
-    with_table=True, **how,
+    with_table=True, **options,
 ) -> int:  # fmt: skip
-    """Check runs, make those that can be made, and report what they have come to.
+    """Check runs, make those that can be made, and report the results.
 
     Parameters
     ----------
     runs : sequence of plan.Run
     overwrite : bool
-        As `plan.check` takes it.
+        Whether existing files may be replaced that nst did not make.
     quiet : bool
-        No bars.
+        Whether to draw no bars.
     failures : sequence of str
-        What was asked for beside the runs and cannot be made; fails as a run does.
+        Further requests that cannot become runs, such as an unreadable pattern; each counts as
+        a failed run.
     connected : callable
-        Returns a context that yields what `batch.make` takes as `submit`.
+        Returns a context that yields the `submit` of `batch.make`.
     on_done : callable, optional
-        Called with each run whose picture has been made.
+        Called with each run after its picture is made.
     with_table : bool
-        Whether to print the table also if every picture exists in the end; never if `quiet`.
-    how
-        For `batch.make`.
+        Whether to print the table even if every run succeeds; never if `quiet`.
+    **options
+        Passed to `batch.make`.
 
     Returns
     -------
@@ -74,13 +75,13 @@ def make_all(
 
         def on_stop():
             bars.clear()
-            click.echo("Saving the images so far; Ctrl-C again ends it at once.", err=True)
+            click.echo("Saving the images so far; press Ctrl-C again to stop at once.", err=True)
 
-        # Runs that were not begun are missing from the results, and the table counts them.
+        # Runs that never started have no result; the table counts them.
         with contextlib.suppress(KeyboardInterrupt):
             batch.make(
                 runs, refused=refused, overwrite=overwrite, submit=submit, on_start=bars.start,
-                on_finished=on_finished, on_stop=on_stop, **how,
+                on_finished=on_finished, on_stop=on_stop, **options,
             )  # fmt: skip
     code = _exit_code(results, len(runs), failures)
     failed = failures or any(finished.state == "failed" for finished in results)
@@ -98,7 +99,7 @@ def _exit_code(results, total, failures):
 
 
 def _counted(refused):
-    """Return each fault once, with the number of runs that it concerns."""
+    """Return each fault once, with the number of runs that it affects."""
     counts = collections.Counter(str(error) for errors in refused.values() for error in errors)
     return [
         f"{message} {count} runs need it." if count > 1 else message
@@ -107,7 +108,7 @@ def _counted(refused):
 
 
 def _raise_all(refused, notes):
-    """Raise the faults of runs of which none can be made: in one line, where they fit into it."""
+    """Raise the faults of runs none of which can be made; many are printed as notes instead."""
     distinct = {str(error): error for errors in refused.values() for error in errors}
     if len(distinct) == 1 and len(notes) == 1:
         raise next(iter(distinct.values()))
@@ -115,11 +116,11 @@ def _raise_all(refused, notes):
         raise BatchError(" ".join(notes))
     for note in notes:
         echo_note(note)
-    raise BatchError(f"None of the {len(refused)} runs can be made; the notes above say why.")
+    raise BatchError(f"None of the {len(refused)} runs can be made; see the notes above.")
 
 
 class Bars:
-    """A bar over the runs, and one over the steps of the run that this process makes."""
+    """A bar of the runs, and one of the steps of the run in this process."""
 
     def __init__(self, runs, quiet):
         self._quiet, self._steps = quiet, contextlib.ExitStack()
@@ -132,12 +133,12 @@ class Bars:
         )
 
     def finish(self):
-        """Count a run that is finished."""
+        """Count a finished run."""
         self._steps.close()
         self._runs.update()
 
     def clear(self):
-        """Make room for a line of text."""
+        """Remove the bars from the terminal so that a line can be printed."""
         self._runs.clear()
 
     def __enter__(self):
@@ -149,15 +150,15 @@ class Bars:
 
 
 def table(results, total, failures=()) -> Iterator[str]:
-    """Yield the lines that say what the runs have come to.
+    """Yield a line for each result and a summary.
 
     Parameters
     ----------
     results : sequence of batch.Finished
     total : int
-        Of the runs.
+        Number of runs.
     failures : sequence of str
-        What else failed.
+        Further failures, one line each.
     """
     for finished in results:
         seconds = f"{finished.seconds:7.1f} s" if finished.seconds else " " * 9

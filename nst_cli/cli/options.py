@@ -1,4 +1,4 @@
-"""The options that make a `Config`, one for each of its fields."""
+"""Click options derived from the fields of `Config`, and the type of paths."""
 
 import os
 
@@ -8,9 +8,9 @@ from .. import config
 
 
 class _Path(click.ParamType):
-    """The name of a file or folder; ``~`` at its start is the home folder, as in a shell.
+    """A path; a leading ``~`` is the home folder.
 
-    A shell leaves it alone within ``--output=~/out.png`` and in quotes.
+    A shell expands it too, but not in quotes or within ``--output=~/out.png``.
     """
 
     name = "text"
@@ -33,12 +33,12 @@ _preset_option = click.option(
 
 
 def config_options(command):
-    """Give a command an option for each field of `Config`."""
+    """Add an option for each field of `Config` to a command."""
     return options_of(*config.OPTIONS)(command)
 
 
 def options_of(*names):
-    """Return a decorator that gives a command ``--preset`` and the options of some fields."""
+    """Return a decorator that adds ``--preset`` and the options of the named fields."""
 
     def decorate(command):
         for name in reversed(names):
@@ -49,10 +49,10 @@ def options_of(*names):
 
 
 def _option(name, option):
-    """Return the Click option of a field of `Config`."""
+    """Return the Click option for a field of `Config`."""
     flag = f"--{name.replace('_', '-')}"
     if isinstance(option.paper, bool):
-        # Off by default, a flag only needs its name; on by default, only its opposite counts.
+        # A flag that is on by default also needs its opposite.
         declaration = f"{flag}/--no-{flag[2:]}" if option.paper else flag
         shown = f"  [default: {flag[2:]}]" if option.paper else ""
         return click.option(
@@ -65,7 +65,7 @@ def _option(name, option):
 
 
 def _defaults(option):
-    """Return an option's default in words, and that of preset fast if it differs."""
+    """Return an option's default as text, and that of preset fast if it differs."""
     paper, fast = (_words(value) for value in (option.paper, option.fast))
     if not paper:
         return ""

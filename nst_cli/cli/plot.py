@@ -1,4 +1,4 @@
-"""`nst plot`: loss curves as a picture."""
+"""`nst plot`: draws loss curves."""
 
 import click
 
@@ -12,10 +12,10 @@ from .output import echo_note, echo_path
               help="Picture to write; .png, .svg or .pdf.")  # fmt: skip
 @overwrite_option
 def plot(logs, output, overwrite):
-    """Draw the losses in LOG, which nst stylize --log wrote, on a logarithmic scale.
+    """Draw the losses in LOG, written by nst stylize --log, on a logarithmic scale.
 
-    One log: the total beside its parts by method, and each method by layer. Several logs: a
-    panel for the total and for each part, with a line for each log. Prints the picture's path.
+    One log: a panel of the total and its parts by method, and a panel of layers for each method.
+    Several logs: a panel for each loss, with a line for each log. Prints the picture's path.
 
     Needs matplotlib: pip install 'nst-cli[plot]'
 

@@ -1,4 +1,4 @@
-"""What a user sees of a run while it goes on, and how it is interrupted."""
+"""Progress bars over the steps of a run, and its interruption by signals."""
 
 import contextlib
 import os
@@ -9,19 +9,19 @@ import threading
 try:
     from tqdm import tqdm
 except ValueError:
-    # tqdm reads TQDM_MININTERVAL and its like when it is imported, and does not check them.
+    # On import tqdm reads TQDM_MININTERVAL and similar variables without checking them.
     for _name in [name for name in os.environ if name.startswith("TQDM_")]:
         del os.environ[_name]
     from tqdm import tqdm
 
-# What a terminal, a service manager and a terminal that is closed send.
+# Sent by Ctrl-C, by a service manager, and when a terminal closes.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _current = None
 
 
 class Interrupts:
-    """The signals that have arrived; called as an observer of steps, it raises one that got lost.
+    """Records signals. As an observer of steps, it raises an interruption that was lost.
 
     Attributes
     ----------
@@ -37,19 +37,19 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def handle(self, number, frame):
-        """Interrupt at the first signal, so that the image so far is saved; stop at the second."""
+        """Interrupt at the first signal, so that the image so far is saved; exit at the second."""
         self.signals.append(number)
         self._raise(number, frame)
 
     def _raise(self, number, frame):
         if _in_destructor(frame):
-            # Python drops what is raised there, and arrays are freed all the time.
+            # Python discards exceptions raised in a destructor: raise again shortly after.
             signal.signal(signal.SIGALRM, self._raise)
             signal.setitimer(signal.ITIMER_REAL, 1e-3)
         elif len(self.signals) == 1:
             raise KeyboardInterrupt
         else:
-            # Nothing catches this to finish a picture first, and temporary files are removed.
+            # Nothing catches SystemExit to save a picture, but temporary files are removed.
             sys.exit(128 + self.signals[-1])
 
 
@@ -65,8 +65,8 @@ def _in_destructor(frame):
 def interrupts():
     """Handle SIGINT, SIGTERM and SIGHUP as interruptions while the context is open.
 
-    A signal that is ignored stays so: a shell ignores SIGINT for what runs in the background,
-    and nohup SIGHUP. A context within another yields the same object.
+    Ignored signals stay ignored: a shell ignores SIGINT for background processes, and nohup
+    ignores SIGHUP. A nested context yields the object of the outer one.
 
     Yields
     ------
@@ -76,64 +76,64 @@ def interrupts():
     if _current is not None:
         yield _current
         return
-    _current, usual = Interrupts(), {}
+    _current, replaced = Interrupts(), {}
     try:
-        # Python lets no other thread set handlers.
+        # Only the main thread may set handlers.
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 handler = signal.getsignal(number)
                 if handler in (signal.SIG_DFL, signal.default_int_handler):
-                    usual[number] = handler
+                    replaced[number] = handler
                     signal.signal(number, _current.handle)
         yield _current
     finally:
-        for number, handler in usual.items():
+        for number, handler in replaced.items():
             signal.signal(number, handler)
         _current = None
 
 
 @contextlib.contextmanager
-def observing(settings, quiet, *observers, **how):
-    """Yield one observer of steps: it hears signals, calls `observers`, and draws a bar.
+def observing(settings, quiet, *observers, **options):
+    """Yield one observer of steps, which raises interruptions, calls others and draws a bar.
 
     Parameters
     ----------
     settings : Config
     quiet : bool
-        No bar.
+        Whether to draw no bar.
     *observers : callable
         Called with each record.
-    **how
-        For tqdm.
+    **options
+        Passed to tqdm.
     """
     with contextlib.ExitStack() as stack:
-        observers = [stack.enter_context(interrupts()), *observers]
+        calls = [stack.enter_context(interrupts()), *observers]
         if not quiet:
-            observers.append(stack.enter_context(progress(settings, **how)))
+            calls.append(stack.enter_context(progress(settings, **options)))
 
         def observe(record):
-            for observer in observers:
-                observer(record)
+            for call in calls:
+                call(record)
 
         yield observe
 
 
 def interval():
-    """Return how many seconds a bar waits: a file gets a line now and then, a terminal moves."""
+    """Return the seconds between updates of a bar: few on a terminal, more in a file."""
     return 0.2 if sys.stderr.isatty() else 10
 
 
 @contextlib.contextmanager
-def progress(settings, **how):
-    """Yield an observer of steps that draws a bar on stderr; `how` is for tqdm.
+def progress(settings, **options):
+    """Yield an observer of steps that draws a bar on stderr; `options` are passed to tqdm.
 
-    The bar counts steps by their pixels, so that the time left is right at the small scales too.
+    Steps are weighted by their pixels, so that the time left is right at the small scales too.
     """
     scale = None
     layout = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]"
     with tqdm(
         total=settings.iterations, desc=f"step 0/{settings.iterations}", bar_format=layout,
-        mininterval=interval(), **how,
+        mininterval=interval(), **options,
     ) as bar:  # fmt: skip
         most = 0
 
@@ -156,13 +156,13 @@ def progress(settings, **how):
 
 
 def _weights(record):
-    """Return what a step costs at a record's scale and at those to come, in full-size steps."""
-    # Each scale has four times the pixels of the one before.
+    """Return the cost of a step at a record's scale and each later one, in full-size steps."""
+    # Each scale has four times the pixels of the previous one.
     return [4.0 ** (scale - record.scales) for scale in range(record.scale, record.scales + 1)]
 
 
 def _steps_left(settings, record):
-    """Return the steps at most at a record's scale and at those to come."""
+    """Return the most steps at a record's scale and at each later one."""
     from ..synthesis import steps_at
 
     scales = range(record.scale, record.scales + 1)
@@ -170,7 +170,7 @@ def _steps_left(settings, record):
 
 
 def duration(seconds):
-    """Return a duration in words, as exact as a forecast is."""
+    """Return a duration in words, no more precise than a forecast."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 600:

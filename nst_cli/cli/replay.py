@@ -1,4 +1,4 @@
-"""`nst replay`: a picture made again."""
+"""`nst replay`: makes a picture again."""
 
 import os
 import sys
@@ -11,22 +11,23 @@ from .output import echo_note, echo_path
 from .progress import observing
 
 
-@click.command(short_help="Make a picture again from what it carries.")
+@click.command(short_help="Make a picture again from its metadata.")
 @click.argument("picture", type=PATH)
 @click.option("-o", "--output", metavar="OUT", type=PATH,
-              help="Default: PICTURE-replay, with its ending.")  # fmt: skip
-@click.option("--content", metavar="FILE", type=PATH, help="Where the content picture is now.")
-@click.option("--style", metavar="FILE", type=PATH, help="Where the style picture is now.")
-@click.option("--init", metavar="FILE", type=PATH, help="Where the start image is now.")
-@click.option("--weights", metavar="FILE", type=PATH, help="Where the weights are now.")
+              help="Picture to make.  [default: PICTURE-replay, same ending]")  # fmt: skip
+@click.option("--content", metavar="FILE", type=PATH, help="Content picture, if it has moved.")
+@click.option("--style", metavar="FILE", type=PATH, help="Style picture, if it has moved.")
+@click.option("--init", metavar="FILE", type=PATH, help="Start image, if it has moved.")
+@click.option("--weights", metavar="FILE", type=PATH, help="Weights, if they have moved.")
 @overwrite_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def replay(picture, output, overwrite, quiet, **places):
-    """Make PICTURE again from what it carries, and compare the two.
+    """Make PICTURE again from its metadata, and compare the two.
 
-    Pictures and weights are checked by their checksums. On the same kind of processor, with the
-    same versions, the two are the same byte for byte; where something differs, it is named.
-    Prints the path of the new picture. Exits with 1 if the two differ and nothing tells why.
+    Inputs and weights are verified by their checksums. On the same kind of processor and with the
+    same versions, the two are identical byte for byte. Any difference in machine or versions is
+    printed first. Prints the path of the new picture. Exits with 1 if the two differ without such
+    a difference.
 
     \b
     Example:
@@ -62,9 +63,9 @@ def replay(picture, output, overwrite, quiet, **places):
 
 def _verdict(result, differences):
     if result.identical:
-        return "The same, byte for byte."
+        return "Identical, byte for byte."
     if result.largest == 0:
-        return "The same pixels; what the picture carries differs."
-    apart = "in size" if result.largest is None else f"by up to {result.largest} levels of grey"
-    why = "see the notes above" if differences else "and nothing that is known tells why"
-    return f"They differ {apart}: {why}."
+        return "Identical pixels; the metadata differ."
+    extent = "in size" if result.largest is None else f"by up to {result.largest} levels of grey"
+    why = "see the notes above" if differences else "the cause is unknown"
+    return f"They differ {extent}: {why}."

@@ -1,4 +1,4 @@
-"""`nst report`: a page of many pictures."""
+"""`nst report`: writes a page of many pictures."""
 
 import click
 
@@ -12,11 +12,11 @@ from .output import echo_note, echo_path
               help="Page to write.  [default: DIR/report.html]")  # fmt: skip
 @overwrite_option
 def report(folder, output, overwrite):
-    """Make a page of the pictures in DIR: what each was made from and how, and its losses.
+    """Make a page of the pictures in DIR, with their inputs, parameters and losses.
 
-    Shows those with a sidecar beside them (picture.png.json), also in folders below DIR, and
-    draws the losses where there is a log (picture.png.jsonl). The page is one file that needs
-    no network: search, filter, sort, and compare any two pictures. Prints its path.
+    Shows each picture in and below DIR that has a sidecar beside it (picture.png.json), and draws
+    its losses if it has a log (picture.png.jsonl). The page is one file that needs no network: it
+    can search, filter, sort, and compare any two pictures. Prints its path.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`nst stylize`: one picture."""
+"""`nst stylize`: makes one picture."""
 
 import contextlib
 import sys
@@ -20,20 +20,20 @@ from .progress import duration, observing
               help="Picture to make; .png, .jpg, .tif or .webp.")  # fmt: skip
 @config_options
 @click.option("--save-every", type=click.IntRange(min=1), metavar="N",
-              help="Also write OUT-00N.png and so on, after every N steps.")  # fmt: skip
+              help="Also write OUT-00N.png and so on, every N steps.")  # fmt: skip
 @click.option("--log", metavar="FILE.jsonl", type=PATH,
-              help="Write the losses of each step, one per line.")  # fmt: skip
+              help="Write the losses of each step, one line per step.")  # fmt: skip
 @overwrite_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 @click.option("--dry-run", is_flag=True,
-              help="Make no picture: try a few small steps and print what memory and time the run "
-              "would take.")  # fmt: skip
+              help="Make no picture: time a few small steps and print the memory and time that "
+              "the run would need.")  # fmt: skip
 @click.pass_context
 def stylize(ctx, content, style, output, save_every, log, overwrite, quiet, dry_run, **choices):
     """Give the picture CONTENT the style of the picture STYLE.
 
-    Prints the path of the picture made. Beside it OUT.png.json holds everything that made it, and
-    so does the picture itself. Ctrl-C saves the image so far.
+    Prints the path of the picture. A sidecar beside it, OUT.png.json, describes how it was made,
+    and so do the picture's own metadata. Ctrl-C saves the image so far.
 
     \b
     Example:
@@ -44,14 +44,14 @@ def stylize(ctx, content, style, output, save_every, log, overwrite, quiet, dry_
     if ctx.args:
         raise click.UsageError(
             f"Got {2 + len(ctx.args)} pictures, up to {ctx.args[-1]!r}. nst stylize takes one "
-            "CONTENT and one STYLE; nst batch makes many pictures that a file lists."
+            "CONTENT and one STYLE; nst batch makes all pictures that a file lists."
         )
     settings = config.Config(**choices)
     save_every = save_every or 0
     job = runner.prepare(
         content, style, output, settings, save_every=save_every, log=log, overwrite=overwrite
     )
-    # Even when quiet, because the picture will look different.
+    # Even with --quiet, because the picture will look different.
     for note in job.notes:
         echo_note(note)
     if dry_run:
@@ -73,7 +73,7 @@ def stylize(ctx, content, style, output, save_every, log, overwrite, quiet, dry_
             kept = (
                 f"The last good image is in {error.path}."
                 if error.path
-                else ("No picture was written.")
+                else "No picture was written."
             )
             raise NstError(f"{error} {kept}") from error
         except KeyboardInterrupt:
@@ -97,17 +97,17 @@ def stylize(ctx, content, style, output, save_every, log, overwrite, quiet, dry_
 
 
 def _forecast(job):
-    """Yield the lines of a dry run."""
+    """Yield the lines that a dry run prints."""
     from ..runs import forecast
 
-    found = forecast.forecast(job.content, job.style, job.config)
-    sizes = ", then ".join(f"{width} x {height}" for height, width in found.sizes)
+    expected = forecast.forecast(job.content, job.style, job.config)
+    sizes = ", then ".join(f"{width} x {height}" for height, width in expected.sizes)
     yield f"size    {sizes}"
-    free = "" if found.free is None else f"; {found.free / 1e9:.1f} GB can be had"
-    yield f"memory  {found.memory / 1e9:.2f} GB at most{free}"
-    steps = " + ".join(map(str, found.steps))
-    rule = "; the stop rule may end it sooner" if job.config.stop_eps else ""
+    free = "" if expected.free is None else f"; {expected.free / 1e9:.1f} GB available"
+    yield f"memory  {expected.memory / 1e9:.2f} GB at most{free}"
+    steps = " + ".join(map(str, expected.steps))
+    rule = "; the stop rule may end the run sooner" if job.config.stop_eps else ""
     yield (
-        f"time    {found.step_seconds:.3g} s per step at the full size; "
-        f"{duration(found.seconds)} for {steps} steps{rule}"
+        f"time    {expected.step_seconds:.3g} s per step at the full size; "
+        f"{duration(expected.seconds)} for {steps} steps{rule}"
     )

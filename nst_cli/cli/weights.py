@@ -1,4 +1,4 @@
-"""`nst weights`: get, check and find the parameters of VGG-19."""
+"""`nst weights`: fetches, checks and finds the parameters of VGG-19."""
 
 import click
 
@@ -11,17 +11,17 @@ from .progress import tqdm
 
 @click.group(cls=Group)
 def weights():
-    """Get, check and find the parameters of VGG-19."""
+    """Fetch, check and find the parameters of VGG-19."""
 
 
 @weights.command()
 @click.argument("destination", type=PATH, required=False)
-@click.option("--url", metavar="URL", help="Another address of the same file.")
-@click.option("--overwrite", is_flag=True, help="Replace a file there that is not the right one.")
+@click.option("--url", metavar="URL", help="Another address for the same file.")
+@click.option("--overwrite", is_flag=True, help="Replace a different file at DESTINATION.")
 def fetch(destination, url, overwrite):
     """Download the authors' VGG-19 (80 MB) to DESTINATION or the user's cache, and check it.
 
-    A download that broke off is resumed where it stopped. A broken file in the cache is replaced.
+    An interrupted download is resumed. A broken file in the cache is replaced.
 
     \b
     Example:
@@ -30,7 +30,7 @@ def fetch(destination, url, overwrite):
     from ..weights import PUBLISHED_URL
     from ..weights import fetch as fetch_weights
 
-    # A download that fails at once shows no bar.
+    # The delay keeps a download that fails at once from showing a bar.
     with tqdm(unit="B", unit_scale=True, unit_divisor=1024, delay=0.2) as bar:
 
         def progress(done, total):
@@ -47,7 +47,7 @@ def fetch(destination, url, overwrite):
 @weights.command()
 @click.argument("file", type=PATH)
 def check(file):
-    """Read FILE to the end and say whether it holds VGG-19, and which.
+    """Read FILE and report whether it holds the parameters of VGG-19, and which.
 
     \b
     Example:

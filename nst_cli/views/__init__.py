@@ -1,1 +1,1 @@
-"""Looks at finished runs: figures, reports, plots and the theorem."""
+"""Views of finished runs: figures, reports, plots and the theorem."""

@@ -1,4 +1,4 @@
-"""The figures of the paper [1]_: their runs, laid out in a labelled grid.
+"""The figures of the paper [1]_: the runs of each, and a labelled grid of their pictures.
 
 References
 ----------
@@ -19,10 +19,10 @@ from ..runs import plan, sidecar
 GAMMAS = (0.1, 0.2, 1.0, 5.0, 10.0)
 SHARES = ((0.9, 0.1), (0.7, 0.3), (0.5, 0.5), (0.3, 0.7), (0.1, 0.9))
 FUSIONS = (("bn", "poly"), ("linear", "gaussian"))
-# Of the rows of figure 3; recalled, not read off the page.
+# γ of each row of figure 3, from memory of the paper, not checked against it.
 _PAIR_GAMMAS = (2, 2, 2, 5, 5, 5)
 
-#: Six pairs of the authors' pictures. Which the paper shows is not known; these are a choice.
+#: Six pairs of the authors' pictures. The paper does not name its pairs; these are nst's choice.
 PAPER_PAIRS = (
     ("brad_pitt.jpg", "starry_night.jpg"),
     ("tubingen.jpg", "shipwreck.jpg"),
@@ -32,15 +32,15 @@ PAPER_PAIRS = (
     ("brad_pitt.jpg", "picasso_selfport1907.jpg"),
 )
 
-# Choices under which a figure takes some minutes on two cores, and those of the paper.
+# Defaults with which a figure takes a few minutes on two cores, and the paper's.
 _LAPTOP = {"preset": "fast", "size": 192, "iterations": 80}
 _FULL = {"preset": "paper"}
 
-# Many images share the statistics of a style, and which of them is found from noise is a matter
-# of the optimiser: L-BFGS settles large structures first, and so frames a texture of `relu1_1`.
-_LAPTOP_OF_STYLES = {"preset": "paper", "size": 192, "iterations": 200}
+# Figure 1 starts from noise. Many images share the statistics of a style, and the optimiser
+# decides which one is reached: L-BFGS would put large structures into a texture of `relu1_1`.
+_LAPTOP_STYLES = {"preset": "paper", "size": 192, "iterations": 200}
 
-# By which nst knows a grid, near its start.
+# Marks a grid as made by nst; in the first bytes of the file.
 _MARK, _START = ("Software", "nst figure"), 1024
 
 _GAP, _FONT, _INK, _PAPER = 8, 15, (32, 32, 32), (255, 255, 255)
@@ -63,7 +63,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure before its pictures are made.
+    """The layout of a figure, before its pictures are made.
 
     Attributes
     ----------
@@ -72,11 +72,11 @@ class Figure:
         Labels.
     cells : list of Cell
     beside : list of list of (str, str)
-        For each row, what stands left of it: words and the path of a picture.
+        Label and path of the pictures shown left of each row.
     grid, manifest : str
-        The files that hold it.
+        Paths of the files to write.
     source : str
-        Where its contents and styles come from.
+        Where the content and style pictures come from.
     """
 
     number: int
@@ -97,13 +97,13 @@ def figure(number, folder, choices=None, pictures=None, full=False):
     number : int
         1: styles alone, by method and depth; 2: methods and γ; 3: pairs and methods; 4: fusions.
     folder : path-like
-        Where its files will be.
+        Folder for its files.
     choices : dict, optional
-        Fields of `Config` for all pictures, over those that are usual.
+        Fields of `Config` for all pictures; they override the defaults.
     pictures : path-like, optional
-        The folder of the authors' pictures (``make images``); default: the sample pictures.
+        Folder of the authors' pictures (``make images``); default: the sample pictures.
     full : bool
-        Whether the paper's choices are usual; otherwise small pictures, which take minutes.
+        Whether the defaults are the paper's; otherwise they give small pictures within minutes.
 
     Returns
     -------
@@ -112,20 +112,22 @@ def figure(number, folder, choices=None, pictures=None, full=False):
     Raises
     ------
     BatchError
-        There is no such figure.
+        No such figure exists.
     ConfigError
-        A choice makes no sense.
+        A choice is not valid.
     """
     if number not in _LAYOUTS:
         raise BatchError(f"There is no figure {number}: choose from 1 to {len(_LAYOUTS)}.")
-    small = _LAPTOP_OF_STYLES if number == 1 else _LAPTOP
+    small = _LAPTOP_STYLES if number == 1 else _LAPTOP
     folder, choices = os.fspath(folder), {**(_FULL if full else small), **(choices or {})}
     rows, columns, beside, runs = _LAYOUTS[number](_pairs(pictures))
     cells = []
-    for row, column, (content, style), own in runs:
+    for row, column, (content, style), fields in runs:
         name = "-".join(_file_word(label) for label in (rows[row], columns[column]))
         output = os.path.join(folder, f"fig{number}", f"{row + 1}{column + 1}-{name}.png")
-        cells.append(Cell(row, column, plan.Run(content, style, output, Config(**choices, **own))))
+        cells.append(
+            Cell(row, column, plan.Run(content, style, output, Config(**choices, **fields)))
+        )
     grid, manifest = (os.path.join(folder, f"fig{number}{end}") for end in (".png", ".json"))
     source = "the project's samples" if pictures is None else os.fspath(pictures)
     return Figure(number, rows, columns, cells, beside, grid, manifest, source)
@@ -134,7 +136,7 @@ def figure(number, folder, choices=None, pictures=None, full=False):
 def check(layout: Figure, *, overwrite: bool = False) -> None:
     """Check, before the first run, that the grid and the manifest can be written.
 
-    The runs are checked by `plan.check`.
+    `plan.check` checks the runs.
 
     Parameters
     ----------
@@ -146,14 +148,14 @@ def check(layout: Figure, *, overwrite: bool = False) -> None:
     ------
     OutputError
     """
-    # A folder that is missing yet holds nothing that could be lost.
+    # In a folder that does not exist yet, nothing can be lost.
     if os.path.isdir(os.path.dirname(layout.grid) or os.curdir):
         for path, ours in ((layout.grid, _is_grid), (layout.manifest, _is_manifest)):
             files.check_output(path, overwrite=overwrite, ours=ours)
 
 
 def write(layout):
-    """Compose the grid of a figure whose pictures are there, and write it and its manifest.
+    """Write the grid and the manifest of a figure whose pictures exist.
 
     Raises
     ------
@@ -203,20 +205,20 @@ def _is_manifest(path):
 
 
 def compose(layout):
-    """Return the grid of a figure as a PIL image: labels above and left, then pictures."""
-    made = {(cell.row, cell.column): _opened(cell.run.output) for cell in layout.cells}
-    edge = max(max(picture.size) for picture in made.values())
+    """Return the grid of a figure as a PIL image, with labels above and at the left."""
+    results = {(cell.row, cell.column): _opened(cell.run.output) for cell in layout.cells}
+    edge = max(max(picture.size) for picture in results.values())
     beside = [[(words, _opened(path)) for words, path in row] for row in layout.beside]
     lead = max(map(len, beside))
     for row in beside:
         for _, picture in row:
             picture.thumbnail((edge, edge))
-    every = [*made.values(), *(picture for row in beside for _, picture in row)]
+    every = [*results.values(), *(picture for row in beside for _, picture in row)]
     width = max(picture.width for picture in every)
     heights = [
         max(
             [picture.height for _, picture in beside[row]]
-            + [picture.height for (r, _), picture in made.items() if r == row]
+            + [picture.height for (r, _), picture in results.items() if r == row]
         )
         for row in range(len(layout.rows))
     ]
@@ -238,10 +240,10 @@ def compose(layout):
         draw.text((_GAP, top + heights[row] // 2), label, _INK, font, anchor="lm")
         for column, (words, picture) in enumerate(beside[row]):
             grid.paste(picture, (left(column), top))
-            place = left(column) + picture.width // 2, top + picture.height + line // 2
-            draw.text(place, words, _INK, font, anchor="mm")
+            centre = left(column) + picture.width // 2, top + picture.height + line // 2
+            draw.text(centre, words, _INK, font, anchor="mm")
         for column in range(len(layout.columns)):
-            grid.paste(made[row, column], (left(lead + column), top))
+            grid.paste(results[row, column], (left(lead + column), top))
         top += heights[row] + line
     return grid
 
@@ -256,11 +258,11 @@ def _opened(path):
 
 
 def _pairs(pictures):
-    """Return six pairs of content and style; the first is that of figures with a single one."""
+    """Return six pairs of content and style. Figures with a single pair use the first."""
     if pictures is not None:
         return [tuple(os.path.join(pictures, name) for name in pair) for pair in PAPER_PAIRS]
     lake, (whirls, patches) = samples.CONTENT, samples.STYLES
-    # All that three pictures give: each in the style of each other.
+    # All ordered pairs of three pictures.
     pairs = (
         (lake, whirls), (lake, patches), (whirls, patches),
         (patches, whirls), (whirls, lake), (patches, lake),
@@ -272,9 +274,14 @@ def _style_alone(pairs):
     pair, layers = pairs[0], PRESETS["paper"]["style_layers"]
     columns = [f"to {layer}" for layer in layers]
     beside = [[("style", pair[1])]] + [[] for _ in METHODS[1:]]
-    own = {"alpha": 0, "init": "random"}
+    style_alone = {"alpha": 0, "init": "random"}
     runs = [
-        (row, column, pair, {**own, "method": method, "style_layers": layers[: column + 1]})
+        (
+            row,
+            column,
+            pair,
+            {**style_alone, "method": method, "style_layers": layers[: column + 1]},
+        )
         for row, method in enumerate(METHODS)
         for column in range(len(layers))
     ]

@@ -1,4 +1,4 @@
-"""Runs as one HTML page; all that comes from a user is escaped here."""
+"""Renders runs as one HTML page; every value from a user's file is escaped here."""
 
 import base64
 import hashlib
@@ -15,26 +15,26 @@ from . import svg
 from .escape import escaped as _text
 from .escape import shown as _shown
 
-# They follow from the pictures or the choices, or are shown in other words.
+# Not compared: they follow from other values, or the page shows them in another form.
 _NOT_COMPARED = re.compile(r"(content|style|init|weights) sha256|(content|style|init) path"
                            r"|width|height|beta \w+")  # fmt: skip
 
 _DIFFERS = ' class="differs"'
 
-# Drop-downs that fit in a line or two.
+# Filters that fit in a line or two.
 _FEW = 8
 
 _STOPS = {
     "converged": "converged",
-    "iterations": "all steps made",
-    "stalled": "stalled: no way down",
+    "iterations": "all steps done",
+    "stalled": "stalled: no descent found",
     "interrupted": "interrupted",
     "non-finite": "not finite",
 }
 
 
 def render(title, runs):
-    """Return the page of some runs, which needs no other file and no network.
+    """Return the page of runs; it needs no other file and no network.
 
     Parameters
     ----------
@@ -75,21 +75,21 @@ def render(title, runs):
 
 
 class _Album:
-    """The pictures of a page: each is in it once, and its further places point there."""
+    """The pictures of a page. Each is embedded once; repeated uses refer to the first."""
 
     def __init__(self):
         self._ids, self._names = {}, {"made": [], "content": [], "style": []}
 
     def image(self, thumbnail, role, name):
-        """Return an image; `role` and `name` tell it where pictures are chosen."""
+        """Return an image element; `role` and `name` label it in the comparison's drop-downs."""
         alt = f"{name}, the {'picture made' if role == 'made' else role}"
-        place = f'alt="{_text(alt)}" width="{thumbnail.width}" height="{thumbnail.height}"'
+        attributes = f'alt="{_text(alt)}" width="{thumbnail.width}" height="{thumbnail.height}"'
         known = self._ids.get(thumbnail.sha256)
         if known:
-            return f'<img data-same="{known}" {place}>'
-        own = self._ids[thumbnail.sha256] = f"picture-{len(self._ids) + 1}"
-        self._names[role].append((name, own))
-        return f'<img id="{own}" src="{thumbnail.uri}" {place}>'
+            return f'<img data-same="{known}" {attributes}>'
+        new = self._ids[thumbnail.sha256] = f"picture-{len(self._ids) + 1}"
+        self._names[role].append((name, new))
+        return f'<img id="{new}" src="{thumbnail.uri}" {attributes}>'
 
     def id_of(self, thumbnail):
         return self._ids[thumbnail.sha256] if thumbnail else ""
@@ -152,7 +152,7 @@ def _curves(run):
     remark = f"<p>{_text(run.remark)}</p>" if run.remark else ""
     starts = curves.scale_starts(run.steps)
     drawn = [
-        svg.figure(panel, starts, _shown(f"Loss curves of {run.name}. {_told(panel)}"))
+        svg.figure(panel, starts, _shown(f"Loss curves of {run.name}. {_in_words(panel)}"))
         for panel in (curves.panels(run.steps) if run.steps else ())
     ]
     return (
@@ -160,8 +160,8 @@ def _curves(run):
     )
 
 
-def _told(panel):
-    """Say in words what a panel shows."""
+def _in_words(panel):
+    """Describe a panel in words."""
     number = svg.number
     ends = [
         f"{line.name} from {number(line.values[0])} to {number(line.values[-1])}"
@@ -173,7 +173,7 @@ def _told(panel):
 def _losses(losses):
     if not losses:
         return ""
-    # Shares of a sum say nothing where a part is negative, as the Gaussian MMD's estimate may be.
+    # Shares mean nothing if a loss is negative, as the estimate of the Gaussian MMD may be.
     shares = min(losses.values()) >= 0 and losses.get("total")
     rows = "".join(
         f'<tr><th scope="row">{_text(name)}</th><td>{svg.number(value)}</td>'
@@ -216,14 +216,14 @@ def _filter(name, tables):
 
 
 def _options(pairs):
-    """Return options of a drop-down from pairs of what is shown and its value."""
+    """Return the options of a drop-down from pairs of text and value."""
     return "".join(
         f'<option value="{_text(value)}">{_text(shown)}</option>' for shown, value in pairs
     )
 
 
 def _natural(text):
-    """Order texts as a reader does: numbers by value."""
+    """Sort key: numbers by value, then other texts."""
     try:
         return 0, float(text), text
     except ValueError:
@@ -238,7 +238,7 @@ def _pairs(values):
 
 
 def _labels(sources):
-    """Return the name of each picture by its checksum: short where that tells them apart."""
+    """Return each picture's label by checksum: the shortest that is unique."""
     paths = {source.sha256: source.path for source in sources}
     labels = {}
     for sha256, path in paths.items():
@@ -252,13 +252,13 @@ def _labels(sources):
 
 
 def _parameters(document):
-    """Return all that made a picture but its losses, by name, without levels."""
+    """Return a flat table of everything in a sidecar except losses, steps and stop reason."""
     config = dict(document["config"])
     others = {}
     for key, value in document.items():
         if key in ("config", "losses", "steps", "stop_reason", "program"):
             continue
-        # What became of `auto`.
+        # The value that `auto` resolved to.
         key = f"{key} used" if key in config and not isinstance(value, dict) else key
         if isinstance(value, dict):
             others |= {f"{key} {name}": inner for name, inner in value.items()}
@@ -268,9 +268,9 @@ def _parameters(document):
 
 
 def _differing(tables):
-    """Return the names of what differs between runs, but for what follows from another."""
+    """Return the names of parameters that differ between runs, without dependent ones."""
     names = dict.fromkeys(name for table in tables for name in table)
-    found = [
+    differing = [
         name
         for name in names
         if not _NOT_COMPARED.fullmatch(name)
@@ -278,14 +278,14 @@ def _differing(tables):
     ]
     return [
         name
-        for name in found
-        if name.partition(" used")[0] not in set(found) - {name}
+        for name in differing
+        if name.partition(" used")[0] not in set(differing) - {name}
         and not all(_from_preset(name, table) for table in tables)
     ]
 
 
 def _from_preset(name, table):
-    """Tell whether a choice is the preset's own, so that naming the preset tells it."""
+    """Return whether a value is the preset's default, so that the preset's name implies it."""
     preset = PRESETS.get(str(table.get("preset")), {})
     if name not in preset or name not in table:
         return False
@@ -294,7 +294,7 @@ def _from_preset(name, table):
 
 
 def _sortable(value):
-    """Return what the page's order compares: a number that JSON can hold, a text or None."""
+    """Return a value to sort by: a number that JSON can hold, a text or None."""
     return value if value is None or log.is_number(value) else _shown(value)
 
 
@@ -307,5 +307,5 @@ def _asset(name):
 
 
 def _filled(template, **values):
-    # In one pass, so that no value is searched for names.
+    # In one pass, so that placeholders within a value are not replaced.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)

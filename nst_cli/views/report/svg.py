@@ -1,4 +1,4 @@
-"""Loss curves as SVG, whose colours the page's style sheet decides."""
+"""Draws loss curves as SVG; the page's style sheet sets the colours."""
 
 import math
 
@@ -7,17 +7,17 @@ from .escape import escaped
 _WIDTH, _HEIGHT = 480, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 10, 22, 34
 
-# Smaller losses are drawn as 0; near the smallest float, powers of ten are no floats.
+# Smaller losses are drawn as 0: below this, powers of ten soon leave the range of floats.
 _SMALLEST = 1e-300
 
-# The room that "scale 2" takes.
+# Width of the label "scale 2".
 _WORD = 46
 
-# Points of a curve: a piece of more is told by the extremes of so many sections.
+# Longer pieces are thinned to the minimum and maximum of this many sections.
 _SECTIONS = 150
 
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
-# A method has its hue on every page; layers go from violet to red.
+# The hue of each method; layers go from violet to red.
 _HUES = {"content": 255, "linear": 145, "poly": 40, "gaussian": 340, "bn": 95}
 _PLAIN = ("total", "smoothing")
 _FIRST_HUE, _LAST_HUE = 300, 25
@@ -32,7 +32,7 @@ def figure(panel, starts, description):
     starts : sequence of (int, int)
         Scale, and the steps made before it.
     description : str
-        For those who do not see it.
+        For screen readers.
 
     Returns
     -------
@@ -70,18 +70,18 @@ def figure(panel, starts, description):
 
 
 def number(value):
-    """Return a loss in three digits."""
+    """Return a loss with three significant digits."""
     return f"{value:.3g}".replace("e+", "e")
 
 
 def _drawable(line, below):
-    """Return the pieces of a curve less what a logarithm has no place for."""
+    """Return the pieces of a curve without the points that a logarithmic axis cannot show."""
     pieces = [[(x, y) for x, y in piece if y > _SMALLEST or below] for piece in line.pieces]
     return [piece for piece in pieces if piece]
 
 
 class _Axis:
-    """From values to places on paper, with ticks ``(value, label)``."""
+    """Maps values to positions in the drawing; `ticks` are pairs ``(value, label)``."""
 
     def __init__(self, low, high, start, end, transform, ticks):
         self._low, self._start, self._transform = low, start, transform
@@ -116,13 +116,13 @@ class _Axis:
 
 
 def _round_step(least):
-    """Return the smallest of 1, 2, 5, 10, 20 … that is not below `least`."""
+    """Return the smallest of 1, 2, 5, 10, 20 … that is at least `least`."""
     power = 10 ** max(0, math.floor(math.log10(least))) if least > 1 else 1
     return next(n * power for n in (1, 2, 5, 10) if n * power >= least)
 
 
 def _log_ticks(low, high):
-    """Return ticks at powers of ten, and at 2 and 5 between them where there are few."""
+    """Return ticks at powers of ten, or finer ones on a short axis."""
     decades = range(math.floor(low), math.ceil(high) + 1)
     factors, every = (1, 2, 5), 1
     if high - low < 0.5:
@@ -131,7 +131,7 @@ def _log_ticks(low, high):
         factors, every = (1,), math.ceil((high - low) / 7)
     ticks = [(n * 10.0**k, _power(n, k)) for k in decades if k % every == 0 for n in factors]
     ticks = [(value, label) for value, label in ticks if low <= math.log10(value) <= high]
-    # A loss that hardly moved passes no round number.
+    # The range of a nearly constant loss may contain no round number.
     return ticks if len(ticks) > 1 else [_exact(low), _exact(high)]
 
 
@@ -142,7 +142,7 @@ def _exact(power):
 
 
 def _signed_ticks(low, high, below, transform):
-    """Return 0 and powers of ten on both sides of it, from where the axis turns linear."""
+    """Return ticks at 0 and at the powers of ten outside the linear part of the axis."""
     first = math.ceil(math.log10(below))
     powers = range(first, first + math.ceil(max(-low, high)) + 1)
     ticks = [(0.0, "0")]
@@ -169,14 +169,14 @@ def _grid(across, up):
 
 
 def _marks(across, starts):
-    """Mark where each scale begins."""
+    """Mark the step at which each scale begins."""
     if not starts:
         return
     starts = ((starts[0][0] - 1, 0), *starts)
-    places = [across(made) for _, made in starts]
-    narrow = min(after - before for before, after in zip(places, places[1:])) < _WORD
-    for (scale, made), x in zip(starts, places):
-        if made:
+    positions = [across(steps) for _, steps in starts]
+    narrow = min(after - before for before, after in zip(positions, positions[1:])) < _WORD
+    for (scale, steps), x in zip(starts, positions):
+        if steps:
             yield f'<path class="mark" d="M{x:.1f} {_TOP - 14}V{_HEIGHT - _BOTTOM}"/>'
         label = scale if narrow else f"scale {scale}"
         yield f'<text x="{x + 4:.1f}" y="{_TOP - 8}"><title>scale {scale}</title>{label}</text>'
@@ -185,14 +185,14 @@ def _marks(across, starts):
 def _line(pieces, style, across, up):
     drawn = []
     for piece in pieces:
-        places = [f"{across(x):.1f} {up(y):.1f}" for x, y in thinned(piece)]
-        # A line of no length shows as a dot.
-        drawn.append(f"M{'L'.join(places if len(places) > 1 else places * 2)}")
+        points = [f"{across(x):.1f} {up(y):.1f}" for x, y in thinned(piece)]
+        # A line from a point to itself shows as a dot.
+        drawn.append(f"M{'L'.join(points if len(points) > 1 else points * 2)}")
     return f'<path {style} d="{"".join(drawn)}"/>'
 
 
 def thinned(piece, sections=_SECTIONS):
-    """Return a piece of a curve in at most two points a section: its lowest and its highest."""
+    """Thin a piece of a curve to the lowest and the highest point of each section."""
     if len(piece) <= 2 * sections:
         return list(piece)
     kept = {0, len(piece) - 1}
@@ -204,7 +204,7 @@ def thinned(piece, sections=_SECTIONS):
 
 
 def _styles(names):
-    """Return attributes for each line: told apart by hue and dashes, the total by its weight."""
+    """Return the SVG attributes of each line: hue and dashes; the total is a heavier line."""
     layers = [name for name in names if name not in _HUES and name not in _PLAIN]
     span = (_LAST_HUE - _FIRST_HUE) / max(1, len(layers) - 1)
     styles = []
