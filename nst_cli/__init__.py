@@ -10,6 +10,7 @@ References
 """
 
 import importlib
+from typing import Any
 
 from .config import Config
 from .errors import NonFiniteError, NstError
@@ -21,7 +22,7 @@ __all__ = ["Config", "NonFiniteError", "NstError", "Record", "Result", "images",
 _LAZY = {"Record": "synthesis", "Result": "synthesis", "transfer": "synthesis"}
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """Import what needs the engine on its first use (PEP 562): loading it takes seconds."""
     if name in _LAZY:
         return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
@@ -30,5 +31,5 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

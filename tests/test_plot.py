@@ -98,7 +98,7 @@ def test_the_losses_stand_on_a_logarithmic_axis_that_passes_zero_where_one_is_ne
     least, scale
 ):
     steps = (Step(1, 1, {"total": 100.0}), Step(2, 1, {"total": least}))
-    figure = plot._one(plot._matplotlib(), steps, "run")
+    figure = plot._one(canvas.load(), steps, "run")
     (axes,) = figure.axes
     assert axes.get_yscale() == scale
     assert list(axes.lines[0].get_ydata()) == [100.0, least]
@@ -108,7 +108,7 @@ def test_the_losses_stand_on_a_logarithmic_axis_that_passes_zero_where_one_is_ne
 def test_a_line_breaks_where_a_scale_begins():
     losses = [{"total": value} for value in (5.0, 4.0, 9.0, 8.0)]
     steps = [Step(n, 1 + n // 3, each) for n, each in enumerate(losses, 1)]
-    figure = plot._several(plot._matplotlib(), [("a", steps), ("b", steps[:2])])
+    figure = plot._several(canvas.load(), [("a", steps), ("b", steps[:2])])
     drawn = [list(drawn.get_xdata()) for drawn in figure.axes[0].lines]
     assert drawn == [[0, 1], [2, 3], [0, 1]]
 

@@ -30,7 +30,7 @@ from .weights import weights
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nst")
-def main():
+def main() -> None:
     """Style transfer by matching feature distributions.
 
     \b

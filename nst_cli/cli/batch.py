@@ -1,7 +1,9 @@
 """`nst batch`: makes many pictures."""
 
-import contextlib
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Optional
 
 import click
 from click.core import ParameterSource
@@ -25,7 +27,18 @@ from .output import echo_note, echo_path
               help="Dask scheduler whose cluster makes them: tcp://HOST:8786.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="No progress bars and no table.")
 @click.pass_context
-def batch(ctx, file, output, force, overwrite, jobs, dask, quiet, **choices):
+def batch(
+    ctx: click.Context,
+    /,
+    file: str,
+    output: Optional[str],
+    force: bool,
+    overwrite: bool,
+    jobs: int,
+    dask: Optional[str],
+    quiet: bool,
+    **choices: Any,
+) -> None:
     """Make the pictures that FILE lists: a TOML file of runs and grids.
 
     Prints the path of each picture made. A picture that exists is skipped if it was made from the
@@ -57,9 +70,9 @@ def batch(ctx, file, output, force, overwrite, jobs, dask, quiet, **choices):
         sys.exit(code)
 
 
-def _connected(address):
+def _connected(address: Optional[str]) -> AbstractContextManager[Optional[Callable[..., Any]]]:
     if not address:
-        return contextlib.nullcontext()
+        return nullcontext()
 
     from ..runs import cluster
 

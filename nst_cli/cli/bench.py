@@ -1,9 +1,14 @@
 """`nst bench`: measures how fast this machine is."""
 
+from typing import TYPE_CHECKING, Any, Optional
+
 import click
 
 from .. import config
 from .options import PATH
+
+if TYPE_CHECKING:
+    from ..bench import Row
 
 _HEAD = (
     "| device | size | method | preset | precision | s per step | steps | s to paper's loss "
@@ -22,7 +27,13 @@ _HEAD = (
               help="Style loss to measure; may be repeated. By default all.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|gpu|gpu:N",
               help="Device to compute on.")  # fmt: skip
-def bench(content, style, sizes, methods, device):
+def bench(
+    content: Optional[str],
+    style: Optional[str],
+    sizes: tuple[Any, ...],
+    methods: tuple[str, ...],
+    device: str,
+) -> None:
     """Measure this machine: both presets, up to the loss at which preset paper ends.
 
     Prints a Markdown table, row by row. At 224 pixels all four methods take a few minutes. Other
@@ -32,26 +43,26 @@ def bench(content, style, sizes, methods, device):
     Example:
       nst bench --size 224 --size 512 --method poly
     """
-    sizes = [config.Config(size=size).size for size in sizes]
-    methods = [config.Config(method=method).method for method in methods]
+    edges = [config.Config(size=size).size for size in sizes]
+    methods = tuple(config.Config(method=method).method for method in methods)
     device = config.Config(device=device).device
 
     from .. import engine, machine, samples
     from ..bench import pictures, rows
 
     pairs = [
-        pictures(size, content or samples.CONTENT, style or samples.STYLES[0]) for size in sizes
+        pictures(size, content or samples.CONTENT, style or samples.STYLES[0]) for size in edges
     ]
     context = engine.context(device)
     click.echo(f"{machine.describe()}, {engine.threads()} threads, MXNet {engine.version()}\n")
     click.echo(f"{_HEAD}\n{'|---' * _HEAD.count(' |')}|")
-    for pair in pairs:
+    for content_image, style_image in pairs:
         for method in methods:
-            for row in rows(*pair, method, device):
+            for row in rows(content_image, style_image, method, device):
                 click.echo(_line(context, row))
 
 
-def _line(context, row):
+def _line(context: Any, row: "Row") -> str:
     height, width = row.size
     seconds = "not reached" if row.seconds is None else f"{row.seconds:.1f}"
     memory = "unknown" if row.memory is None else f"{row.memory / 1e6:.0f}"

@@ -8,7 +8,7 @@ from ..errors import shown
 
 
 @click.command(short_help="Check this machine for what nst needs.")
-def doctor():
+def doctor() -> None:
     """Check this machine: versions, processor, devices, weights, and a test run.
 
     Prints one line for each, ok or BAD. Exits with 1 if any is BAD.

@@ -1,6 +1,7 @@
 """`nst figure`: makes the figures of the paper."""
 
 import sys
+from typing import Any, Optional
 
 import click
 
@@ -26,7 +27,16 @@ from .output import echo_path
 @jobs_option
 @overwrite_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bars and no table.")
-def figure(number, output, pictures, full, jobs, overwrite, quiet, **choices):
+def figure(
+    number: int,
+    output: str,
+    pictures: Optional[str],
+    full: bool,
+    jobs: int,
+    overwrite: bool,
+    quiet: bool,
+    **choices: Any,
+) -> None:
     """Make figure NUMBER of the paper: its pictures, a labelled grid of them, and a manifest.
 
     1: styles alone, by method and depth of layers. 2: the methods at five values of gamma. 3: six

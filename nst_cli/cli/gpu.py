@@ -1,6 +1,7 @@
 """`nst gpu`: installs the CUDA build of MXNet."""
 
 import os
+from typing import Optional
 
 import click
 
@@ -11,7 +12,7 @@ from .output import echo_path
 
 
 @click.group(cls=Group)
-def gpu():
+def gpu() -> None:
     """Install the CUDA build of MXNet, for NVIDIA cards."""
 
 
@@ -21,7 +22,7 @@ def gpu():
               "folder]")  # fmt: skip
 @click.option("--no-card", is_flag=True, help="Install even if this machine has no card, for "
               "example in a container image.")  # fmt: skip
-def install(place, no_card):
+def install(place: Optional[str], no_card: bool) -> None:
     """Install the CUDA build of MXNet, with NVIDIA's libraries, in a folder of its own.
 
     Checks driver and card, downloads 2.4 GB from PyPI (4.1 GB unpacked), and tests the card.

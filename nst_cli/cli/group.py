@@ -2,6 +2,8 @@
 
 import contextlib
 import sys
+from collections.abc import Iterator
+from typing import Any, Optional
 
 import click
 
@@ -13,11 +15,17 @@ from .progress import interrupts
 class Group(click.Group):
     """A group of commands that prints an error as one line."""
 
-    def make_context(self, info_name, args, parent=None, **extra):
+    def make_context(
+        self,
+        info_name: Optional[str],
+        args: list[str],
+        parent: Optional[click.Context] = None,
+        **extra: Any,
+    ) -> click.Context:
         with _one_line():
             return super().make_context(info_name, args, parent, **extra)
 
-    def invoke(self, ctx):
+    def invoke(self, ctx: click.Context) -> Any:
         try:
             with _one_line():
                 return super().invoke(ctx)
@@ -37,18 +45,19 @@ class Group(click.Group):
 class Program(Group):
     """The whole program: it survives failing standard streams and ends cleanly on signals."""
 
-    def main(self, *args, standalone_mode=True, **options):
+    def main(self, *args: Any, standalone_mode: bool = True, **options: Any) -> Any:
         if not standalone_mode:
             # A Python program that calls this handles streams and signals itself.
-            return super().main(*args, standalone_mode=False, **options)
+            options["standalone_mode"] = False
+            return super().main(*args, **options)
         streams.open_missing()
         with streams.forgiving() as failure:
             code = self._exit_code(*args, **options)
             error = failure()
             sys.exit(streams.exit_code(code, error) if error else code)
 
-    def _exit_code(self, *args, **options):
-        code = 0
+    def _exit_code(self, *args: Any, **options: Any) -> Any:
+        code: Any = 0
         with interrupts() as received:
             try:
                 super().main(*args, **options)
@@ -59,9 +68,9 @@ class Program(Group):
 
 
 @contextlib.contextmanager
-def _one_line():
+def _one_line() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        error.message = shown(error.message)
+        error.message = shown(error.message)  # type: ignore[misc]  # Click declares it final
         raise

@@ -2,13 +2,19 @@
 
 import collections
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
 import click
 
-from ..errors import BatchError, shown
+from ..errors import BatchError, NstError, shown
 from .output import echo_note
-from .progress import interrupts, interval, observing, tqdm
+from .progress import Observer, interrupts, interval, observing, tqdm
+
+if TYPE_CHECKING:
+    from ..runs.batch import Finished
+    from ..runs.plan import Run
 
 #: The option for the number of processes.
 jobs_option = click.option(
@@ -21,9 +27,16 @@ _FEW = 3
 
 
 def make_all(
-    runs, *, overwrite, quiet, failures=(), connected=contextlib.nullcontext, on_done=None,
-    with_table=True, **options,
-) -> int:  # fmt: skip
+    runs: Sequence["Run"],
+    *,
+    overwrite: bool,
+    quiet: bool,
+    failures: Sequence[str] = (),
+    connected: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
+    on_done: Optional[Callable[["Run"], object]] = None,
+    with_table: bool = True,
+    **options: Any,
+) -> int:
     """Check runs, make those that can be made, and report the results.
 
     Parameters
@@ -63,17 +76,17 @@ def make_all(
         _raise_all(refused, notes)
     for note in notes:
         echo_note(note)
-    results = []
+    results: list[Finished] = []
     with connected() as submit, interrupts(), Bars(len(runs), quiet) as bars:
 
-        def on_finished(finished):
+        def on_finished(finished: "Finished") -> None:
             results.append(finished)
             bars.finish()
             if finished.state == "done" and on_done:
                 bars.clear()
                 on_done(finished.run)
 
-        def on_stop():
+        def on_stop() -> None:
             bars.clear()
             click.echo("Saving the images so far; press Ctrl-C again to stop at once.", err=True)
 
@@ -91,14 +104,14 @@ def make_all(
     return code
 
 
-def _exit_code(results, total, failures):
+def _exit_code(results: Sequence["Finished"], total: int, failures: Sequence[str]) -> int:
     states = {finished.state for finished in results}
     if len(results) < total or "interrupted" in states:
         return 130
     return 1 if "failed" in states or failures else 0
 
 
-def _counted(refused):
+def _counted(refused: Mapping["Run", Sequence[NstError]]) -> list[str]:
     """Return each fault once, with the number of runs that it affects."""
     counts = collections.Counter(str(error) for errors in refused.values() for error in errors)
     return [
@@ -107,7 +120,7 @@ def _counted(refused):
     ]
 
 
-def _raise_all(refused, notes):
+def _raise_all(refused: Mapping["Run", Sequence[NstError]], notes: Sequence[str]) -> NoReturn:
     """Raise the faults of runs none of which can be made; many are printed as notes instead."""
     distinct = {str(error): error for errors in refused.values() for error in errors}
     if len(distinct) == 1 and len(notes) == 1:
@@ -122,34 +135,36 @@ def _raise_all(refused, notes):
 class Bars:
     """A bar of the runs, and one of the steps of the run in this process."""
 
-    def __init__(self, runs, quiet):
+    def __init__(self, runs: int, quiet: bool) -> None:
         self._quiet, self._steps = quiet, contextlib.ExitStack()
         self._runs = tqdm(total=runs, unit="run", disable=quiet, mininterval=interval())
 
-    def start(self, run):
+    def start(self, run: "Run") -> Observer:
         """Return the observer of a run's steps."""
         return self._steps.enter_context(
             observing(run.config, self._quiet, position=1, leave=False)
         )
 
-    def finish(self):
+    def finish(self) -> None:
         """Count a finished run."""
         self._steps.close()
         self._runs.update()
 
-    def clear(self):
+    def clear(self) -> None:
         """Remove the bars from the terminal so that a line can be printed."""
         self._runs.clear()
 
-    def __enter__(self):
+    def __enter__(self) -> "Bars":  # noqa: PYI034 Self needs Python 3.11
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._steps.close()
         self._runs.close()
 
 
-def table(results, total, failures=()) -> Iterator[str]:
+def table(
+    results: Sequence["Finished"], total: int, failures: Sequence[str] = ()
+) -> Iterator[str]:
     """Yield a line for each result and a summary.
 
     Parameters
@@ -173,7 +188,7 @@ def table(results, total, failures=()) -> Iterator[str]:
     yield f"{', '.join(words)}, of {total} runs."
 
 
-def _shown_reason(reason):
+def _shown_reason(reason: str) -> str:
     # The traceback of a bug keeps its lines.
     lines = reason.split("\n") if reason.startswith("Traceback ") else [reason]
     return "\n".join(map(shown, lines))

@@ -7,12 +7,12 @@ from .output import echo_path
 
 
 @click.group(cls=Group)
-def mxnet():
+def mxnet() -> None:
     """Install MXNet where pip does not install it with nst."""
 
 
 @mxnet.command(short_help="Install MXNet 1.9.1 beside NumPy 2.")
-def install():
+def install() -> None:
     """Install MXNet 1.9.1 in nst's environment, and try to import it.
 
     From Python 3.13 on, pip cannot install it with nst, because MXNet requires a NumPy below 2.

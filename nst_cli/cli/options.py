@@ -1,10 +1,16 @@
 """Click options derived from the fields of `Config`, and the type of paths."""
 
 import os
+from collections.abc import Callable
+from typing import Any, Optional
 
 import click
 
 from .. import config
+
+# A function that a decorator makes into a command, before or after the other decorators.
+_Command = Callable[..., Any]
+_Decorator = Callable[[_Command], _Command]
 
 
 class _Path(click.ParamType):
@@ -15,7 +21,9 @@ class _Path(click.ParamType):
 
     name = "text"
 
-    def convert(self, value, param, ctx):
+    def convert(
+        self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]
+    ) -> str:
         return os.path.expanduser(value)
 
 
@@ -32,15 +40,15 @@ _preset_option = click.option(
 )  # fmt: skip
 
 
-def config_options(command):
+def config_options(command: _Command) -> _Command:
     """Add an option for each field of `Config` to a command."""
     return options_of(*config.OPTIONS)(command)
 
 
-def options_of(*names):
+def options_of(*names: str) -> _Decorator:
     """Return a decorator that adds ``--preset`` and the options of the named fields."""
 
-    def decorate(command):
+    def decorate(command: _Command) -> _Command:
         for name in reversed(names):
             command = _option(name, config.OPTIONS[name])(command)
         return _preset_option(command)
@@ -48,7 +56,7 @@ def options_of(*names):
     return decorate
 
 
-def _option(name, option):
+def _option(name: str, option: Any) -> _Decorator:
     """Return the Click option for a field of `Config`."""
     flag = f"--{name.replace('_', '-')}"
     if isinstance(option.paper, bool):
@@ -58,13 +66,17 @@ def _option(name, option):
         return click.option(
             declaration, name, is_flag=True, default=None, help=option.help + shown
         )
-    kind = click.Choice(option.choices) if option.choices else PATH if option.names_path else str
+    kind: Any = str
+    if option.choices:
+        kind = click.Choice(option.choices)
+    elif option.names_path:
+        kind = PATH
     return click.option(
         flag, name, type=kind, metavar=option.metavar or None, help=option.help + _defaults(option)
     )
 
 
-def _defaults(option):
+def _defaults(option: Any) -> str:
     """Return an option's default as text, and that of preset fast if it differs."""
     paper, fast = (_words(value) for value in (option.paper, option.fast))
     if not paper:
@@ -72,5 +84,5 @@ def _defaults(option):
     return f"  [default: {paper}{'' if fast == paper else f'; fast: {fast}'}]"
 
 
-def _words(value):
+def _words(value: Any) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value)

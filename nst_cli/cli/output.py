@@ -1,13 +1,14 @@
 """What commands print: paths as results on stdout, notes on stderr."""
 
 import os
+from typing import Union
 
 import click
 
 from ..errors import shown
 
 
-def echo_path(path: os.PathLike) -> None:
+def echo_path(path: Union[str, "os.PathLike[str]"]) -> None:
     """Print a path on stdout, byte for byte: a file's name need not be text."""
     click.echo(os.fsencode(path))
 

@@ -11,7 +11,7 @@ from .output import echo_note, echo_path
 @click.option("-o", "--output", metavar="FILE", type=PATH, required=True,
               help="Picture to write; .png, .svg or .pdf.")  # fmt: skip
 @overwrite_option
-def plot(logs, output, overwrite):
+def plot(logs: tuple[str, ...], output: str, overwrite: bool) -> None:
     """Draw the losses in LOG, written by nst stylize --log, on a logarithmic scale.
 
     One log: a panel of the total and its parts by method, and a panel of layers for each method.

@@ -5,6 +5,9 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Optional
 
 try:
     from tqdm import tqdm
@@ -14,10 +17,16 @@ except ValueError:
         del os.environ[_name]
     from tqdm import tqdm
 
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..synthesis import Record
+
+Observer = Callable[["Record"], object]
+
 # Sent by Ctrl-C, by a service manager, and when a terminal closes.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_current = None
+_current: Optional["Interrupts"] = None
 
 
 class Interrupts:
@@ -29,19 +38,19 @@ class Interrupts:
         In the order of arrival.
     """
 
-    def __init__(self):
-        self.signals = []
+    def __init__(self) -> None:
+        self.signals: list[int] = []
 
-    def __call__(self, record=None):
+    def __call__(self, record: Any = None) -> None:
         if self.signals:
             raise KeyboardInterrupt
 
-    def handle(self, number, frame):
+    def handle(self, number: int, frame: Optional[FrameType]) -> None:
         """Interrupt at the first signal, so that the image so far is saved; exit at the second."""
         self.signals.append(number)
         self._raise(number, frame)
 
-    def _raise(self, number, frame):
+    def _raise(self, number: int, frame: Optional[FrameType]) -> None:
         if _in_destructor(frame):
             # Python discards exceptions raised in a destructor: raise again shortly after.
             signal.signal(signal.SIGALRM, self._raise)
@@ -53,7 +62,7 @@ class Interrupts:
             sys.exit(128 + self.signals[-1])
 
 
-def _in_destructor(frame):
+def _in_destructor(frame: Optional[FrameType]) -> bool:
     while frame:
         if frame.f_code.co_name == "__del__":
             return True
@@ -62,7 +71,7 @@ def _in_destructor(frame):
 
 
 @contextlib.contextmanager
-def interrupts():
+def interrupts() -> Iterator[Interrupts]:
     """Handle SIGINT, SIGTERM and SIGHUP as interruptions while the context is open.
 
     Ignored signals stay ignored: a shell ignores SIGINT for background processes, and nohup
@@ -76,7 +85,8 @@ def interrupts():
     if _current is not None:
         yield _current
         return
-    _current, replaced = Interrupts(), {}
+    _current = Interrupts()
+    replaced: dict[signal.Signals, Any] = {}
     try:
         # Only the main thread may set handlers.
         if threading.current_thread() is threading.main_thread():
@@ -93,7 +103,9 @@ def interrupts():
 
 
 @contextlib.contextmanager
-def observing(settings, quiet, *observers, **options):
+def observing(
+    settings: "Config", quiet: bool, *observers: Observer, **options: Any
+) -> Iterator[Observer]:
     """Yield one observer of steps, which raises interruptions, calls others and draws a bar.
 
     Parameters
@@ -107,29 +119,29 @@ def observing(settings, quiet, *observers, **options):
         Passed to tqdm.
     """
     with contextlib.ExitStack() as stack:
-        calls = [stack.enter_context(interrupts()), *observers]
+        calls: list[Observer] = [stack.enter_context(interrupts()), *observers]
         if not quiet:
             calls.append(stack.enter_context(progress(settings, **options)))
 
-        def observe(record):
+        def observe(record: "Record") -> None:
             for call in calls:
                 call(record)
 
         yield observe
 
 
-def interval():
+def interval() -> float:
     """Return the seconds between updates of a bar: few on a terminal, more in a file."""
     return 0.2 if sys.stderr.isatty() else 10
 
 
 @contextlib.contextmanager
-def progress(settings, **options):
+def progress(settings: "Config", **options: Any) -> Iterator[Observer]:
     """Yield an observer of steps that draws a bar on stderr; `options` are passed to tqdm.
 
     Steps are weighted by their pixels, so that the time left is right at the small scales too.
     """
-    scale = None
+    scale: Optional[int] = None
     layout = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]"
     with tqdm(
         total=settings.iterations, desc=f"step 0/{settings.iterations}", bar_format=layout,
@@ -137,7 +149,7 @@ def progress(settings, **options):
     ) as bar:  # fmt: skip
         most = 0
 
-        def observe(record):
+        def observe(record: "Record") -> None:
             nonlocal scale, most
             weights = _weights(record)
             if record.scale != scale:
@@ -155,13 +167,13 @@ def progress(settings, **options):
         yield observe
 
 
-def _weights(record):
+def _weights(record: "Record") -> list[float]:
     """Return the cost of a step at a record's scale and each later one, in full-size steps."""
     # Each scale has four times the pixels of the previous one.
     return [4.0 ** (scale - record.scales) for scale in range(record.scale, record.scales + 1)]
 
 
-def _steps_left(settings, record):
+def _steps_left(settings: "Config", record: "Record") -> list[int]:
     """Return the most steps at a record's scale and at each later one."""
     from ..synthesis import steps_at
 
@@ -169,7 +181,7 @@ def _steps_left(settings, record):
     return [steps_at(settings.iterations, scale, record.scales) for scale in scales]
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     """Return a duration in words, no more precise than a forecast."""
     if seconds < 100:
         return f"{seconds:.0f} s"

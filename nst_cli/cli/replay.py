@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
@@ -9,6 +11,9 @@ from ..errors import IncompleteError, shown
 from .options import PATH, overwrite_option
 from .output import echo_note, echo_path
 from .progress import observing
+
+if TYPE_CHECKING:
+    from ..runs.replay import Replay
 
 
 @click.command(short_help="Make a picture again from its metadata.")
@@ -21,7 +26,9 @@ from .progress import observing
 @click.option("--weights", metavar="FILE", type=PATH, help="Weights, if they have moved.")
 @overwrite_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
-def replay(picture, output, overwrite, quiet, **places):
+def replay(
+    picture: str, output: Optional[str], overwrite: bool, quiet: bool, **places: Any
+) -> None:
     """Make PICTURE again from its metadata, and compare the two.
 
     Inputs and weights are verified by their checksums. On the same kind of processor and with the
@@ -61,7 +68,7 @@ def replay(picture, output, overwrite, quiet, **places):
         sys.exit(1)
 
 
-def _verdict(result, differences):
+def _verdict(result: "Replay", differences: Sequence[str]) -> str:
     if result.identical:
         return "Identical, byte for byte."
     if result.largest == 0:

@@ -1,5 +1,7 @@
 """`nst report`: writes a page of many pictures."""
 
+from typing import Optional
+
 import click
 
 from .options import PATH, overwrite_option
@@ -11,7 +13,7 @@ from .output import echo_note, echo_path
 @click.option("-o", "--output", metavar="FILE.html", type=PATH,
               help="Page to write.  [default: DIR/report.html]")  # fmt: skip
 @overwrite_option
-def report(folder, output, overwrite):
+def report(folder: str, output: Optional[str], overwrite: bool) -> None:
     """Make a page of the pictures in DIR, with their inputs, parameters and losses.
 
     Shows each picture in and below DIR that has a sidecar beside it (picture.png.json), and draws

@@ -6,6 +6,8 @@ import io
 import os
 import select
 import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Optional
 
 # The exit code of a program that SIGPIPE ends: 128 plus the signal's number.
 _PIPE_CLOSED = 141
@@ -29,7 +31,7 @@ def open_missing() -> None:
 
 
 @contextlib.contextmanager
-def forgiving():
+def forgiving() -> Iterator[Callable[[], Optional[OSError]]]:
     """Ignore failing writes to stdout and stderr while the context is open.
 
     Yields
@@ -39,16 +41,17 @@ def forgiving():
         of stdout, or None.
     """
     # A stream without a descriptor, such as one of a test, is not replaced.
-    streams = {name: _forgiving(getattr(sys, name)) for name in ("stdout", "stderr")}
-    streams = {name: stream for name, stream in streams.items() if stream}
+    wrapped = {name: _forgiving(getattr(sys, name)) for name in ("stdout", "stderr")}
+    streams = {name: stream for name, stream in wrapped.items() if stream}
     replaced = {name: getattr(sys, name) for name in streams}
     for name, stream in streams.items():
         setattr(sys, name, stream)
 
-    def failure():
+    def failure() -> Optional[OSError]:
         for stream in streams.values():
             stream.flush()
-        return streams["stdout"].buffer.raw.error if "stdout" in streams else None
+        buffer: Any = streams["stdout"].buffer if "stdout" in streams else None
+        return buffer.raw.error if buffer else None
 
     try:
         yield failure
@@ -83,11 +86,11 @@ def exit_code(code: int, error: OSError) -> int:
 class _Remembering(io.FileIO):
     """A descriptor that records its first error and drops all output after it."""
 
-    def __init__(self, descriptor):
+    def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "w", closefd=False)
-        self.error = None
+        self.error: Optional[OSError] = None
 
-    def write(self, data):
+    def write(self, data: Any) -> int:
         size = memoryview(data).nbytes
         if self.error:
             return size
@@ -101,7 +104,7 @@ class _Remembering(io.FileIO):
         return written
 
 
-def _forgiving(stream):
+def _forgiving(stream: Any) -> Optional[io.TextIOWrapper]:
     """Return a text stream to the same descriptor that never raises; None for other streams."""
     try:
         raw = _Remembering(stream.fileno())

@@ -2,6 +2,8 @@
 
 import contextlib
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
@@ -11,6 +13,9 @@ from ..runs import log as logs
 from .options import PATH, config_options, overwrite_option
 from .output import echo_note, echo_path
 from .progress import duration, observing
+
+if TYPE_CHECKING:
+    from ..runs.runner import Job
 
 
 @click.command(context_settings={"allow_extra_args": True})
@@ -29,7 +34,19 @@ from .progress import duration, observing
               help="Make no picture: time a few small steps and print the memory and time that "
               "the run would need.")  # fmt: skip
 @click.pass_context
-def stylize(ctx, content, style, output, save_every, log, overwrite, quiet, dry_run, **choices):
+def stylize(
+    ctx: click.Context,
+    /,
+    content: str,
+    style: str,
+    output: str,
+    save_every: Optional[int],
+    log: Optional[str],
+    overwrite: bool,
+    quiet: bool,
+    dry_run: bool,
+    **choices: Any,
+) -> None:
     """Give the picture CONTENT the style of the picture STYLE.
 
     Prints the path of the picture. A sidecar beside it, OUT.png.json, describes how it was made,
@@ -96,7 +113,7 @@ def stylize(ctx, content, style, output, save_every, log, overwrite, quiet, dry_
         raise OutputError(f"The log {log} is not complete: {reason(lines.error)}.")
 
 
-def _forecast(job):
+def _forecast(job: "Job") -> Iterator[str]:
     """Yield the lines that a dry run prints."""
     from ..runs import forecast
 

@@ -1,5 +1,7 @@
 """`nst theorem`: shows that the Gram loss is an MMD, and how a transfer reduces it."""
 
+from typing import Any, Optional
+
 import click
 
 from .. import config
@@ -24,7 +26,17 @@ from .progress import tqdm
 @options_of("c", "style_layers", "pooling", "size", "style_fit", "seed", "device", "weights")
 @overwrite_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
-def theorem(content, style, output, picture, sample, numbers, overwrite, quiet, **choices):
+def theorem(
+    content: str,
+    style: str,
+    output: Optional[str],
+    picture: Optional[str],
+    sample: int,
+    numbers: Optional[str],
+    overwrite: bool,
+    quiet: bool,
+    **choices: Any,
+) -> None:
     """Show that the Gram loss is a squared MMD, and how a transfer reduces it.
 
     Prints, for each style layer of CONTENT and STYLE, the Gram loss computed from Gram matrices

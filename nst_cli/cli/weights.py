@@ -1,5 +1,7 @@
 """`nst weights`: fetches, checks and finds the parameters of VGG-19."""
 
+from typing import Optional
+
 import click
 
 from ..errors import shown
@@ -10,7 +12,7 @@ from .progress import tqdm
 
 
 @click.group(cls=Group)
-def weights():
+def weights() -> None:
     """Fetch, check and find the parameters of VGG-19."""
 
 
@@ -18,7 +20,7 @@ def weights():
 @click.argument("destination", type=PATH, required=False)
 @click.option("--url", metavar="URL", help="Another address for the same file.")
 @click.option("--overwrite", is_flag=True, help="Replace a different file at DESTINATION.")
-def fetch(destination, url, overwrite):
+def fetch(destination: Optional[str], url: Optional[str], overwrite: bool) -> None:
     """Download the authors' VGG-19 (80 MB) to DESTINATION or the user's cache, and check it.
 
     An interrupted download is resumed. A broken file in the cache is replaced.
@@ -33,7 +35,7 @@ def fetch(destination, url, overwrite):
     # The delay keeps a download that fails at once from showing a bar.
     with tqdm(unit="B", unit_scale=True, unit_divisor=1024, delay=0.2) as bar:
 
-        def progress(done, total):
+        def progress(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
@@ -46,7 +48,7 @@ def fetch(destination, url, overwrite):
 
 @weights.command()
 @click.argument("file", type=PATH)
-def check(file):
+def check(file: str) -> None:
     """Read FILE and report whether it holds the parameters of VGG-19, and which.
 
     \b
@@ -63,7 +65,7 @@ def check(file):
 
 
 @weights.command()
-def path():
+def path() -> None:
     """Print the path of the weights that a run would use.
 
     \b

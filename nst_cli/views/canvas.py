@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import files
 from ..errors import OutputError, reason
+from . import StrPath
 
 ENDINGS = (".png", ".svg", ".pdf")
 
@@ -24,7 +25,7 @@ _MARK = re.compile(rb"Software\0nst|<dc:title>nst</dc:title>|/Creator \(nst\)")
 _ENDS = 1 << 14
 
 
-def check(path: os.PathLike) -> None:
+def check(path: StrPath) -> None:
     """Check, before the long work, that a plot can be written to a path.
 
     Raises
@@ -74,7 +75,7 @@ def label(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def save(figure: Any, path: os.PathLike, dpi: int) -> None:
+def save(figure: Any, path: StrPath, dpi: int) -> None:
     """Write a figure, whole or not at all.
 
     Raises
@@ -89,7 +90,7 @@ def save(figure: Any, path: os.PathLike, dpi: int) -> None:
         raise OutputError(f"Cannot write {os.fspath(path)}: {reason(error)}.") from error
 
 
-def is_plot(path: os.PathLike) -> bool:
+def is_plot(path: StrPath) -> bool:
     """Return whether `save` wrote a file."""
     try:
         with files.open_regular(path) as stream:

@@ -1,7 +1,11 @@
 """Loss curves of a run, grouped into panels, and the steps at which its scales begin."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Optional
+
+from ..runs.log import Step
 
 # Relative to the largest value in a panel: fainter curves are omitted, and an axis that passes 0
 # is linear within ±_LINEAR.
@@ -22,10 +26,10 @@ class Curve:
     """
 
     name: str
-    pieces: tuple
+    pieces: tuple[tuple[tuple[int, float], ...], ...]
 
     @property
-    def values(self):
+    def values(self) -> list[float]:
         """The losses of all pieces."""
         return [value for piece in self.pieces for _, value in piece]
 
@@ -43,11 +47,11 @@ class Panel:
     """
 
     title: str
-    curves: tuple
-    left_out: tuple = ()
+    curves: tuple[Curve, ...]
+    left_out: tuple[Curve, ...] = ()
 
     @property
-    def linear_below(self):
+    def linear_below(self) -> Optional[float]:
         """The value below which a logarithmic axis is linear; None if no loss is negative.
 
         The Gaussian MMD is estimated from random pairs, and an estimate near 0 may be negative.
@@ -55,14 +59,14 @@ class Panel:
         return linear_below(self.curves)
 
 
-def parts(steps):
+def parts(steps: Sequence[Step]) -> list[str]:
     """Return the names of all losses in the steps, in order of first appearance."""
     return list(dict.fromkeys(name for step in steps for name in step.losses))
 
 
-def curve(steps, names, title):
+def curve(steps: Sequence[Step], names: Sequence[str], title: str) -> Curve:
     """Return the `Curve` of the sum of the named losses."""
-    pieces = {}
+    pieces: dict[int, list[tuple[int, float]]] = {}
     for step in steps:
         values = [step.losses[name] for name in names if name in step.losses]
         if values:
@@ -70,13 +74,13 @@ def curve(steps, names, title):
     return Curve(title, tuple(map(tuple, pieces.values())))
 
 
-def panels(steps):
+def panels(steps: Sequence[Step]) -> list[Panel]:
     """Group the losses of a run into a list of `Panel`.
 
     The first shows the total, content, each style method and smoothing. One more follows for each
     of them that has several layers.
     """
-    groups = {}
+    groups: dict[str, list[str]] = {}
     for name in parts(steps):
         groups.setdefault(name.partition("/")[0], []).append(name)
     methods = [curve(steps, names, title) for title, names in groups.items()]
@@ -91,13 +95,13 @@ def panels(steps):
     return result
 
 
-def linear_below(curves):
+def linear_below(curves: Sequence[Curve]) -> Optional[float]:
     """Return the value below which a logarithmic axis is linear, or None: see `Panel`."""
     values = [value for line in curves for value in line.values]
     return _LINEAR * max(map(abs, values)) if min(values, default=0) < 0 else None
 
 
-def scale_starts(steps):
+def scale_starts(steps: Sequence[Step]) -> list[tuple[int, int]]:
     """Return ``(scale, steps made before it)`` for each scale after the first."""
     pairs = zip(steps, steps[1:])
     return [(new.scale, new.step - 1) for old, new in pairs if new.scale != old.scale]

@@ -7,7 +7,9 @@ References
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Optional
 
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
@@ -15,6 +17,14 @@ from .. import files, images, samples
 from ..config import METHODS, PRESETS, Config
 from ..errors import BatchError, OutputError, reason
 from ..runs import plan, sidecar
+from . import StrPath
+
+# Content and style.
+_Pair = tuple[str, str]
+# Row, column, content and style, and the fields of `Config` that the cell sets.
+_Cell = tuple[int, int, _Pair, dict[str, Any]]
+# Labels of the rows and of the columns, the pictures beside each row, and the cells.
+_Layout = tuple[list[str], list[str], list[list[tuple[str, str]]], list[_Cell]]
 
 GAMMAS = (0.1, 0.2, 1.0, 5.0, 10.0)
 SHARES = ((0.9, 0.1), (0.7, 0.3), (0.5, 0.5), (0.3, 0.7), (0.1, 0.9))
@@ -80,16 +90,22 @@ class Figure:
     """
 
     number: int
-    rows: list
-    columns: list
-    cells: list
-    beside: list
+    rows: list[str]
+    columns: list[str]
+    cells: list[Cell]
+    beside: list[list[tuple[str, str]]]
     grid: str
     manifest: str
     source: str
 
 
-def figure(number, folder, choices=None, pictures=None, full=False):
+def figure(
+    number: int,
+    folder: StrPath,
+    choices: Optional[dict[str, Any]] = None,
+    pictures: Optional[StrPath] = None,
+    full: bool = False,
+) -> Figure:
     """Lay out a figure.
 
     Parameters
@@ -154,7 +170,7 @@ def check(layout: Figure, *, overwrite: bool = False) -> None:
             files.check_output(path, overwrite=overwrite, ours=ours)
 
 
-def write(layout):
+def write(layout: Figure) -> None:
     """Write the grid and the manifest of a figure whose pictures exist.
 
     Raises
@@ -188,7 +204,7 @@ def write(layout):
     files.write_json(layout.manifest, document)
 
 
-def _is_grid(path):
+def _is_grid(path: StrPath) -> bool:
     try:
         with files.open_regular(path) as stream:
             return "\0".join(_MARK).encode() in stream.read(_START)
@@ -196,7 +212,7 @@ def _is_grid(path):
         return False
 
 
-def _is_manifest(path):
+def _is_manifest(path: StrPath) -> bool:
     try:
         with files.open_regular(path) as stream:
             return stream.read(_START).startswith(b'{\n  "program": "nst",\n  "figure": ')
@@ -204,16 +220,16 @@ def _is_manifest(path):
         return False
 
 
-def compose(layout):
+def compose(layout: Figure) -> Image.Image:
     """Return the grid of a figure as a PIL image, with labels above and at the left."""
     results = {(cell.row, cell.column): _opened(cell.run.output) for cell in layout.cells}
     edge = max(max(picture.size) for picture in results.values())
     beside = [[(words, _opened(path)) for words, path in row] for row in layout.beside]
     lead = max(map(len, beside))
-    for row in beside:
-        for _, picture in row:
+    for entries in beside:
+        for _, picture in entries:
             picture.thumbnail((edge, edge))
-    every = [*results.values(), *(picture for row in beside for _, picture in row)]
+    every = [*results.values(), *(picture for entries in beside for _, picture in entries)]
     width = max(picture.width for picture in every)
     heights = [
         max(
@@ -229,7 +245,7 @@ def compose(layout):
     grid = Image.new("RGB", (total, line + sum(h + line for h in heights) + 2 * _GAP), _PAPER)
     draw = ImageDraw.Draw(grid)
 
-    def left(column):
+    def left(column: int) -> int:
         return margin + column * (width + _GAP)
 
     for column, label in enumerate(layout.columns):
@@ -248,33 +264,36 @@ def compose(layout):
     return grid
 
 
-def _file_word(label):
+def _file_word(label: str) -> str:
     return "-".join(re.findall(r"[\w.]+", label))
 
 
-def _opened(path):
+def _opened(path: StrPath) -> Image.Image:
     pixels = images.read(path).pixels
     return Image.fromarray(pixels.round().astype("uint8"))
 
 
-def _pairs(pictures):
+def _pairs(pictures: Optional[StrPath]) -> list[_Pair]:
     """Return six pairs of content and style. Figures with a single pair use the first."""
     if pictures is not None:
-        return [tuple(os.path.join(pictures, name) for name in pair) for pair in PAPER_PAIRS]
+        return [
+            (os.path.join(pictures, content), os.path.join(pictures, style))
+            for content, style in PAPER_PAIRS
+        ]
     lake, (whirls, patches) = samples.CONTENT, samples.STYLES
     # All ordered pairs of three pictures.
     pairs = (
         (lake, whirls), (lake, patches), (whirls, patches),
         (patches, whirls), (whirls, lake), (patches, lake),
     )  # fmt: skip
-    return [tuple(map(str, pair)) for pair in pairs]
+    return [(str(content), str(style)) for content, style in pairs]
 
 
-def _style_alone(pairs):
+def _style_alone(pairs: Sequence[_Pair]) -> _Layout:
     pair, layers = pairs[0], PRESETS["paper"]["style_layers"]
     columns = [f"to {layer}" for layer in layers]
-    beside = [[("style", pair[1])]] + [[] for _ in METHODS[1:]]
-    style_alone = {"alpha": 0, "init": "random"}
+    beside: list[list[tuple[str, str]]] = [[("style", pair[1])], *([] for _ in METHODS[1:])]
+    style_alone: dict[str, Any] = {"alpha": 0, "init": "random"}
     runs = [
         (
             row,
@@ -288,10 +307,10 @@ def _style_alone(pairs):
     return list(METHODS), columns, beside, runs
 
 
-def _balances(pairs):
+def _balances(pairs: Sequence[_Pair]) -> _Layout:
     pair = pairs[0]
-    beside = [[("content", pair[0])], [("style", pair[1])], [], []]
-    runs = [
+    beside: list[list[tuple[str, str]]] = [[("content", pair[0])], [("style", pair[1])], [], []]
+    runs: list[_Cell] = [
         (row, column, pair, {"method": method, "gamma": gamma})
         for row, method in enumerate(METHODS)
         for column, gamma in enumerate(GAMMAS)
@@ -299,9 +318,9 @@ def _balances(pairs):
     return list(METHODS), [f"gamma {gamma:g}" for gamma in GAMMAS], beside, runs
 
 
-def _all_pairs(pairs):
+def _all_pairs(pairs: Sequence[_Pair]) -> _Layout:
     beside = [_both(pair) for pair in pairs]
-    runs = [
+    runs: list[_Cell] = [
         (row, column, pair, {"method": method, "gamma": gamma})
         for row, (pair, gamma) in enumerate(zip(pairs, _PAIR_GAMMAS))
         for column, method in enumerate(METHODS)
@@ -309,8 +328,10 @@ def _all_pairs(pairs):
     return [f"gamma {gamma}" for gamma in _PAIR_GAMMAS], list(METHODS), beside, runs
 
 
-def _fusions(pairs):
-    rows, beside, runs = [], [], []
+def _fusions(pairs: Sequence[_Pair]) -> _Layout:
+    rows: list[str] = []
+    beside: list[list[tuple[str, str]]] = []
+    runs: list[_Cell] = []
     for methods in FUSIONS:
         for pair in pairs[:2]:
             for column, shares in enumerate(SHARES):
@@ -321,7 +342,7 @@ def _fusions(pairs):
     return rows, [f"{one} : {other}" for one, other in SHARES], beside, runs
 
 
-def _both(pair):
+def _both(pair: _Pair) -> list[tuple[str, str]]:
     return [("content", pair[0]), ("style", pair[1])]
 
 

@@ -3,18 +3,19 @@
 import math
 import os
 from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
 
 from .. import files
 from ..errors import LogError
 from ..runs import log
-from . import canvas, curves
-from .canvas import load as _matplotlib
+from . import StrPath, canvas, curves
 
 # Size of a panel in inches, and the resolution of a PNG.
 _WIDTH, _HEIGHT, _DPI = 4.8, 3.6, 150
 _MOST_COLUMNS = 4
 
-_STYLES = {
+_STYLES: dict[str, dict[str, Any]] = {
     "total": {"color": "black", "linewidth": 2.5},
     "content": {"color": "tab:blue"},
     "linear": {"color": "tab:green"},
@@ -26,7 +27,7 @@ _STYLES = {
 
 
 def draw(
-    paths: Sequence[os.PathLike], output: os.PathLike, *, overwrite: bool = False
+    paths: Sequence[StrPath], output: StrPath, *, overwrite: bool = False
 ) -> tuple[str, list[str]]:
     """Draw the losses in some logs.
 
@@ -54,11 +55,12 @@ def draw(
         The picture cannot be written, or would overwrite a log or a file that nst did not make;
         or matplotlib is not installed.
     """
-    output, notes = os.fspath(output), []
+    output = os.fspath(output)
+    notes: list[str] = []
     canvas.check(output)
     files.check_output(output, paths, overwrite=overwrite, ours=canvas.is_plot)
     runs = [_steps(path, notes) for path in paths]
-    matplotlib = _matplotlib()
+    matplotlib = canvas.load()
     with canvas.styled():
         if len(runs) == 1:
             figure = _one(matplotlib, runs[0], os.fspath(paths[0]))
@@ -68,7 +70,7 @@ def draw(
     return output, notes
 
 
-def _steps(path, notes):
+def _steps(path: StrPath, notes: list[str]) -> Sequence[log.Step]:
     """Return the steps of a log. For one cut off in its last line, append a note."""
     try:
         steps = log.read(path)
@@ -84,7 +86,7 @@ def _steps(path, notes):
     return steps
 
 
-def _one(matplotlib, steps, path):
+def _one(matplotlib: ModuleType, steps: Sequence[log.Step], path: str) -> Any:
     """Draw the panels of a run: its losses by method, then each method by layer."""
     panels, starts = curves.panels(steps), curves.scale_starts(steps)
     figure, axes = _grid(matplotlib, len(panels), legends=1.4)
@@ -107,7 +109,7 @@ def _one(matplotlib, steps, path):
     return figure
 
 
-def _styles(matplotlib, names):
+def _styles(matplotlib: ModuleType, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return how to draw each line: a fixed colour per method, layers from dark to light."""
     layers = [name for name in names if name not in _STYLES]
     shades = matplotlib.colormaps["viridis"]
@@ -117,7 +119,7 @@ def _styles(matplotlib, names):
     ]
 
 
-def _several(matplotlib, runs):
+def _several(matplotlib: ModuleType, runs: list[tuple[str, Sequence[log.Step]]]) -> Any:
     """Draw a panel for each loss, with a line for each run of ``[(label, steps)]``."""
     names = list(dict.fromkeys(name for _, steps in runs for name in curves.parts(steps)))
     longest = max(steps[-1].step for _, steps in runs)
@@ -138,7 +140,7 @@ def _several(matplotlib, runs):
     return figure
 
 
-def _grid(matplotlib, count, legends=0.0):
+def _grid(matplotlib: ModuleType, count: int, legends: float = 0.0) -> tuple[Any, list[Any]]:
     """Return a figure of `count` panels, with `legends` inches beside each, and the panels."""
     columns = count if count < 4 else min(_MOST_COLUMNS, math.ceil(math.sqrt(count)))
     rows = math.ceil(count / columns)
@@ -150,7 +152,7 @@ def _grid(matplotlib, count, legends=0.0):
     return figure, axes[:count]
 
 
-def _line(ax, curve, label, marked=False, **style):
+def _line(ax: Any, curve: curves.Curve, label: str, marked: bool = False, **style: Any) -> None:
     for index, piece in enumerate(curve.pieces):
         counts, values = zip(*piece)
         # A line of one point would be invisible.
@@ -159,7 +161,9 @@ def _line(ax, curve, label, marked=False, **style):
         ax.plot(counts, values, label=None if index else canvas.label(label), **style, **marker)
 
 
-def _finish(matplotlib, ax, title, lines, steps):
+def _finish(
+    matplotlib: ModuleType, ax: Any, title: str, lines: Sequence[curves.Curve], steps: int
+) -> None:
     below = curves.linear_below(lines)
     if below:
         ax.set_yscale("symlog", linthresh=below)
@@ -172,10 +176,10 @@ def _finish(matplotlib, ax, title, lines, steps):
     ax.grid(alpha=0.25)
 
 
-def _labels(paths):
+def _labels(paths: Sequence[StrPath]) -> list[str]:
     """Label each log by its name, or by its path if two have the same name."""
-    paths = [os.fspath(path) for path in paths]
-    names = [os.path.basename(path).removesuffix(".jsonl") for path in paths]
-    labels = names if len(set(names)) == len(names) else paths
+    full = [os.fspath(path) for path in paths]
+    names = [os.path.basename(path).removesuffix(".jsonl") for path in full]
+    labels = names if len(set(names)) == len(names) else full
     # Matplotlib omits labels that start with an underscore from the legend.
     return [canvas.label(f" {label}" if label.startswith("_") else label) for label in labels]

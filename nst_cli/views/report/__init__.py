@@ -6,6 +6,7 @@ from typing import Optional
 
 from ... import files
 from ...errors import OutputError
+from .. import StrPath
 from . import collect, page
 
 _ENDINGS = (".html", ".htm")
@@ -15,7 +16,7 @@ _START = 4096
 
 
 def make(
-    folder: os.PathLike, output: Optional[os.PathLike] = None, *, overwrite: bool = False
+    folder: StrPath, output: Optional[StrPath] = None, *, overwrite: bool = False
 ) -> tuple[str, list[str]]:
     """Write the page of a folder: one file that needs no other file and no network.
 
@@ -43,7 +44,7 @@ def make(
         not make.
     """
     folder = os.fspath(folder)
-    output = os.path.join(folder, "report.html") if output is None else os.fspath(output)
+    output = os.fspath(os.path.join(folder, "report.html") if output is None else output)
     pictures = collect.pictures(folder)
     if not output.lower().endswith(_ENDINGS):
         raise OutputError(f"Cannot write {output}: a page's name ends in {' or '.join(_ENDINGS)}.")
@@ -55,7 +56,7 @@ def make(
     return output, notes
 
 
-def is_page(path: os.PathLike) -> bool:
+def is_page(path: StrPath) -> bool:
     """Return whether `make` wrote a file."""
     try:
         with files.open_regular(path) as stream:

@@ -2,8 +2,9 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, NoReturn, Optional
 
 from ... import images
 from ...errors import ImageError, LogError, ReportError, SidecarError, reason
@@ -53,12 +54,12 @@ class Run:
     thumbnail: Thumbnail
     content: Source
     style: Source
-    document: dict
-    steps: tuple
+    document: dict[str, Any]
+    steps: tuple[log.Step, ...]
     remark: str
 
 
-def pictures(folder):
+def pictures(folder: str) -> list[str]:
     """Return the sorted paths of the pictures with a sidecar in and below a folder.
 
     Raises
@@ -83,16 +84,16 @@ def pictures(folder):
     return sorted(paths)
 
 
-def _unreadable(error):
+def _unreadable(error: OSError) -> NoReturn:
     raise ReportError(f"Cannot read the folder {error.filename}: {reason(error)}.") from error
 
 
-def files_of(picture):
+def files_of(picture: str) -> tuple[str, str, str]:
     """Return the paths of a picture, its sidecar and its log."""
     return picture, sidecar_of(picture), log_of(picture)
 
 
-def runs(folder, paths):
+def runs(folder: str, paths: Sequence[str]) -> tuple[list[Run], list[str]]:
     """Read pictures with their sidecars, logs and inputs.
 
     Parameters
@@ -112,7 +113,9 @@ def runs(folder, paths):
     ReportError
         No picture can be shown.
     """
-    result, notes, thumbnails = [], [], Thumbnails()
+    result: list[Run] = []
+    notes: list[str] = []
+    thumbnails = Thumbnails()
     for picture in paths:
         try:
             run, note = _run(folder, picture, thumbnails)
@@ -129,7 +132,7 @@ def runs(folder, paths):
     return result, notes
 
 
-def _run(folder, picture, thumbnails):
+def _run(folder: str, picture: str, thumbnails: Thumbnails) -> tuple[Run, Optional[str]]:
     """Return the `Run` of a picture, and a note if its sidecar or its log is broken."""
     description, note = _description(picture)
     steps, remark, log_note = _log(log_of(picture), description)
@@ -149,7 +152,7 @@ def _run(folder, picture, thumbnails):
     return run, note or log_note
 
 
-def _description(picture):
+def _description(picture: str) -> tuple[sidecar.Sidecar, Optional[str]]:
     """Return a picture's description, and a note if its sidecar describes another file."""
     description = sidecar.read(picture)
     if not description.picture or sidecar.describes(description, picture):
@@ -161,7 +164,7 @@ def _description(picture):
     return carries, f"{problem}; the page shows what the picture itself carries."
 
 
-def _source(source, picture, folder, thumbnails):
+def _source(source: sidecar.Source, picture: str, folder: str, thumbnails: Thumbnails) -> Source:
     """Find an input by its path in the sidecar, or beside the picture.
 
     The path is taken as relative to the picture, then to the working folder.
@@ -182,7 +185,9 @@ def _source(source, picture, folder, thumbnails):
     return Source(path, sha256, None, remark)
 
 
-def _log(path, description):
+def _log(
+    path: str, description: sidecar.Sidecar
+) -> tuple[tuple[log.Step, ...], str, Optional[str]]:
     """Return the steps of a log, a remark for the page, and a note for the user."""
     if not os.path.lexists(path):
         return (), f"No log: {os.path.basename(path)} does not exist.", None

@@ -6,20 +6,27 @@ import importlib.resources
 import json
 import os
 import re
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Optional, Union
 
 from ... import __version__
 from ...config import PRESETS
 from ...runs import log
 from .. import curves
 from . import svg
+from .collect import Run, Source
 from .escape import escaped as _text
 from .escape import shown as _shown
+from .thumbnails import Thumbnail
 
 # Not compared: they follow from other values, or the page shows them in another form.
 _NOT_COMPARED = re.compile(r"(content|style|init|weights) sha256|(content|style|init) path"
                            r"|width|height|beta \w+")  # fmt: skip
 
 _DIFFERS = ' class="differs"'
+
+# Parameters of a run by name.
+_Table = dict[str, Any]
 
 # Filters that fit in a line or two.
 _FEW = 8
@@ -33,7 +40,7 @@ _STOPS = {
 }
 
 
-def render(title, runs):
+def render(title: str, runs: Sequence[Run]) -> str:
     """Return the page of runs; it needs no other file and no network.
 
     Parameters
@@ -77,10 +84,11 @@ def render(title, runs):
 class _Album:
     """The pictures of a page. Each is embedded once; repeated uses refer to the first."""
 
-    def __init__(self):
-        self._ids, self._names = {}, {"made": [], "content": [], "style": []}
+    def __init__(self) -> None:
+        self._ids: dict[str, str] = {}
+        self._names: dict[str, list[tuple[str, str]]] = {"made": [], "content": [], "style": []}
 
-    def image(self, thumbnail, role, name):
+    def image(self, thumbnail: Thumbnail, role: str, name: str) -> str:
         """Return an image element; `role` and `name` label it in the comparison's drop-downs."""
         alt = f"{name}, the {'picture made' if role == 'made' else role}"
         attributes = f'alt="{_text(alt)}" width="{thumbnail.width}" height="{thumbnail.height}"'
@@ -91,10 +99,12 @@ class _Album:
         self._names[role].append((name, new))
         return f'<img id="{new}" src="{thumbnail.uri}" {attributes}>'
 
-    def id_of(self, thumbnail):
+    def id_of(self, thumbnail: Optional[Thumbnail]) -> str:
+        """Return the id of a picture's element; empty without a picture."""
         return self._ids[thumbnail.sha256] if thumbnail else ""
 
-    def options(self):
+    def options(self) -> str:
+        """Return the options of the comparison's drop-downs, grouped by role."""
         return "".join(
             f'<optgroup label="{role}">{_options(sorted(names))}</optgroup>'
             for role, names in self._names.items()
@@ -102,7 +112,7 @@ class _Album:
         )
 
 
-def _card(run, table, differing, album):
+def _card(run: Run, table: _Table, differing: Sequence[str], album: _Album) -> str:
     shown = {key: table[key] for key in ("method", *differing) if key in table}
     name, losses, steps = _shown(run.name), run.document["losses"], run.document["steps"]
     texts = {key: _shown(value) for key, value in shown.items()}
@@ -111,7 +121,7 @@ def _card(run, table, differing, album):
     values = {key: _sortable(value) for key, value in shown.items()}
     values |= {"name": name, "steps": steps, "loss": losses.get("total")}
     words = " ".join([name, *(f"{key}={text}" for key, text in texts.items())])
-    made = album.image(run.thumbnail, "made", name)
+    picture = album.image(run.thumbnail, "made", name)
     sources = [
         _source(role, getattr(run, role), table[role], album) for role in ("content", "style")
     ]
@@ -128,7 +138,7 @@ def _card(run, table, differing, album):
         f'<button type="button" class="compare" data-left="{left}" '
         f'data-right="{album.id_of(run.thumbnail)}" '
         f'aria-label="Compare {_text(name)}" hidden>Compare</button></div>'
-        f'<div class="pictures"><figure class="made">{made}</figure>{"".join(sources)}</div>'
+        f'<div class="pictures"><figure class="made">{picture}</figure>{"".join(sources)}</div>'
         f'<dl class="chips">{_pairs(chips)}</dl>'
         f'<dl class="facts">{_pairs(dict(facts))}</dl>'
         f'<div class="more">{_curves(run)}{_losses(losses)}'
@@ -137,7 +147,7 @@ def _card(run, table, differing, album):
     )
 
 
-def _source(role, source, label, album):
+def _source(role: str, source: Source, label: str, album: _Album) -> str:
     if source.thumbnail:
         picture = album.image(source.thumbnail, role, label)
     else:
@@ -148,7 +158,7 @@ def _source(role, source, label, album):
     )
 
 
-def _curves(run):
+def _curves(run: Run) -> str:
     remark = f"<p>{_text(run.remark)}</p>" if run.remark else ""
     starts = curves.scale_starts(run.steps)
     drawn = [
@@ -160,7 +170,7 @@ def _curves(run):
     )
 
 
-def _in_words(panel):
+def _in_words(panel: curves.Panel) -> str:
     """Describe a panel in words."""
     number = svg.number
     ends = [
@@ -170,7 +180,7 @@ def _in_words(panel):
     return f"{panel.title}: {', '.join(ends)}."
 
 
-def _losses(losses):
+def _losses(losses: dict[str, float]) -> str:
     if not losses:
         return ""
     # Shares mean nothing if a loss is negative, as the estimate of the Gaussian MMD may be.
@@ -185,7 +195,7 @@ def _losses(losses):
     )
 
 
-def _table(table, differing=()):
+def _table(table: _Table, differing: Collection[str] = ()) -> str:
     rows = "".join(
         f"<tr{_DIFFERS * (name in differing)}><th scope='row'>{_text(name)}</th>"
         f"<td>{_text(_shown(value))}</td></tr>"
@@ -194,7 +204,7 @@ def _table(table, differing=()):
     return f"<table><tbody>{rows}</tbody></table>"
 
 
-def _shared(tables, differing):
+def _shared(tables: Sequence[_Table], differing: Collection[str]) -> str:
     if len(tables) == 1:
         return ""
     first = tables[0]
@@ -206,7 +216,7 @@ def _shared(tables, differing):
     return f"<details><summary>The same for all pictures</summary>{_table(same)}</details>"
 
 
-def _filter(name, tables):
+def _filter(name: str, tables: Sequence[_Table]) -> str:
     values = {_shown(table[name]) for table in tables if name in table}
     options = _options((value, value) for value in sorted(values, key=_natural))
     return (
@@ -215,14 +225,14 @@ def _filter(name, tables):
     )
 
 
-def _options(pairs):
+def _options(pairs: Iterable[tuple[str, str]]) -> str:
     """Return the options of a drop-down from pairs of text and value."""
     return "".join(
         f'<option value="{_text(value)}">{_text(shown)}</option>' for shown, value in pairs
     )
 
 
-def _natural(text):
+def _natural(text: str) -> tuple[int, float, str]:
     """Sort key: numbers by value, then other texts."""
     try:
         return 0, float(text), text
@@ -230,14 +240,14 @@ def _natural(text):
         return 1, 0.0, text
 
 
-def _pairs(values):
+def _pairs(values: _Table) -> str:
     return "".join(
         f"<div><dt>{_text(name)}</dt><dd>{_text(_shown(value))}</dd></div>"
         for name, value in values.items()
     )
 
 
-def _labels(sources):
+def _labels(sources: Iterable[Source]) -> dict[str, str]:
     """Return each picture's label by checksum: the shortest that is unique."""
     paths = {source.sha256: source.path for source in sources}
     labels = {}
@@ -251,10 +261,10 @@ def _labels(sources):
     return labels
 
 
-def _parameters(document):
+def _parameters(document: dict[str, Any]) -> _Table:
     """Return a flat table of everything in a sidecar except losses, steps and stop reason."""
     config = dict(document["config"])
-    others = {}
+    others: _Table = {}
     for key, value in document.items():
         if key in ("config", "losses", "steps", "stop_reason", "program"):
             continue
@@ -267,7 +277,7 @@ def _parameters(document):
     return config | others
 
 
-def _differing(tables):
+def _differing(tables: Sequence[_Table]) -> list[str]:
     """Return the names of parameters that differ between runs, without dependent ones."""
     names = dict.fromkeys(name for table in tables for name in table)
     differing = [
@@ -284,7 +294,7 @@ def _differing(tables):
     ]
 
 
-def _from_preset(name, table):
+def _from_preset(name: str, table: _Table) -> bool:
     """Return whether a value is the preset's default, so that the preset's name implies it."""
     preset = PRESETS.get(str(table.get("preset")), {})
     if name not in preset or name not in table:
@@ -293,19 +303,19 @@ def _from_preset(name, table):
     return _shown(table[name]) == _shown(list(default) if isinstance(default, tuple) else default)
 
 
-def _sortable(value):
+def _sortable(value: Any) -> Union[None, int, float, str]:
     """Return a value to sort by: a number that JSON can hold, a text or None."""
     return value if value is None or log.is_number(value) else _shown(value)
 
 
-def _counted(count):
+def _counted(count: int) -> str:
     return "1 picture" if count == 1 else f"{count} pictures"
 
 
-def _asset(name):
+def _asset(name: str) -> str:
     return importlib.resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _filled(template, **values):
+def _filled(template: str, **values: str) -> str:
     # In one pass, so that placeholders within a value are not replaced.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)

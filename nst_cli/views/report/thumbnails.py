@@ -4,7 +4,7 @@ import base64
 import io
 import os
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 import numpy
 from PIL import Image
@@ -38,8 +38,9 @@ class Thumbnail:
 class Thumbnails:
     """Makes thumbnails. A file that several runs share is read once."""
 
-    def __init__(self):
-        self._results, self._checksums = {}, {}
+    def __init__(self) -> None:
+        self._results: dict[str, Union[Thumbnail, ImageError]] = {}
+        self._checksums: dict[str, Optional[str]] = {}
 
     def checksum(self, path: str) -> Optional[str]:
         """Return the SHA-256 of a regular file; None if it cannot be read."""
@@ -51,7 +52,7 @@ class Thumbnails:
                 self._checksums[file] = None
         return self._checksums[file]
 
-    def of(self, path):
+    def of(self, path: str) -> Thumbnail:
         """Return the `Thumbnail` of a file.
 
         Raises
@@ -71,7 +72,7 @@ class Thumbnails:
         return result
 
 
-def _thumbnail(path):
+def _thumbnail(path: str) -> Thumbnail:
     picture = images.read(path)
     sides = picture.pixels.shape[:2]
     shrink = min(1, LONG_EDGE / max(sides))

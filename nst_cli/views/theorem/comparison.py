@@ -2,8 +2,9 @@
 
 import os
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Optional
 
 import numpy
 
@@ -11,6 +12,7 @@ from ... import __version__, engine, files, images, weights
 from ...config import INITS, METHODS, Config
 from ...runs import runner
 from ...synthesis import losses, vgg
+from .. import StrPath
 from . import mmd
 
 #: The roles of the pictures compared, in the order in which their positions are sampled.
@@ -44,11 +46,11 @@ class Job:
     """
 
     config: Config
-    images: dict
-    sources: dict
-    weights: Any
+    images: dict[str, numpy.ndarray]
+    sources: dict[str, dict[str, Any]]
+    weights: StrPath
     sample: int
-    notes: tuple
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -80,32 +82,32 @@ class Layer:
 
     name: str
     channels: int
-    positions: dict
-    sampled: dict
+    positions: dict[str, int]
+    sampled: dict[str, int]
     loss: float
     gram: float
     sample_gram: float
     sample_pairs: float
     bandwidth: float
-    mmd: dict
-    axes: dict
+    mmd: dict[str, dict[str, float]]
+    axes: dict[str, numpy.ndarray]
     share: float
 
     @property
-    def loss_difference(self):
+    def loss_difference(self) -> Optional[float]:
         """Relative difference of `loss` and `gram`; None if the two maps are identical."""
         return self._relative(abs(self.loss - self.gram), self.gram)
 
     @property
-    def sample_difference(self):
+    def sample_difference(self) -> Optional[float]:
         """Relative difference of `sample_pairs` and `sample_gram`; None if the maps are equal."""
         return self._relative(abs(self.sample_pairs - self.sample_gram), self.sample_gram)
 
-    def left(self, method):
+    def left(self, method: str) -> Optional[float]:
         """Return the made picture's MMD² over the content's; None if the content's is 0."""
         return self._relative(self.mmd["made"][method], self.mmd["content"][method])
 
-    def _relative(self, value, reference):
+    def _relative(self, value: float, reference: float) -> Optional[float]:
         # If content and style are the same picture, `reference` is 0 or nothing but rounding.
         return value / reference if self.gram and reference else None
 
@@ -127,19 +129,28 @@ class Comparison:
         Program, version, config, weights and sample size behind these numbers.
     """
 
-    layers: tuple
-    sources: dict
-    pixels: dict
+    layers: tuple[Layer, ...]
+    sources: dict[str, dict[str, Any]]
+    pixels: dict[str, numpy.ndarray]
     c: float
-    provenance: dict
+    provenance: dict[str, Any]
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Return everything except pixels and positions as plain data for JSON."""
         layers = [_plain(layer) for layer in self.layers]
         return {**self.provenance, "pictures": self.sources, "layers": layers}
 
 
-def prepare(content, style, config, *, picture=None, sample, outputs=(), overwrite=False):
+def prepare(
+    content: StrPath,
+    style: StrPath,
+    config: Config,
+    *,
+    picture: Optional[StrPath] = None,
+    sample: int,
+    outputs: Sequence[tuple[StrPath, Callable[[StrPath], bool]]] = (),
+    overwrite: bool = False,
+) -> Job:
     """Read and check everything that a comparison needs, before the long work.
 
     Parameters
@@ -152,7 +163,7 @@ def prepare(content, style, config, *, picture=None, sample, outputs=(), overwri
     sample : int
         Most positions to sample from a map; at least 2.
     outputs : sequence of (path-like, callable)
-        Files that the caller will write, each with a function that tells whether nst wrote it.
+        Files that the caller will write, each with a function that returns whether nst wrote it.
     overwrite : bool
         Whether existing files may be replaced that nst did not make.
 
@@ -169,9 +180,10 @@ def prepare(content, style, config, *, picture=None, sample, outputs=(), overwri
         nst did not make.
     """
     weights_path = weights.find(config.weights or None)
-    paths = [content, style] + [picture] * bool(picture)
-    paths += [config.init] * (config.init not in INITS)
-    paths += [weights_path] * (weights_path != weights.BUILTIN)
+    paths = [content, style]
+    paths += [picture] if picture else []
+    paths += [config.init] if config.init not in INITS else []
+    paths += [weights_path] if weights_path != weights.BUILTIN else []
     for output, ours in outputs:
         files.check_output(output, paths, overwrite=overwrite, ours=ours)
         paths.append(output)
@@ -191,7 +203,7 @@ def prepare(content, style, config, *, picture=None, sample, outputs=(), overwri
     return job
 
 
-def _with_picture(job, picture):
+def _with_picture(job: Job, picture: images.Picture) -> Job:
     """Return the job with the made picture, at the size of the comparison."""
     shape = picture.pixels.shape
     size = images.fit(shape, job.config.size, picture.path)
@@ -211,13 +223,13 @@ def _with_picture(job, picture):
     )
 
 
-def _device(config):
+def _device(config: Config) -> Any:
     # Always float32, so that differences between pictures are not hidden by rounding. On a GPU
     # this setting then holds for the whole process.
     return engine.context(config.device, deterministic=config.deterministic)
 
 
-def compare(job, on_layer=None):
+def compare(job: Job, on_layer: Optional[Callable[[Layer], object]] = None) -> Comparison:
     """Compare the pictures of a job at each style layer.
 
     Parameters
@@ -230,7 +242,8 @@ def compare(job, on_layer=None):
     -------
     Comparison
     """
-    config, layers = job.config, []
+    config = job.config
+    layers: list[Layer] = []
     with engine.failures():
         views, gram_losses = _views(job)
         for name in config.style_layers:
@@ -257,7 +270,7 @@ def compare(job, on_layer=None):
     )
 
 
-def write_json(comparison: Comparison, path: os.PathLike) -> None:
+def write_json(comparison: Comparison, path: StrPath) -> None:
     """Write everything except the pixels to a file, whole or not at all.
 
     Raises
@@ -267,7 +280,7 @@ def write_json(comparison: Comparison, path: os.PathLike) -> None:
     files.write_json(path, comparison.to_dict())
 
 
-def is_json(path: os.PathLike) -> bool:
+def is_json(path: StrPath) -> bool:
     """Return whether `write_json` wrote a file."""
     try:
         with files.open_regular(path) as stream:
@@ -284,7 +297,7 @@ class _View:
     rows: numpy.ndarray
 
 
-def _views(job):
+def _views(job: Job) -> tuple[dict[str, dict[str, _View]], dict[str, float]]:
     """Run the network on every picture.
 
     Returns
@@ -298,7 +311,9 @@ def _views(job):
     device = _device(config)
     shared = vgg.parameters(weights.load(job.weights), layers, device)
     random, gram = numpy.random.RandomState(config.seed), losses.PolynomialMMD()
-    views, targets, gram_losses = {}, {}, {}
+    views: dict[str, dict[str, _View]] = {}
+    targets: dict[str, Any] = {}
+    gram_losses: dict[str, float] = {}
     for role in ROLES:
         if role not in job.images:
             continue
@@ -315,19 +330,19 @@ def _views(job):
     return views, gram_losses
 
 
-def _gram_loss(loss, features, target):
+def _gram_loss(loss: losses.PolynomialMMD, features: Any, target: Any) -> float:
     """Return Eq. 6 from the transfer's loss, which is larger by the number of positions."""
     _, _, height, width = features.shape
     return float(loss(features, target).value.asscalar()) / (height * width)
 
 
-def _view(features, sample, random):
+def _view(features: Any, sample: int, random: numpy.random.RandomState) -> _View:
     rows = features.asnumpy().reshape(features.shape[1], -1).T.astype(numpy.float64)
     chosen = random.permutation(len(rows))[:sample]
     return _View(mmd.moments(rows), rows[chosen])
 
 
-def _compared(name, views, loss, c):
+def _compared(name: str, views: dict[str, _View], loss: float, c: float) -> Layer:
     style, content = views["style"], views["content"]
     bandwidth = mmd.bandwidth(content.moments, style.moments)
     axes, share = _leading_axes(style.moments.gram)
@@ -353,7 +368,7 @@ def _compared(name, views, loss, c):
     )
 
 
-def _distances(view, style, bandwidth, c):
+def _distances(view: _View, style: _View, bandwidth: float, c: float) -> dict[str, float]:
     """Return a map's MMD² to the style's by method; for ``bn`` the distance of Eq. 11."""
     a, b = view.moments, style.moments
     distances = {
@@ -366,7 +381,7 @@ def _distances(view, style, bandwidth, c):
     return {method: distances[method] for method in METHODS}
 
 
-def _leading_axes(gram):
+def _leading_axes(gram: numpy.ndarray) -> tuple[numpy.ndarray, float]:
     """Return the two leading eigenvectors of a Gram matrix, (N, 2), and their share of its trace.
 
     These are principal axes about the origin, not about the mean: the kernel (x·y)² depends on
@@ -379,7 +394,7 @@ def _leading_axes(gram):
     return axes * numpy.sign(largest), float(values[-2:].sum() / max(values.sum(), 1e-300))
 
 
-def _plain(layer):
+def _plain(layer: Layer) -> dict[str, Any]:
     has_made = "made" in layer.mmd
     return {
         "layer": layer.name,
@@ -400,5 +415,5 @@ def _plain(layer):
     }
 
 
-def _source(picture):
+def _source(picture: images.Picture) -> dict[str, Any]:
     return {"path": os.fspath(picture.path), "sha256": picture.sha256}

@@ -11,9 +11,13 @@ References
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy
+
+# From rows (m, N) and (n, N) to kernel values (m, n).
+Kernel = Callable[[numpy.ndarray, numpy.ndarray], numpy.ndarray]
 
 # Positions of each map per block of the kernel matrix: 8 MB of kernel values.
 _BLOCK = 1024
@@ -39,25 +43,25 @@ class Moments:
     gram: numpy.ndarray
 
 
-def moments(rows):
+def moments(rows: numpy.ndarray) -> Moments:
     """Return the `Moments` of a map (M, N)."""
     return Moments(len(rows), rows.mean(axis=0), rows.std(axis=0), rows.T @ rows / len(rows))
 
 
-def linear_kernel(x, y):
+def linear_kernel(x: numpy.ndarray, y: numpy.ndarray) -> numpy.ndarray:
     """Return x·y for each row of `x` with each of `y`, (m, N) and (n, N) to (m, n)."""
     return x @ y.T
 
 
-def polynomial_kernel(c=0.0):
+def polynomial_kernel(c: float = 0.0) -> Kernel:
     """Return the kernel (x·y + c)², with the signature of `linear_kernel`."""
     return lambda x, y: (x @ y.T + c) ** 2
 
 
-def gaussian_kernel(bandwidth):
+def gaussian_kernel(bandwidth: float) -> Kernel:
     """Return the kernel exp(−‖x−y‖² / `bandwidth`), where `bandwidth` is the paper's 2σ²."""
 
-    def kernel(x, y):
+    def kernel(x: numpy.ndarray, y: numpy.ndarray) -> numpy.ndarray:
         if not bandwidth:
             # All positions of both maps are the same point.
             return numpy.ones((len(x), len(y)))
@@ -67,7 +71,7 @@ def gaussian_kernel(bandwidth):
     return kernel
 
 
-def kernel_sum(kernel, x, y):
+def kernel_sum(kernel: Kernel, x: numpy.ndarray, y: numpy.ndarray) -> float:
     """Return Σ_i Σ_j k(x_i, y_j), summed block by block.
 
     Parameters
@@ -82,7 +86,7 @@ def kernel_sum(kernel, x, y):
     )
 
 
-def by_pairs(kernel, x, y):
+def by_pairs(kernel: Kernel, x: numpy.ndarray, y: numpy.ndarray) -> float:
     """Return MMD² by Eq. 2, including the pairs of each position with itself.
 
     With k(x, y) = (x·y)² it is 4N² times the Gram loss (Eq. 8 and 9). The theorem is about this
@@ -101,12 +105,12 @@ def by_pairs(kernel, x, y):
     )
 
 
-def linear(a, b):
+def linear(a: Moments, b: Moments) -> float:
     """Return MMD² of two maps under x·y from their `Moments`: ‖μ_a − μ_b‖²."""
     return _total(a.means - b.means)
 
 
-def polynomial(a, b, c=0.0):
+def polynomial(a: Moments, b: Moments, c: float = 0.0) -> float:
     """Return MMD² of two maps under (x·y + c)² from their `Moments`.
 
     It is ‖G_a − G_b‖² + 2c ‖μ_a − μ_b‖², where G is the Gram matrix per position.
@@ -114,7 +118,7 @@ def polynomial(a, b, c=0.0):
     return _total(a.gram - b.gram) + 2 * c * linear(a, b)
 
 
-def gram_loss(a, b):
+def gram_loss(a: Moments, b: Moments) -> float:
     """Return the Gram loss (Eq. 6) of two maps from their `Moments`.
 
     Eq. 6 divides by 4N²M², for two maps of M positions. Here each Gram matrix is divided by its
@@ -125,13 +129,13 @@ def gram_loss(a, b):
     return _total(a.gram - b.gram) / (4 * channels**2)
 
 
-def bn_statistics(a, b):
+def bn_statistics(a: Moments, b: Moments) -> float:
     """Return the distance of two maps' BN statistics (Eq. 11) from their `Moments`."""
     squares = _total(a.means - b.means) + _total(a.deviations - b.deviations)
     return squares / len(a.means)
 
 
-def bandwidth(a, b):
+def bandwidth(a: Moments, b: Moments) -> float:
     """Return 2σ² for the Gaussian kernel from the `Moments` of two maps.
 
     It is the mean squared distance within one map, within the other, and twice across, as in the
@@ -143,7 +147,9 @@ def bandwidth(a, b):
     return (within + 2 * across) / 4
 
 
-def gaussian(x, y, bandwidth, positions):
+def gaussian(
+    x: numpy.ndarray, y: numpy.ndarray, bandwidth: float, positions: tuple[int, int]
+) -> float:
     """Estimate MMD² of two maps under the Gaussian kernel from a sample of each.
 
     Parameters
@@ -168,7 +174,7 @@ def gaussian(x, y, bandwidth, positions):
     return _within(kernel, x, positions[0]) + _within(kernel, y, positions[1]) - 2 * across
 
 
-def _within(kernel, rows, positions):
+def _within(kernel: Kernel, rows: numpy.ndarray, positions: int) -> float:
     """Estimate the mean of a kernel, 1 on its diagonal, over all pairs of a map's positions."""
     count, total = len(rows), kernel_sum(kernel, rows, rows)
     if count == positions:
@@ -177,7 +183,7 @@ def _within(kernel, rows, positions):
     return 1 / positions + (1 - 1 / positions) * different
 
 
-def _distinct(positions):
+def _distinct(positions: int) -> float:
     """Return the factor from a mean over all pairs to one over pairs of different positions.
 
     It holds for squared distances, which are 0 from a position to itself.
@@ -185,10 +191,10 @@ def _distinct(positions):
     return positions / (positions - 1) if positions > 1 else 0
 
 
-def _squares(rows):
+def _squares(rows: numpy.ndarray) -> numpy.ndarray:
     return numpy.einsum("ij,ij->i", rows, rows)
 
 
-def _total(array):
+def _total(array: numpy.ndarray) -> float:
     """Return the sum of squares."""
     return float(numpy.vdot(array, array))

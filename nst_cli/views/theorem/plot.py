@@ -1,9 +1,11 @@
 """Plots a comparison: the theorem, the positions of each map, and the remaining MMDs."""
 
-import os
+from collections.abc import Sequence
+from typing import Any
 
 from ...config import METHODS
-from .. import canvas
+from .. import StrPath, canvas
+from .comparison import Comparison, Layer
 
 _COLOURS = {"style": "#a9b3bd", "content": "#e07b28", "made": "#1f5fa8"}
 _SHORT = {"linear": "linear", "poly": "poly", "gaussian": "Gauss", "bn": "BN"}
@@ -12,7 +14,7 @@ _POINTS = 500
 _DPI = 110
 
 
-def write(comparison, path: os.PathLike) -> None:
+def write(comparison: Comparison, path: StrPath) -> None:
     """Plot a `Comparison` to a file, whole or not at all.
 
     Raises
@@ -23,7 +25,7 @@ def write(comparison, path: os.PathLike) -> None:
         canvas.save(_figure(comparison), path, _DPI)
 
 
-def _figure(comparison):
+def _figure(comparison: Comparison) -> Any:
     from matplotlib.figure import Figure
 
     layers, has_made = comparison.layers, "made" in comparison.pixels
@@ -57,7 +59,7 @@ def _figure(comparison):
     return figure
 
 
-def _heading(ax, text):
+def _heading(ax: Any, text: str) -> None:
     """Write a heading above a row, from its first panel on, in the empty line of the title."""
     written = ax.annotate(
         text, (0, 1), (0, 24 if ax.get_title().strip() else 6), xycoords="axes fraction",
@@ -67,7 +69,7 @@ def _heading(ax, text):
     written.set_in_layout(False)
 
 
-def _theorem(ax, layers):
+def _theorem(ax: Any, layers: Sequence[Layer]) -> None:
     """Plot Eq. 6 against Eq. 8 on the same positions, one point per layer."""
     ax.set_title("Gram loss = MMD² / 4N²")
     ax.set(xlabel="double sum over pairs (Eq. 8)", ylabel="Gram matrices (Eq. 6)")
@@ -91,7 +93,7 @@ def _theorem(ax, layers):
         ax.set(xlim=ends, ylim=ends)
 
 
-def _positions(ax, layer):
+def _positions(ax: Any, layer: Layer) -> None:
     ax.set_title(f"\n{layer.name}")
     ax.set(xticks=[], yticks=[], xlabel=f"{100 * layer.share:.0f} %")
     for role, size in (("style", 22), ("content", 4), ("made", 4)):
@@ -102,7 +104,7 @@ def _positions(ax, layer):
             )
 
 
-def _left(ax, layer):
+def _left(ax: Any, layer: Layer) -> None:
     """Plot the remaining share of each MMD², on lines that hang from 1."""
     ax.set_title(" ")
     ax.set_yscale("log")

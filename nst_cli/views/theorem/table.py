@@ -1,11 +1,15 @@
 """The numbers of a comparison as lines of text of at most 100 columns."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any, Optional, Union
+
 from ...config import METHODS
+from .comparison import Comparison, Layer
 
 _TITLES = {"linear": "linear", "gaussian": "Gaussian", "bn": "BN (Eq. 11)"}
 
 
-def lines(comparison):
+def lines(comparison: Comparison) -> Iterator[str]:
     """Yield the lines of a `Comparison`, in ASCII except for the pictures' names."""
     yield from _pictures(comparison.sources)
     yield ""
@@ -19,21 +23,21 @@ def lines(comparison):
         yield from _distances(comparison, "made")
 
 
-def titles(comparison):
+def titles(comparison: Comparison) -> dict[str, str]:
     """Return the title of each method's distance, ``{method: title}``."""
     constant = f" + {comparison.c:g}" if comparison.c else ""
     by_method = {**_TITLES, "poly": f"(x.y{constant})^2"}
     return {method: by_method[method] for method in METHODS}
 
 
-def _pictures(sources):
+def _pictures(sources: dict[str, dict[str, Any]]) -> Iterator[str]:
     for role in ("content", "style", "made"):
         if role in sources:
             source = sources[role]
             yield f"{role:<9}{source['path']}, {source['width']} x {source['height']}"
 
 
-def _theorem(layers):
+def _theorem(layers: Sequence[Layer]) -> Iterator[str]:
     yield "The Gram loss is a squared MMD: Eq. 6 = MMD^2 / 4N^2 with k(x, y) = (x.y)^2 (Eq. 9)"
     yield f"{'positions':>28}{'Eq. 6, all positions':>32}{'on the sampled positions':>40}"
     yield (
@@ -50,7 +54,7 @@ def _theorem(layers):
         )
 
 
-def _distances(comparison, role):
+def _distances(comparison: Comparison, role: str) -> Iterator[str]:
     names = titles(comparison).values()
     yield f"{'layer':<8}" + "".join(f"{name:>14}{'':<9}" for name in names).rstrip()
     for layer in comparison.layers:
@@ -61,15 +65,15 @@ def _distances(comparison, role):
         yield (f"{layer.name:<8}" + "".join(cells)).rstrip()
 
 
-def _sample(layer):
+def _sample(layer: Layer) -> Union[str, int]:
     whole = layer.sampled == layer.positions
     return "all" if whole else max(layer.sampled.values())
 
 
-def _difference(difference):
+def _difference(difference: Optional[float]) -> str:
     return f"{'-' if difference is None else format(difference, '.0e'):>8}"
 
 
-def _share(layer, method):
+def _share(layer: Layer, method: str) -> str:
     left = layer.left(method)
     return "  -" if left is None else f"  {100 * left:.2g} %"
