@@ -44,9 +44,9 @@ def test_figure_1_is_the_style_alone_to_ever_deeper_layers_from_noise():
 
 
 def test_figure_2_is_each_method_at_five_balances():
-    found = {place: (config.method, config.gamma) for place, config in configs(2).items()}
+    choices = {place: (config.method, config.gamma) for place, config in configs(2).items()}
     gammas = (0.1, 0.2, 1, 5, 10)
-    assert found == {(r, c): (METHODS[r], gammas[c]) for r in range(4) for c in range(5)}
+    assert choices == {(r, c): (METHODS[r], gammas[c]) for r in range(4) for c in range(5)}
 
 
 def test_figure_3_is_six_pairs_by_each_method_at_their_own_balance():
@@ -92,12 +92,12 @@ def test_each_picture_stands_in_its_row_and_column_of_the_grid(tmp_path):
     grid = figures.compose(layout)
     places = {}
     for place, colour in colours.items():
-        found = [
+        points = [
             (x, y) for y in range(grid.height) for x in range(0, grid.width, 4)
             if grid.getpixel((x, y)) == colour
         ]  # fmt: skip
-        assert len(found) == 48 // 4 * 32
-        places[place] = found[0]
+        assert len(points) == 48 // 4 * 32
+        places[place] = points[0]
     for (row, column), (x, y) in places.items():
         assert all(px > x for (r, c), (px, _) in places.items() if r == row and c > column)
         assert all(py > y + 31 for (r, _), (_, py) in places.items() if r > row)
@@ -108,13 +108,13 @@ def _plain(colour, width, height):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("figure")
     return nst(folder, "figure", "4", *TINY, "-o", "f", "--quiet"), folder
 
 
-def test_a_figure_is_a_grid_its_pictures_and_a_manifest(made):
-    done, folder = made
+def test_a_figure_is_a_grid_its_pictures_and_a_manifest(finished):
+    done, folder = finished
     assert (done.returncode, done.stdout, done.stderr) == (0, "f/fig4.png\n", "")
     manifest = json.loads((folder / "f/fig4.json").read_text())
     assert len(manifest["cells"]) == 20 and manifest["pictures"] == "the project's samples"
@@ -135,8 +135,8 @@ def test_a_grid_or_a_manifest_that_nst_did_not_make_is_not_replaced(tmp_path, na
     figures.check(layout, overwrite=True)
 
 
-def test_a_picture_that_is_lacking_alone_is_made_again(made):
-    _, folder = made
+def test_a_picture_that_is_missing_is_made_again_alone(finished):
+    _, folder = finished
     cells = json.loads((folder / "f/fig4.json").read_text())["cells"]
     paths = [folder / "f" / cell["picture"] for cell in cells]
     before = {path: path.stat().st_mtime_ns for path in paths}
@@ -146,8 +146,8 @@ def test_a_picture_that_is_lacking_alone_is_made_again(made):
     assert [p for p in paths if p.stat().st_mtime_ns != before[p]] == [paths[3]]
 
 
-def test_a_figure_replaces_its_own_files_and_others_only_by_overwrite(made, tmp_path):
-    _, folder = made
+def test_a_figure_replaces_its_own_files_and_others_only_by_overwrite(finished, tmp_path):
+    _, folder = finished
     shutil.copytree(folder / "f", tmp_path / "f")
     layout = figures.figure(4, tmp_path / "f")
     figures.check(layout)
@@ -182,8 +182,8 @@ def test_what_cannot_be_is_one_line(tmp_path):
     )
 
 
-def test_other_options_make_every_picture_anew(made, tmp_path):
-    _, folder = made
+def test_other_options_make_every_picture_anew(finished, tmp_path):
+    _, folder = finished
     shutil.copytree(folder / "f", tmp_path / "f")
     done = nst(tmp_path, "figure", "4", *TINY, "--size", "32", "-o", "f", "--quiet")
     assert done.returncode == 0, done.stderr

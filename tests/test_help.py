@@ -76,7 +76,7 @@ def test_without_docstrings_the_help_is_the_same(monkeypatch):
         assert help_of(command) == golden_file(command).read_text()
 
 
-def test_every_command_has_its_file_and_no_other_is_there():
+def test_every_command_has_its_file_and_no_other_file_exists():
     from nst_cli import cli
 
     def names(command, path):

@@ -66,10 +66,10 @@ def test_the_ending_decides_the_format_and_the_same_log_gives_the_same_file(
 def test_one_log_is_drawn_by_method_and_by_layer_with_its_scales(tmp_path):
     log = save_log(tmp_path / "run.jsonl", scales=(1, 1, 2, 2))
     plot.draw([log], tmp_path / "a.svg")
-    found = texts(tmp_path / "a.svg")
+    labels = texts(tmp_path / "a.svg")
     for text in ("By method", "poly by layer", "total", "content", "poly", "relu1_1", "relu2_1"):
-        assert found.count(text) == 1, text
-    assert [text.strip() for text in found].count("scale 2") == 2
+        assert labels.count(text) == 1, text
+    assert [text.strip() for text in labels].count("scale 2") == 2
 
 
 @needs_matplotlib
@@ -77,13 +77,13 @@ def test_several_logs_share_a_panel_for_each_loss(tmp_path):
     first = save_log(tmp_path / "first.jsonl")
     second = save_log(tmp_path / "second.jsonl", losses={"total": 5.0, "bn__relu1_1": 5.0})
     plot.draw([first, second], tmp_path / "a.svg")
-    found = texts(tmp_path / "a.svg")
+    labels = texts(tmp_path / "a.svg")
     for text in ("first", "second", "total", "content/relu4_2", "poly/relu1_1", "bn/relu1_1"):
-        assert found.count(text) == 1, text
+        assert labels.count(text) == 1, text
 
 
 @needs_matplotlib
-def test_logs_of_one_name_are_told_apart_by_their_path(tmp_path, monkeypatch):
+def test_logs_of_one_name_are_labelled_by_their_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
