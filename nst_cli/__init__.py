@@ -10,6 +10,7 @@ References
 """
 
 import importlib
+from typing import Any
 
 from .config import Config
 from .errors import NonFiniteError, NstError
@@ -17,12 +18,12 @@ from .errors import NonFiniteError, NstError
 __version__ = "0.1.0"
 __all__ = ["Config", "NonFiniteError", "NstError", "Record", "Result", "images", "transfer"]
 
-# What loads more than it says, by the module that has it.
+# Names that are imported on first use, and their modules.
 _LAZY = {"Record": "synthesis", "Result": "synthesis", "transfer": "synthesis"}
 
 
-def __getattr__(name):
-    """Import the engine, which takes seconds, on the first use of what needs it (PEP 562)."""
+def __getattr__(name: str) -> Any:
+    """Import what needs the engine on its first use (PEP 562): loading it takes seconds."""
     if name in _LAZY:
         return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
     if name == "images":
@@ -30,5 +31,5 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""The command `nst`, as ``python -m nst_cli``."""
+"""Runs the command `nst` for ``python -m nst_cli``."""
 
 from .cli import main
 

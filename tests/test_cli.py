@@ -64,7 +64,7 @@ def test_a_dry_run_prints_size_memory_and_time_and_makes_nothing(tmp_path):
     assert done.returncode == 0, done.stderr
     size, memory, time = done.stdout.splitlines()
     assert size == "size    32 x 24"
-    assert re.fullmatch(r"memory  0\.[0-9]+ GB at most; [0-9.]+ GB can be had", memory)
+    assert re.fullmatch(r"memory  0\.[0-9]+ GB at most; [0-9.]+ GB available", memory)
     found = re.fullmatch(
         r"time    ([0-9.]+) s per step at the full size; .+ for 40 steps; .+", time
     )

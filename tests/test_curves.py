@@ -16,8 +16,8 @@ def steps(*losses, scales=None):
 
 
 def test_a_loss_belongs_to_the_image_before_its_step():
-    found = curves.curve(steps({"total": 5.0}, {"total": 4.0}), ["total"], "total")
-    assert found.pieces == (((0, 5.0), (1, 4.0)),)
+    curve = curves.curve(steps({"total": 5.0}, {"total": 4.0}), ["total"], "total")
+    assert curve.pieces == (((0, 5.0), (1, 4.0)),)
 
 
 def test_nothing_joins_the_losses_of_two_scales():
@@ -26,7 +26,7 @@ def test_nothing_joins_the_losses_of_two_scales():
     assert curves.scale_starts(run) == [(2, 2)]
 
 
-def test_parts_are_summed_by_method_and_told_apart_by_layer():
+def test_parts_are_summed_by_method_and_separated_by_layer():
     run = steps({
         "total": 106.0, "content/relu4_2": 3.0, "poly/relu1_1": 1.0, "poly/relu2_1": 2.0,
         "smoothing": 100.0,

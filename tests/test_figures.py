@@ -1,18 +1,18 @@
-"""The figures of the paper: which runs, in which places, and as targets of make."""
+"""The figures of the paper: which runs, in which places of the grid."""
 
 import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy
+import pictures
 import pytest
 from PIL import Image
 from processes import environment, error_of, nst
 
-from nst_cli import Config, images, pictures
+from nst_cli import Config, images
 from nst_cli.config import METHODS
 from nst_cli.errors import BatchError, OutputError
 from nst_cli.views import figures
@@ -44,9 +44,9 @@ def test_figure_1_is_the_style_alone_to_ever_deeper_layers_from_noise():
 
 
 def test_figure_2_is_each_method_at_five_balances():
-    found = {place: (config.method, config.gamma) for place, config in configs(2).items()}
+    choices = {place: (config.method, config.gamma) for place, config in configs(2).items()}
     gammas = (0.1, 0.2, 1, 5, 10)
-    assert found == {(r, c): (METHODS[r], gammas[c]) for r in range(4) for c in range(5)}
+    assert choices == {(r, c): (METHODS[r], gammas[c]) for r in range(4) for c in range(5)}
 
 
 def test_figure_3_is_six_pairs_by_each_method_at_their_own_balance():
@@ -73,8 +73,8 @@ def test_the_authors_pictures_take_the_place_of_the_samples(number):
     layout = figures.figure(number, "out", pictures="images")
     for cell in layout.cells:
         assert os.path.dirname(cell.run.content) == os.path.dirname(cell.run.style) == "images"
-        assert os.path.basename(cell.run.content) in pictures.BLOB_IDS
-        assert os.path.basename(cell.run.style) in pictures.BLOB_IDS
+        assert os.path.basename(cell.run.content) in pictures.PICTURES
+        assert os.path.basename(cell.run.style) in pictures.PICTURES
 
 
 def test_there_is_no_figure_5():
@@ -92,12 +92,12 @@ def test_each_picture_stands_in_its_row_and_column_of_the_grid(tmp_path):
     grid = figures.compose(layout)
     places = {}
     for place, colour in colours.items():
-        found = [
+        points = [
             (x, y) for y in range(grid.height) for x in range(0, grid.width, 4)
             if grid.getpixel((x, y)) == colour
         ]  # fmt: skip
-        assert len(found) == 48 // 4 * 32
-        places[place] = found[0]
+        assert len(points) == 48 // 4 * 32
+        places[place] = points[0]
     for (row, column), (x, y) in places.items():
         assert all(px > x for (r, c), (px, _) in places.items() if r == row and c > column)
         assert all(py > y + 31 for (r, _), (_, py) in places.items() if r > row)
@@ -108,13 +108,13 @@ def _plain(colour, width, height):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("figure")
     return nst(folder, "figure", "4", *TINY, "-o", "f", "--quiet"), folder
 
 
-def test_a_figure_is_a_grid_its_pictures_and_a_manifest(made):
-    done, folder = made
+def test_a_figure_is_a_grid_its_pictures_and_a_manifest(finished):
+    done, folder = finished
     assert (done.returncode, done.stdout, done.stderr) == (0, "f/fig4.png\n", "")
     manifest = json.loads((folder / "f/fig4.json").read_text())
     assert len(manifest["cells"]) == 20 and manifest["pictures"] == "the project's samples"
@@ -135,8 +135,8 @@ def test_a_grid_or_a_manifest_that_nst_did_not_make_is_not_replaced(tmp_path, na
     figures.check(layout, overwrite=True)
 
 
-def test_a_picture_that_is_lacking_alone_is_made_again(made):
-    _, folder = made
+def test_a_picture_that_is_missing_is_made_again_alone(finished):
+    _, folder = finished
     cells = json.loads((folder / "f/fig4.json").read_text())["cells"]
     paths = [folder / "f" / cell["picture"] for cell in cells]
     before = {path: path.stat().st_mtime_ns for path in paths}
@@ -146,8 +146,8 @@ def test_a_picture_that_is_lacking_alone_is_made_again(made):
     assert [p for p in paths if p.stat().st_mtime_ns != before[p]] == [paths[3]]
 
 
-def test_a_figure_replaces_its_own_files_and_others_only_by_overwrite(made, tmp_path):
-    _, folder = made
+def test_a_figure_replaces_its_own_files_and_others_only_by_overwrite(finished, tmp_path):
+    _, folder = finished
     shutil.copytree(folder / "f", tmp_path / "f")
     layout = figures.figure(4, tmp_path / "f")
     figures.check(layout)
@@ -165,7 +165,7 @@ def test_a_figure_replaces_its_own_files_and_others_only_by_overwrite(made, tmp_
 
 def test_a_picture_that_is_missing_costs_the_grid_and_not_the_other_pictures(tmp_path):
     images.write(tmp_path / "tubingen.jpg", _plain((9, 9, 9), 48, 32))
-    for name in set(pictures.BLOB_IDS) - {"dog.jpg", "tubingen.jpg"}:
+    for name in set(pictures.PICTURES) - {"dog.jpg", "tubingen.jpg"}:
         shutil.copy(tmp_path / "tubingen.jpg", tmp_path / name)
     done = nst(tmp_path, "figure", "3", "--pictures", ".", "-o", "f", *TINY, "--iterations", "1")
     assert (done.returncode, done.stdout) == (1, "")
@@ -180,32 +180,30 @@ def test_what_cannot_be_is_one_line(tmp_path):
     assert "Cannot make the folder f" in error_of(
         nst(tmp_path, "figure", "1", "-o", "f", *TINY), 1
     )
-    line = error_of(nst(tmp_path, "figure", "1", "-o", "g", "--only", "x.png", *TINY), 1)
-    assert "no picture 'x.png'" in line
 
 
-def test_by_make_each_picture_is_a_target_and_what_is_there_stays(tmp_path):
-    if not shutil.which("make"):
-        pytest.skip("no make here")
-    rules = nst(tmp_path, "figure", "4", "-o", "f", "--rules", *TINY)
-    (tmp_path / "Makefile").write_text(rules.stdout)
+def test_other_options_make_every_picture_anew(finished, tmp_path):
+    _, folder = finished
+    shutil.copytree(folder / "f", tmp_path / "f")
+    done = nst(tmp_path, "figure", "4", *TINY, "--size", "32", "-o", "f", "--quiet")
+    assert done.returncode == 0, done.stderr
+    cells = json.loads((tmp_path / "f/fig4.json").read_text())["cells"]
+    widths = {Image.open(tmp_path / "f" / cell["picture"]).width for cell in cells}
+    assert len(cells) == 20 and widths == {32}
 
-    # Run by make itself, these tests would hand its own state on.
-    variables = environment(MAKEFLAGS=None, MAKELEVEL=None)
 
-    def made(*arguments):
-        return subprocess.run(
-            ["make", *arguments], cwd=tmp_path, env=variables, text=True, check=True,
-            capture_output=True,
-        ).stdout  # fmt: skip
-
-    listed = made("-n", "fig4").splitlines()
-    assert len(listed) == 21 and sum("--only" in line for line in listed) == 20
-    one = next(line.split(":")[0] for line in rules.stdout.splitlines() if "/11-" in line)
-    assert made(one).strip() == one
-    listed = made("-n", "fig4").splitlines()
-    assert len(listed) == 20 and not any(Path(one).name in line for line in listed)
-    assert sys.executable in listed[0]
+def test_make_passes_its_figure_options_to_the_command():
+    root = Path(__file__).parents[1]
+    if not shutil.which("make") or not (root / "Makefile").exists():
+        pytest.skip("no make, or no Makefile, here")
+    done = subprocess.run(
+        ["make", "-n", "fig2", "FIGURES=out/large", "FIGURE_OPTIONS=--size 64 --jobs 2"],
+        # Run by make itself, this test would pass its state on.
+        cwd=root, env=environment(MAKEFLAGS=None, MAKELEVEL=None), text=True, check=True,
+        capture_output=True,
+    )  # fmt: skip
+    words = done.stdout.splitlines()[-1].split()
+    assert " ".join(words[-8:]) == "figure 2 -o out/large --size 64 --jobs 2"
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])

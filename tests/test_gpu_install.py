@@ -133,7 +133,7 @@ def test_a_build_that_works_is_kept(command, tmp_path):
 
 def test_a_folder_of_its_own_has_to_be_named_by_the_variable(command, tmp_path):
     place = tmp_path / "gpu"
-    hint = f"Set NST_GPU={place}, so that nst finds it."
+    hint = f"Set NST_GPU={place} so that nst finds it."
     assert hint in ended(command("--no-card", "--dir", "gpu"))[2]
     assert "Set" not in ended(command("--no-card", "--dir", "gpu", NST_GPU=str(place)))[2]
 

@@ -311,7 +311,7 @@ def test_a_picture_may_carry_nothing_but_its_colours_and_is_known_again(folder, 
     assert sidecar.read(name).config().metadata is False
     stylize("-o", name, "--no-metadata", "--gamma", "1")
     out, errors = nst("replay", name, "-q", "--weights", "a file")
-    assert (out, errors[-1]) == ([f"out-replay{ending}"], "The same, byte for byte.")
+    assert (out, errors[-1]) == ([f"out-replay{ending}"], "Identical, byte for byte.")
     os.unlink(f"{name}.json")
     assert "does not say how it was made" in nst("replay", name, code=1)[1][0]
 
@@ -412,14 +412,14 @@ def test_replay_reads_nothing_that_a_stranger_points_to(folder, tmp_path_factory
         "mine.png: No such file or directory; say where it is now with --content."
     )
     content = ("--content", str(elsewhere / "mine.png"), "--weights", "a file")
-    assert nst("replay", "out.png", "-q", *content)[1][-1] == "The same, byte for byte."
+    assert nst("replay", "out.png", "-q", *content)[1][-1] == "Identical, byte for byte."
 
 
 def test_replay_finds_the_inputs_by_name_in_the_working_folder(folder):
     stylize("-o", "a.png")
     Path("moved").mkdir()
     os.rename("a.png", "moved/a.png")
-    assert nst("replay", "moved/a.png", "-q", "--weights", "a file")[1][-1].startswith("The same")
+    assert nst("replay", "moved/a.png", "-q", "--weights", "a file")[1][-1].startswith("Identical")
 
 
 def test_replay_finds_the_inputs_where_the_sidecar_says_below_the_working_folder(folder):
@@ -427,7 +427,7 @@ def test_replay_finds_the_inputs_where_the_sidecar_says_below_the_working_folder
         Path(name).mkdir()
     os.rename("content.png", "photos/c.png")
     stylize("-o", "out/a.png", content="photos/c.png")
-    assert nst("replay", "out/a.png", "-q", "--weights", "a file")[1][-1].startswith("The same")
+    assert nst("replay", "out/a.png", "-q", "--weights", "a file")[1][-1].startswith("Identical")
 
 
 def test_the_page_shows_no_picture_that_a_stranger_points_to(folder, tmp_path_factory):
@@ -438,7 +438,7 @@ def test_the_page_shows_no_picture_that_a_stranger_points_to(folder, tmp_path_fa
     nst("report", "d")
     text = Path("d/report.html").read_text()
     assert "mine.png, the content" not in text
-    assert "not read, because it is outside of the report" in text
+    assert "not read, because it is outside the report" in text
 
 
 def test_a_page_says_where_a_sidecar_is_of_an_earlier_run(folder):
@@ -448,8 +448,8 @@ def test_a_page_says_where_a_sidecar_is_of_an_earlier_run(folder):
     Path("out.png.json").write_bytes(earlier)
     _, (note,) = nst("report", ".")
     assert note == (
-        "Note: ./out.png is not the file that ./out.png.json describes; shown is what the picture "
-        "carries."
+        "Note: ./out.png is not the file that ./out.png.json describes; the page shows what the "
+        "picture itself carries."
     )
     assert "<td>2</td>" in Path("report.html").read_text()
     stylize("-o", "out.png", "--gamma", "2")

@@ -66,10 +66,10 @@ def test_the_ending_decides_the_format_and_the_same_log_gives_the_same_file(
 def test_one_log_is_drawn_by_method_and_by_layer_with_its_scales(tmp_path):
     log = save_log(tmp_path / "run.jsonl", scales=(1, 1, 2, 2))
     plot.draw([log], tmp_path / "a.svg")
-    found = texts(tmp_path / "a.svg")
+    labels = texts(tmp_path / "a.svg")
     for text in ("By method", "poly by layer", "total", "content", "poly", "relu1_1", "relu2_1"):
-        assert found.count(text) == 1, text
-    assert [text.strip() for text in found].count("scale 2") == 2
+        assert labels.count(text) == 1, text
+    assert [text.strip() for text in labels].count("scale 2") == 2
 
 
 @needs_matplotlib
@@ -77,13 +77,13 @@ def test_several_logs_share_a_panel_for_each_loss(tmp_path):
     first = save_log(tmp_path / "first.jsonl")
     second = save_log(tmp_path / "second.jsonl", losses={"total": 5.0, "bn__relu1_1": 5.0})
     plot.draw([first, second], tmp_path / "a.svg")
-    found = texts(tmp_path / "a.svg")
+    labels = texts(tmp_path / "a.svg")
     for text in ("first", "second", "total", "content/relu4_2", "poly/relu1_1", "bn/relu1_1"):
-        assert found.count(text) == 1, text
+        assert labels.count(text) == 1, text
 
 
 @needs_matplotlib
-def test_logs_of_one_name_are_distinguished_by_their_path(tmp_path, monkeypatch):
+def test_logs_of_one_name_are_labelled_by_their_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -98,7 +98,7 @@ def test_the_losses_stand_on_a_logarithmic_axis_that_passes_zero_where_one_is_ne
     least, scale
 ):
     steps = (Step(1, 1, {"total": 100.0}), Step(2, 1, {"total": least}))
-    figure = plot._one(plot._matplotlib(), steps, "run")
+    figure = plot._one(canvas.load(), steps, "run")
     (axes,) = figure.axes
     assert axes.get_yscale() == scale
     assert list(axes.lines[0].get_ydata()) == [100.0, least]
@@ -108,7 +108,7 @@ def test_the_losses_stand_on_a_logarithmic_axis_that_passes_zero_where_one_is_ne
 def test_a_line_breaks_where_a_scale_begins():
     losses = [{"total": value} for value in (5.0, 4.0, 9.0, 8.0)]
     steps = [Step(n, 1 + n // 3, each) for n, each in enumerate(losses, 1)]
-    figure = plot._several(plot._matplotlib(), [("a", steps), ("b", steps[:2])])
+    figure = plot._several(canvas.load(), [("a", steps), ("b", steps[:2])])
     drawn = [list(drawn.get_xdata()) for drawn in figure.axes[0].lines]
     assert drawn == [[0, 1], [2, 3], [0, 1]]
 

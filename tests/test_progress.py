@@ -24,16 +24,16 @@ def record(step, scale, scales):
 
 @pytest.fixture
 def bars(monkeypatch):
-    """The bars that are made, which draw nothing."""
-    made = []
+    """The bars that the code under test makes; they draw nothing."""
+    bars = []
 
     class Bar(progress.tqdm):
         def __init__(self, **how):
             super().__init__(file=io.StringIO(), **how)
-            made.append(self)
+            bars.append(self)
 
     monkeypatch.setattr(progress, "tqdm", Bar)
-    return made
+    return bars
 
 
 def test_a_step_counts_as_its_pixels(bars):

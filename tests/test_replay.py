@@ -41,7 +41,7 @@ def test_it_is_the_same_byte_for_byte_with_its_sidecar(folder, name):
     done = nst(folder, "replay", name, "--quiet")
     again = f"{stem}-replay.{ending}"
     assert (done.returncode, done.stdout) == (0, f"{again}\n")
-    assert done.stderr == "The same, byte for byte.\n"
+    assert done.stderr == "Identical, byte for byte.\n"
     assert (folder / again).read_bytes() == (folder / name).read_bytes()
     assert (folder / f"{again}.json").read_text() == (folder / f"{name}.json").read_text()
 
@@ -52,7 +52,7 @@ def test_inputs_that_moved_are_taken_from_where_they_are_said_to_be(folder):
     assert line.endswith("Cannot read the content content.png: No such file or directory; "
                          "say where it is now with --content.")  # fmt: skip
     done = nst(folder, "replay", "x.png", "--content", "moved.png", "-o", "z.png", "--quiet")
-    assert (done.returncode, done.stderr) == (0, "The same, byte for byte.\n")
+    assert (done.returncode, done.stderr) == (0, "Identical, byte for byte.\n")
 
 
 @pytest.mark.parametrize("name", ["content", "style", "start"])
@@ -97,7 +97,7 @@ def test_pixels_that_differ_for_no_known_reason_are_an_error(folder):
     images.write(folder / "x.png", pixels, metadata=document)
     done = nst(folder, "replay", "x.png", "--quiet")
     assert done.returncode == 1
-    assert "They differ by up to " in done.stderr and "nothing that is known" in done.stderr
+    assert "They differ by up to " in done.stderr and "the cause is unknown" in done.stderr
 
 
 def test_what_cannot_be_made_again_is_one_line(folder):

@@ -1,4 +1,4 @@
-"""The page of a folder: what it shows, and what it says where it cannot."""
+"""The page of a folder: what it shows, and what it reports where it cannot."""
 
 import base64
 import html.parser
@@ -26,13 +26,13 @@ LOSSES = {"total": 60.0, "content/relu4_2": 10.0, "poly/relu1_1": 20.0, "poly/re
 def save_run(folder, name, *, content="content.png", style="style.png", log=(1,), **choices):
     """Save a picture, a sidecar as nst stylize writes it, and a log; `log` holds its scales.
 
-    The pictures it started from are saved in the folder, unless they exist.
+    The pictures it started from are saved in the folder if they are missing.
     """
     folder.mkdir(exist_ok=True)
     for seed, source in enumerate((content, style)):
         if not (folder / source).exists():
             noise(len(source) + seed, 30, 40).save(folder / source)
-    # A picture of its own, because a page holds equal pictures once.
+    # Pictures differ, because a page embeds equal ones once.
     noise(sum(name.encode()), 24, 32).save(folder / name)
     steps = sum(log)
     document = {
@@ -97,8 +97,8 @@ class Page(html.parser.HTMLParser):
         return [attrs for name, attrs in self.tags if name == tag]
 
     def run(self, name):
-        (found,) = [r for r in self.runs if json.loads(r["data-values"])["name"] == name]
-        return {**found, "text": " ".join(found["words"])}
+        (card,) = [r for r in self.runs if json.loads(r["data-values"])["name"] == name]
+        return {**card, "text": " ".join(card["words"])}
 
 
 def page_of(folder):
@@ -110,7 +110,7 @@ def page_of(folder):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def finished(tmp_path_factory):
     """A run of nst stylize with its log, and the page of it; both as processes."""
     folder = tmp_path_factory.mktemp("made")
     save_pair(folder)
@@ -121,12 +121,12 @@ def made(tmp_path_factory):
     return nst(folder, "report", "tries"), folder
 
 
-def test_the_page_of_a_run_prints_its_path_and_shows_everything(made):
-    done, folder = made
+def test_the_page_of_a_run_prints_its_path_and_shows_everything(finished):
+    done, folder = finished
     assert (done.returncode, done.stdout, done.stderr) == (0, "tries/report.html\n", "")
     page = Page(folder / "tries" / "report.html")
     run = page.run("a.png")
-    for word in ("gamma 7", "method poly", "steps 4", "stop all steps made", "relu1_1"):
+    for word in ("gamma 7", "method poly", "steps 4", "stop all steps done", "relu1_1"):
         assert word in run["text"]
     assert [alt for img in page.named("img") if (alt := img["alt"])] == [
         "a.png, the picture made", "content.png, the content", "style.png, the style",
@@ -156,9 +156,9 @@ def test_one_broken_sidecar_is_noted_and_does_not_take_the_page_away(tmp_path):
     assert [json.loads(run["data-values"])["name"] for run in page.runs] == ["a.png"]
 
 
-def test_a_missing_folder_is_an_error_in_a_line(tmp_path):
+def test_a_missing_folder_is_an_error_in_one_line(tmp_path):
     error = error_of(nst(tmp_path, "report", "no/such"), 1)
-    assert "Cannot report on no/such: there is no such folder" in error
+    assert "Cannot report on no/such: it does not exist" in error
 
 
 # What is refused
@@ -276,7 +276,7 @@ def test_what_follows_from_the_preset_is_not_prominent_and_what_departs_from_it_
     assert list(json.loads(page.run("b.png")["data-texts"])) == ["method", "preset", "iterations"]
 
 
-def test_pictures_of_the_same_name_are_distinguished_by_their_path(tmp_path):
+def test_pictures_of_the_same_name_are_labelled_by_their_path(tmp_path):
     save_run(tmp_path / "one", "a.png")
     save_run(tmp_path / "two", "b.png")
     noise(99, 30, 40).save(tmp_path / "two" / "content.png")
@@ -291,7 +291,7 @@ def test_pictures_of_the_same_name_are_distinguished_by_their_path(tmp_path):
     assert "style" not in named[0]
 
 
-def test_all_parameters_are_shown_but_none_twice(tmp_path):
+def test_every_parameter_is_shown_once(tmp_path):
     save_run(tmp_path, "a.png", preset="fast")
     page, _ = page_of(tmp_path)
     rows = re.findall(r"<th scope='row'>([^<]*)</th><td>([^<]*)</td>", page.source)
@@ -325,7 +325,7 @@ def content_sha256(folder):
 
 
 @pytest.mark.parametrize("change", ["not found", "changed since"])
-def test_a_content_that_has_changed_is_marked_in_its_place(tmp_path, change):
+def test_a_content_that_has_changed_or_is_missing_is_marked(tmp_path, change):
     save_run(tmp_path, "a.png")
     (tmp_path / "content.png").unlink()
     if change == "changed since":
@@ -430,12 +430,12 @@ def test_a_name_that_is_no_text_is_shown_with_a_mark(tmp_path):
 def test_without_a_log_the_page_says_so(tmp_path):
     save_run(tmp_path, "a.png", log=())
     page, notes = page_of(tmp_path)
-    assert "No log: a.png.jsonl is not there." in page.run("a.png")["text"]
+    assert "No log: a.png.jsonl does not exist." in page.run("a.png")["text"]
     assert "chart" not in [svg.get("class") for svg in page.named("svg")]
     assert notes == []
 
 
-def test_a_log_without_steps_is_named(tmp_path):
+def test_a_log_without_steps_is_reported(tmp_path):
     save_run(tmp_path, "a.png", log=())
     (tmp_path / "a.png.jsonl").touch()
     page, _ = page_of(tmp_path)
@@ -453,22 +453,22 @@ def test_a_broken_line_is_noted_and_the_steps_before_it_are_drawn(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"steps": 40}, {"losses": {"total": 1.0}}])
-def test_a_log_of_another_run_is_named(tmp_path, change):
+def test_a_log_of_another_run_is_reported(tmp_path, change):
     save_run(tmp_path, "a.png", log=(3,))
     rewrite(tmp_path / "a.png.json", **change)
     page, _ = page_of(tmp_path)
-    assert "The log does not fit the picture" in page.run("a.png")["text"]
+    assert "The log does not match the picture" in page.run("a.png")["text"]
 
 
 def test_the_curves_end_at_the_losses_of_the_finished_picture(tmp_path):
     save_run(tmp_path, "a.png", log=(4,))
     page, _ = page_of(tmp_path)
-    told = [svg["aria-label"] for svg in page.named("svg") if svg.get("role") == "img"]
-    assert told[0] == (
+    labels = [svg["aria-label"] for svg in page.named("svg") if svg.get("role") == "img"]
+    assert labels[0] == (
         "Loss curves of a.png. By method: total from 6e03 to 60, content from 1e03 to 10, "
         "poly from 5e03 to 50."
     )
-    assert told[1].endswith("poly by layer: relu1_1 from 2e03 to 20, relu2_1 from 3e03 to 30.")
+    assert labels[1].endswith("poly by layer: relu1_1 from 2e03 to 20, relu2_1 from 3e03 to 30.")
 
 
 def test_each_scale_is_marked_and_its_curves_start_anew(tmp_path):

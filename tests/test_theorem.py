@@ -135,8 +135,8 @@ class TestKernels:
         x, y = random_rows(seed, of_x), random_rows(seed + 1, of_y)
         shuffled = x[numpy.random.RandomState(seed).permutation(of_x)]
         for kernel in KERNELS.values():
-            found = mmd.by_pairs(kernel, shuffled, y)
-            assert found == pytest.approx(mmd.by_pairs(kernel, x, y), rel=1e-9, abs=1e-12)
+            value = mmd.by_pairs(kernel, shuffled, y)
+            assert value == pytest.approx(mmd.by_pairs(kernel, x, y), rel=1e-9, abs=1e-12)
         a, b, moved = (mmd.moments(rows) for rows in (x, y, shuffled))
         for distance in (*FAST.values(), mmd.gram_loss, mmd.bn_statistics, mmd.bandwidth):
             assert distance(moved, b) == pytest.approx(distance(a, b), rel=1e-9)
@@ -159,8 +159,8 @@ class TestGaussian:
 
     def test_with_all_positions_drawn_it_is_the_sum_over_all_pairs(self):
         x, y = random_rows(0, 30), random_rows(1, 20)
-        found = mmd.gaussian(x, y, 9.0, (30, 20))
-        assert found == pytest.approx(mmd.by_pairs(mmd.gaussian_kernel(9.0), x, y), rel=1e-12)
+        estimate = mmd.gaussian(x, y, 9.0, (30, 20))
+        assert estimate == pytest.approx(mmd.by_pairs(mmd.gaussian_kernel(9.0), x, y), rel=1e-12)
 
     def test_with_some_drawn_it_is_that_sum_in_the_mean_where_the_plain_form_is_not(self):
         x, y, random = random_rows(0, 30), random_rows(1, 20), numpy.random.RandomState(2)
@@ -257,10 +257,10 @@ def test_the_table_says_what_the_numbers_are(shown):
         assert float(theorem_row[5]) == pytest.approx(gram["gram"], rel=1e-4)
         assert float(theorem_row[9]) == pytest.approx(gram["sample_pairs"], rel=1e-4)
         for number, method in enumerate(METHODS):
-            content, made = (layer["mmd"][role][method] for role in ("content", "made"))
+            content, after_transfer = (layer["mmd"][role][method] for role in ("content", "made"))
             assert float(before[1 + number]) == pytest.approx(content, rel=1e-2)
-            assert float(after[1 + 3 * number]) == pytest.approx(made, rel=1e-2)
-            assert layer["left"][method] == pytest.approx(made / content, rel=1e-12)
+            assert float(after[1 + 3 * number]) == pytest.approx(after_transfer, rel=1e-2)
+            assert layer["left"][method] == pytest.approx(after_transfer / content, rel=1e-12)
             part = float(after[2 + 3 * number]) / 100
             assert part == pytest.approx(layer["left"][method], rel=0.06)
 
@@ -362,15 +362,15 @@ def test_another_seed_draws_other_positions_of_the_same_maps(compared):
 
 
 def test_of_a_picture_and_itself_nothing_is_left_to_compare(compared):
-    found = compared(style="content.png", picture="content.png", sample=10_000, preset="fast")
-    for layer in found.layers:
+    result = compared(style="content.png", picture="content.png", sample=10_000, preset="fast")
+    for layer in result.layers:
         assert layer.loss == layer.gram == 0
-        assert layer.loss_apart is None and layer.sample_apart is None
+        assert layer.loss_difference is None and layer.sample_difference is None
         for method in METHODS:
             assert layer.mmd["content"][method] == pytest.approx(0, abs=1e-14)
             assert layer.left(method) is None
-    assert "nan" not in "\n".join(theorem.lines(found))
-    theorem.plot.write(found, "plot.png")
+    assert "nan" not in "\n".join(theorem.lines(result))
+    theorem.plot.write(result, "plot.png")
 
 
 def test_the_content_in_place_of_the_picture_made_leaves_all(compared):
@@ -397,10 +397,10 @@ def test_a_picture_of_another_size_is_noted(tmp_path, compared):
 
 
 def test_the_same_comparison_gives_the_same_plot_byte_for_byte(compared, tmp_path):
-    found = compared(picture="made.png", style_layers="relu1_1")
+    result = compared(picture="made.png", style_layers="relu1_1")
     for ending in canvas.ENDINGS:
         for name in ("one", "other"):
-            theorem.plot.write(found, name + ending)
+            theorem.plot.write(result, name + ending)
         one, other = ((tmp_path / (name + ending)).read_bytes() for name in ("one", "other"))
         assert one == other
 
@@ -410,9 +410,9 @@ def test_a_transfer_by_the_polynomial_kernel_lowers_every_mmd_at_every_layer(
     real_weights, tmp_path
 ):
     config = Config(preset="fast", size=128, method="poly", denoise=0, weights=str(real_weights))
-    pair, made = (samples.CONTENT, samples.STYLES[0]), tmp_path / "made.png"
-    runner.run(runner.prepare(*pair, made, config))
-    job = theorem.prepare(*pair, config, picture=made, sample=4096)
+    pair, picture = (samples.CONTENT, samples.STYLES[0]), tmp_path / "made.png"
+    runner.run(runner.prepare(*pair, picture, config))
+    job = theorem.prepare(*pair, config, picture=picture, sample=4096)
     for layer in theorem.compare(job).layers:
         # The content's own layer holds relu5_1 back.
         most = 0.05 if layer.name != "relu5_1" else 0.5

@@ -1,7 +1,7 @@
-"""The command line: options to a `Config`, one call, its result echoed."""
+"""The command line: a command turns options into a `Config`, makes one call, prints a result."""
 
 # isort: off
-# First of all, because what is imported below may open files.
+# Before the other imports, because they may open files.
 from . import streams
 
 streams.open_missing()
@@ -30,7 +30,7 @@ from .weights import weights
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nst")
-def main():
+def main() -> None:
     """Style transfer by matching feature distributions.
 
     \b

@@ -1,35 +1,49 @@
-"""`nst batch`: many pictures."""
+"""`nst batch`: makes many pictures."""
 
-import contextlib
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Optional
 
 import click
 from click.core import ParameterSource
 
 from .. import config
-from ..errors import shown
-from .making import echo_path, jobs_option, make_all
+from .making import jobs_option, make_all
 from .options import PATH, config_options, overwrite_option
+from .output import echo_note, echo_path
 
 
 @click.command(short_help="Make the pictures that a file lists.")
 @click.argument("file", type=PATH)
 @config_options
 @click.option("-o", "--output", metavar="TEMPLATE", type=PATH,
-              help="Names of the pictures, such as out/{content}-{gamma}.png; overrides those of "
+              help="Names of the pictures, such as out/{content}-{gamma}.png; overrides that of "
               "FILE.")  # fmt: skip
-@click.option("-f", "--force", is_flag=True, help="Also make what exists and is up to date.")
+@click.option("-f", "--force", is_flag=True, help="Also make pictures that are up to date.")
 @overwrite_option
 @jobs_option
 @click.option("--dask", metavar="ADDRESS",
-              help="Scheduler of a Dask cluster that makes them: tcp://HOST:8786.")  # fmt: skip
+              help="Dask scheduler whose cluster makes them: tcp://HOST:8786.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="No progress bars and no table.")
 @click.pass_context
-def batch(ctx, file, output, force, overwrite, jobs, dask, quiet, **choices):
-    """Make the pictures that FILE lists, a TOML file of runs and grids.
+def batch(
+    ctx: click.Context,
+    /,
+    file: str,
+    output: Optional[str],
+    force: bool,
+    overwrite: bool,
+    jobs: int,
+    dask: Optional[str],
+    quiet: bool,
+    **choices: Any,
+) -> None:
+    """Make the pictures that FILE lists: a TOML file of runs and grids.
 
-    Prints the path of each picture made. What exists and is up to date is skipped: same inputs
-    and same options. A run that fails does not stop the others. Options override what FILE says.
+    Prints the path of each picture made. A picture that exists is skipped if it was made from the
+    same inputs with the same options. A run that fails does not stop the others. Command-line
+    options override FILE.
 
     \b
     Example:
@@ -46,7 +60,7 @@ def batch(ctx, file, output, force, overwrite, jobs, dask, quiet, **choices):
 
     work = plan.read(file, given, output)
     for note in work.notes:
-        click.echo(f"Note: {shown(note)}", err=True)
+        echo_note(note)
     code = make_all(
         work.runs, overwrite=overwrite, quiet=quiet, failures=work.failures,
         connected=lambda: _connected(dask), on_done=lambda run: echo_path(run.output),
@@ -56,9 +70,9 @@ def batch(ctx, file, output, force, overwrite, jobs, dask, quiet, **choices):
         sys.exit(code)
 
 
-def _connected(address):
+def _connected(address: Optional[str]) -> AbstractContextManager[Optional[Callable[..., Any]]]:
     if not address:
-        return contextlib.nullcontext()
+        return nullcontext()
 
     from ..runs import cluster
 

@@ -1,8 +1,14 @@
-"""`nst bench`: how fast this machine is."""
+"""`nst bench`: measures how fast this machine is."""
+
+from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
 from .. import config
+from .options import PATH
+
+if TYPE_CHECKING:
+    from ..bench import Row
 
 _HEAD = (
     "| device | size | method | preset | precision | s per step | steps | s to paper's loss "
@@ -11,50 +17,57 @@ _HEAD = (
 
 
 @click.command(short_help="Measure how fast this machine is.")
-@click.option("--content", metavar="FILE", help="Content picture; by default the sample.")
-@click.option("--style", metavar="FILE", help="Style picture; by default the sample.")
+@click.option("--content", metavar="FILE", type=PATH,
+              help="Content picture; by default the sample.")  # fmt: skip
+@click.option("--style", metavar="FILE", type=PATH,
+              help="Style picture; by default the sample.")  # fmt: skip
 @click.option("--size", "sizes", multiple=True, default=("224",), metavar="PIXELS",
-              help="Long edge to measure at, once for each.  [default: 224]")  # fmt: skip
+              help="Long edge to measure at; may be repeated.  [default: 224]")  # fmt: skip
 @click.option("--method", "methods", multiple=True, default=config.METHODS, metavar="NAME",
-              help="Style loss to measure, once for each; by default all.")  # fmt: skip
+              help="Style loss to measure; may be repeated. By default all.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|gpu|gpu:N",
-              help="Where to compute.")  # fmt: skip
-def bench(content, style, sizes, methods, device):
-    """Measure this machine: both presets, to the loss at which preset paper ends.
+              help="Device to compute on.")  # fmt: skip
+def bench(
+    content: Optional[str],
+    style: Optional[str],
+    sizes: tuple[Any, ...],
+    methods: tuple[str, ...],
+    device: str,
+) -> None:
+    """Measure this machine: both presets, up to the loss at which preset paper ends.
 
-    Prints a table in Markdown, a row as soon as it is known; at 224 pixels all four methods take
-    some minutes. Run it with nothing else running.
+    Prints a Markdown table, row by row. At 224 pixels all four methods take a few minutes. Other
+    work on the machine distorts the times.
 
     \b
     Example:
       nst bench --size 224 --size 512 --method poly
     """
-    sizes = [config.Config(size=size).size for size in sizes]
-    methods = [config.Config(method=method).method for method in methods]
+    edges = [config.Config(size=size).size for size in sizes]
+    methods = tuple(config.Config(method=method).method for method in methods)
     device = config.Config(device=device).device
 
-    from .. import bench as room
     from .. import engine, machine, samples
+    from ..bench import pictures, rows
 
     pairs = [
-        room.pictures(size, content or samples.CONTENT, style or samples.STYLES[0])
-        for size in sizes
+        pictures(size, content or samples.CONTENT, style or samples.STYLES[0]) for size in edges
     ]
-    where = engine.context(device)
+    context = engine.context(device)
     click.echo(f"{machine.describe()}, {engine.threads()} threads, MXNet {engine.version()}\n")
     click.echo(f"{_HEAD}\n{'|---' * _HEAD.count(' |')}|")
-    for pair in pairs:
+    for content_image, style_image in pairs:
         for method in methods:
-            for row in room.rows(*pair, method, device):
-                click.echo(_line(where, row))
+            for row in rows(content_image, style_image, method, device):
+                click.echo(_line(context, row))
 
 
-def _line(where, row):
+def _line(context: Any, row: "Row") -> str:
     height, width = row.size
     seconds = "not reached" if row.seconds is None else f"{row.seconds:.1f}"
     memory = "unknown" if row.memory is None else f"{row.memory / 1e6:.0f}"
     cells = (
-        where, f"{width} x {height}", row.method, row.preset, row.precision,
+        context, f"{width} x {height}", row.method, row.preset, row.precision,
         f"{row.step_seconds:.3f}", row.steps, seconds, f"{row.loss_ratio:.3f}", memory,
     )  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"

@@ -1,38 +1,46 @@
-"""`nst figure`: the figures of the paper."""
+"""`nst figure`: makes the figures of the paper."""
 
-import shlex
 import sys
+from typing import Any, Optional
 
 import click
 
-from .making import echo_path, jobs_option, make_all
+from .making import jobs_option, make_all
 from .options import PATH, overwrite_option
+from .output import echo_path
 
 
 @click.command(short_help="Make a figure of the paper.")
 @click.argument("number", type=click.IntRange(1, 4))
 @click.option("-o", "--output", metavar="FOLDER", type=PATH, default="out/figures",
               show_default=True,
-              help="Where the grid, its pictures and its manifest will be.")  # fmt: skip
+              help="Folder for the grid, its pictures and its manifest.")  # fmt: skip
 @click.option("--pictures", metavar="FOLDER", type=PATH,
               help="The authors' pictures (make images); by default the samples.")  # fmt: skip
 @click.option("--full", is_flag=True,
-              help="By preset paper at its size, which takes hours on a CPU; otherwise small, and "
-              "all but figure 1 by preset fast.")  # fmt: skip
+              help="Use preset paper at its full size, which takes hours on a CPU. By default "
+              "pictures are small, and all figures but 1 use preset fast.")  # fmt: skip
 @click.option("--size", metavar="PIXELS", help="Long edge of each picture.")
-@click.option("--iterations", metavar="N", help="Steps at most.")
+@click.option("--iterations", metavar="N", help="Maximum number of steps.")
 @click.option("--weights", metavar="FILE|builtin", type=PATH, help="VGG-19 parameters.")
-@click.option("--device", metavar="auto|cpu|gpu|gpu:N", help="Where to compute.")
+@click.option("--device", metavar="auto|cpu|gpu|gpu:N", help="Device to compute on.")
 @jobs_option
 @overwrite_option
-@click.option("--only", metavar="NAME", help="Make this picture alone, and no grid.")
-@click.option("--rules", is_flag=True, help="Print rules for make, and make nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bars and no table.")
-def figure(number, output, pictures, full, jobs, overwrite, only, rules, quiet, **choices):
+def figure(
+    number: int,
+    output: str,
+    pictures: Optional[str],
+    full: bool,
+    jobs: int,
+    overwrite: bool,
+    quiet: bool,
+    **choices: Any,
+) -> None:
     """Make figure NUMBER of the paper: its pictures, a labelled grid of them, and a manifest.
 
-    1: styles alone, by method and depth of layers. 2: the methods at five balances. 3: six pairs
-    by the four methods. 4: fusions of two methods. What exists and is up to date is not
+    1: styles alone, by method and depth of layers. 2: the methods at five values of gamma. 3: six
+    pairs by the four methods. 4: fusions of two methods. Pictures that are up to date are not
     made again. Prints the path of the grid.
 
     \b
@@ -43,29 +51,10 @@ def figure(number, output, pictures, full, jobs, overwrite, only, rules, quiet, 
 
     given = {name: value for name, value in choices.items() if value is not None}
     layout = figures.figure(number, output, given, pictures, full)
-    if rules:
-        for rule in figures.rules(layout, _command(number, output, pictures, full, given)):
-            click.echo(rule)
-        return
-    runs = figures.runs_of(layout, only)
-    if not only:
-        figures.check(layout, overwrite=overwrite)
+    figures.check(layout, overwrite=overwrite)
+    runs = [cell.run for cell in layout.cells]
     code = make_all(runs, overwrite=overwrite, quiet=quiet, with_table=False, jobs=jobs)
     if code:
         sys.exit(code)
-    if not only:
-        figures.write(layout)
-    echo_path(runs[0].output if only else layout.grid)
-
-
-def _command(number, output, pictures, full, given):
-    words = [sys.executable, "-m", "nst_cli", "figure", str(number), "-q", "-o", output]
-    words += ["--pictures", pictures] if pictures else []
-    words += ["--full"] if full else []
-    for name, value in given.items():
-        words += [f"--{name}", value]
-    return " ".join(map(_quoted, words))
-
-
-def _quoted(word):
-    return shlex.quote(word).replace("$", "$$")
+    figures.write(layout)
+    echo_path(layout.grid)

@@ -1,7 +1,9 @@
-"""The group of commands that turns errors into lines, and interruptions into exit codes."""
+"""Groups of commands that print errors as one line and turn signals into exit codes."""
 
 import contextlib
 import sys
+from collections.abc import Iterator
+from typing import Any, Optional
 
 import click
 
@@ -11,13 +13,19 @@ from .progress import interrupts
 
 
 class Group(click.Group):
-    """Commands whose errors are one line each."""
+    """A group of commands that prints an error as one line."""
 
-    def make_context(self, info_name, args, parent=None, **extra):
+    def make_context(
+        self,
+        info_name: Optional[str],
+        args: list[str],
+        parent: Optional[click.Context] = None,
+        **extra: Any,
+    ) -> click.Context:
         with _one_line():
             return super().make_context(info_name, args, parent, **extra)
 
-    def invoke(self, ctx):
+    def invoke(self, ctx: click.Context) -> Any:
         try:
             with _one_line():
                 return super().invoke(ctx)
@@ -35,33 +43,34 @@ class Group(click.Group):
 
 
 class Program(Group):
-    """The whole program: standard streams that may fail, and signals that end it in good order."""
+    """The whole program: it survives failing standard streams and ends cleanly on signals."""
 
-    def main(self, *args, standalone_mode=True, **options):
+    def main(self, *args: Any, standalone_mode: bool = True, **options: Any) -> Any:
         if not standalone_mode:
-            # A Python program that calls this has its own ways with all that.
-            return super().main(*args, standalone_mode=False, **options)
+            # A Python program that calls this handles streams and signals itself.
+            options["standalone_mode"] = False
+            return super().main(*args, **options)
         streams.open_missing()
         with streams.forgiving() as failure:
             code = self._exit_code(*args, **options)
             error = failure()
             sys.exit(streams.exit_code(code, error) if error else code)
 
-    def _exit_code(self, *args, **options):
-        code = 0
-        with interrupts() as heard:
+    def _exit_code(self, *args: Any, **options: Any) -> Any:
+        code: Any = 0
+        with interrupts() as received:
             try:
                 super().main(*args, **options)
             except SystemExit as ending:
                 code = ending.code or 0
-            # Commands know that they were interrupted, but not by which signal.
-            return 128 + heard.signals[0] if heard.signals and code else code
+            # Commands exit with 130 whichever signal interrupted them.
+            return 128 + received.signals[0] if received.signals and code else code
 
 
 @contextlib.contextmanager
-def _one_line():
+def _one_line() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        error.message = shown(error.message)
+        error.message = shown(error.message)  # type: ignore[misc]  # Click declares it final
         raise

@@ -1,48 +1,62 @@
-"""Many pictures made by a command, with what the user sees of it."""
+"""Makes many pictures for a command, with bars, notes and a table of results."""
 
 import collections
 import contextlib
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
 import click
 
-from ..errors import BatchError, shown
-from .progress import interrupts, interval, progress, tqdm
+from ..errors import BatchError, NstError, shown
+from .output import echo_note
+from .progress import Observer, interrupts, interval, observing, tqdm
 
-#: How many pictures at a time.
+if TYPE_CHECKING:
+    from ..runs.batch import Finished
+    from ..runs.plan import Run
+
+#: The option for the number of processes.
 jobs_option = click.option(
     "-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
-    help="Processes, which share the processor's cores.",
+    help="Number of processes; they share the processor's cores.",
 )  # fmt: skip
 
-# As many different faults fit into one line.
+# The most faults reported in one line.
 _FEW = 3
 
 
 def make_all(
-    runs, *, overwrite, quiet, failures=(), connected=contextlib.nullcontext, on_done=None,
-    with_table=True, **how,
-) -> int:  # fmt: skip
-    """Check runs, make those that can be made, and report what they have come to.
+    runs: Sequence["Run"],
+    *,
+    overwrite: bool,
+    quiet: bool,
+    failures: Sequence[str] = (),
+    connected: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
+    on_done: Optional[Callable[["Run"], object]] = None,
+    with_table: bool = True,
+    **options: Any,
+) -> int:
+    """Check runs, make those that can be made, and report the results.
 
     Parameters
     ----------
     runs : sequence of plan.Run
     overwrite : bool
-        As `plan.check` takes it.
+        Whether existing files may be replaced that nst did not make.
     quiet : bool
-        No bars.
+        Whether to draw no bars.
     failures : sequence of str
-        What was asked for beside the runs and cannot be made; fails as a run does.
+        Further requests that cannot become runs, such as an unreadable pattern; each counts as
+        a failed run.
     connected : callable
-        Returns a context that yields what `batch.make` takes as `submit`.
+        Returns a context that yields the `submit` of `batch.make`.
     on_done : callable, optional
-        Called with each run whose picture has been made.
+        Called with each run after its picture is made.
     with_table : bool
-        Whether to print the table also if every picture exists in the end; never if `quiet`.
-    how
-        For `batch.make`.
+        Whether to print the table even if every run succeeds; never if `quiet`.
+    **options
+        Passed to `batch.make`.
 
     Returns
     -------
@@ -61,26 +75,26 @@ def make_all(
     if len(refused) == len(runs):
         _raise_all(refused, notes)
     for note in notes:
-        click.echo(f"Note: {shown(note)}", err=True)
-    results = []
-    with connected() as submit, Bars(len(runs), quiet) as bars:
+        echo_note(note)
+    results: list[Finished] = []
+    with connected() as submit, interrupts(), Bars(len(runs), quiet) as bars:
 
-        def on_finished(finished):
+        def on_finished(finished: "Finished") -> None:
             results.append(finished)
             bars.finish()
             if finished.state == "done" and on_done:
                 bars.clear()
                 on_done(finished.run)
 
-        def on_stop():
+        def on_stop() -> None:
             bars.clear()
-            click.echo("Saving the images so far; Ctrl-C again ends it at once.", err=True)
+            click.echo("Saving the images so far; press Ctrl-C again to stop at once.", err=True)
 
-        # Runs that were not begun are missing from the results, and the table counts them.
+        # Runs that never started have no result; the table counts them.
         with contextlib.suppress(KeyboardInterrupt):
             batch.make(
                 runs, refused=refused, overwrite=overwrite, submit=submit, on_start=bars.start,
-                on_finished=on_finished, on_stop=on_stop, **how,
+                on_finished=on_finished, on_stop=on_stop, **options,
             )  # fmt: skip
     code = _exit_code(results, len(runs), failures)
     failed = failures or any(finished.state == "failed" for finished in results)
@@ -90,15 +104,15 @@ def make_all(
     return code
 
 
-def _exit_code(results, total, failures):
+def _exit_code(results: Sequence["Finished"], total: int, failures: Sequence[str]) -> int:
     states = {finished.state for finished in results}
     if len(results) < total or "interrupted" in states:
         return 130
     return 1 if "failed" in states or failures else 0
 
 
-def _counted(refused):
-    """Return each fault once, with the number of runs that it concerns."""
+def _counted(refused: Mapping["Run", Sequence[NstError]]) -> list[str]:
+    """Return each fault once, with the number of runs that it affects."""
     counts = collections.Counter(str(error) for errors in refused.values() for error in errors)
     return [
         f"{message} {count} runs need it." if count > 1 else message
@@ -106,69 +120,60 @@ def _counted(refused):
     ]
 
 
-def _raise_all(refused, notes):
-    """Raise the faults of runs of which none can be made: in one line, where they fit into it."""
+def _raise_all(refused: Mapping["Run", Sequence[NstError]], notes: Sequence[str]) -> NoReturn:
+    """Raise the faults of runs none of which can be made; many are printed as notes instead."""
     distinct = {str(error): error for errors in refused.values() for error in errors}
     if len(distinct) == 1 and len(notes) == 1:
         raise next(iter(distinct.values()))
     if len(notes) <= _FEW:
         raise BatchError(" ".join(notes))
     for note in notes:
-        click.echo(f"Note: {shown(note)}", err=True)
-    raise BatchError(f"None of the {len(refused)} runs can be made; the notes above say why.")
+        echo_note(note)
+    raise BatchError(f"None of the {len(refused)} runs can be made; see the notes above.")
 
 
 class Bars:
-    """A bar over the runs, and one over the steps of the run that this process makes."""
+    """A bar of the runs, and one of the steps of the run in this process."""
 
-    def __init__(self, runs, quiet):
-        self._stack, self._quiet, self._steps = contextlib.ExitStack(), quiet, None
+    def __init__(self, runs: int, quiet: bool) -> None:
+        self._quiet, self._steps = quiet, contextlib.ExitStack()
         self._runs = tqdm(total=runs, unit="run", disable=quiet, mininterval=interval())
-        self._lost = self._stack.enter_context(interrupts())
 
-    def start(self, run):
+    def start(self, run: "Run") -> Observer:
         """Return the observer of a run's steps."""
-        if self._quiet:
-            return self._lost
-        self._steps = contextlib.ExitStack()
-        draw = self._steps.enter_context(progress(run.config, position=1, leave=False))
+        return self._steps.enter_context(
+            observing(run.config, self._quiet, position=1, leave=False)
+        )
 
-        def observe(record):
-            self._lost(record)
-            draw(record)
-
-        return observe
-
-    def finish(self):
-        """Count a run that is finished."""
-        if self._steps:
-            self._steps.close()
+    def finish(self) -> None:
+        """Count a finished run."""
+        self._steps.close()
         self._runs.update()
 
-    def clear(self):
-        """Make room for a line of text."""
+    def clear(self) -> None:
+        """Remove the bars from the terminal so that a line can be printed."""
         self._runs.clear()
 
-    def __enter__(self):
+    def __enter__(self) -> "Bars":  # noqa: PYI034 Self needs Python 3.11
         return self
 
-    def __exit__(self, *_):
-        if self._steps:
-            self._steps.close()
+    def __exit__(self, *_: object) -> None:
+        self._steps.close()
         self._runs.close()
-        self._stack.close()
 
 
-def table(results, total, failures=()) -> Iterator[str]:
-    """Yield the lines that say what the runs have come to.
+def table(
+    results: Sequence["Finished"], total: int, failures: Sequence[str] = ()
+) -> Iterator[str]:
+    """Yield a line for each result and a summary.
 
     Parameters
     ----------
     results : sequence of batch.Finished
     total : int
-        Of the runs.
+        Number of runs.
     failures : sequence of str
-        What else failed.
+        Further failures, one line each.
     """
     for finished in results:
         seconds = f"{finished.seconds:7.1f} s" if finished.seconds else " " * 9
@@ -183,11 +188,7 @@ def table(results, total, failures=()) -> Iterator[str]:
     yield f"{', '.join(words)}, of {total} runs."
 
 
-def _shown_reason(reason):
+def _shown_reason(reason: str) -> str:
     # The traceback of a bug keeps its lines.
-    return reason if reason.startswith("Traceback ") else shown(reason)
-
-
-def echo_path(path) -> None:
-    """Print a path on stdout, as bytes, because a file may have a name that is no text."""
-    click.echo(os.fsencode(path))
+    lines = reason.split("\n") if reason.startswith("Traceback ") else [reason]
+    return "\n".join(map(shown, lines))

@@ -1,25 +1,24 @@
-"""`nst mxnet`: the MXNet that nst computes with."""
-
-import os
+"""`nst mxnet`: installs MXNet, the library that nst computes with."""
 
 import click
 
 from .group import Group
+from .output import echo_path
 
 
 @click.group(cls=Group)
-def mxnet():
-    """Get MXNet, where pip does not install it with nst."""
+def mxnet() -> None:
+    """Install MXNet where pip does not install it with nst."""
 
 
 @mxnet.command(short_help="Install MXNet 1.9.1 beside NumPy 2.")
-def install():
-    """Install MXNet 1.9.1 in the environment that nst runs in, and try to import it.
+def install() -> None:
+    """Install MXNet 1.9.1 in nst's environment, and try to import it.
 
-    From Python 3.13 on pip cannot do it with nst, because MXNet asks for a NumPy below 2. It runs
-    with NumPy 2 all the same: this downloads MXNet without what it asks for (49 MB), and leaves
-    NumPy as it is. Where MXNet is installed and works, nothing is changed. Prints the folder that
-    MXNet is in.
+    From Python 3.13 on, pip cannot install it with nst, because MXNet requires a NumPy below 2.
+    It runs with NumPy 2 all the same: this command downloads MXNet without its dependencies
+    (49 MB) and leaves NumPy as it is. If MXNet is installed and works, nothing changes. Prints
+    MXNet's folder.
 
     \b
     Example:
@@ -29,4 +28,4 @@ def install():
     from ..engine.install import install as install_mxnet
 
     engine.check_python()
-    click.echo(os.fsencode(install_mxnet()))
+    echo_path(install_mxnet())

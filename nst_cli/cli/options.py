@@ -1,22 +1,30 @@
-"""The options that make a `Config`, one for each of its fields."""
+"""Click options derived from the fields of `Config`, and the type of paths."""
 
 import os
+from collections.abc import Callable
+from typing import Any, Optional
 
 import click
 from click.shell_completion import CompletionItem
 
 from .. import config
 
+# A function that a decorator makes into a command, before or after the other decorators.
+_Command = Callable[..., Any]
+_Decorator = Callable[[_Command], _Command]
+
 
 class _Path(click.ParamType):
-    """The name of a file or folder; ``~`` at its start is the home folder, as in a shell.
+    """A path; a leading ``~`` is the home folder.
 
-    A shell leaves it alone within ``--output=~/out.png`` and in quotes.
+    A shell expands it too, but not in quotes or within ``--output=~/out.png``.
     """
 
     name = "text"
 
-    def convert(self, value, param, ctx):
+    def convert(
+        self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]
+    ) -> str:
         return os.path.expanduser(value)
 
     def shell_complete(self, ctx, param, incomplete):
@@ -37,15 +45,15 @@ _preset_option = click.option(
 )  # fmt: skip
 
 
-def config_options(command):
-    """Give a command an option for each field of `Config`."""
+def config_options(command: _Command) -> _Command:
+    """Add an option for each field of `Config` to a command."""
     return options_of(*config.OPTIONS)(command)
 
 
-def options_of(*names):
-    """Return a decorator that gives a command ``--preset`` and the options of some fields."""
+def options_of(*names: str) -> _Decorator:
+    """Return a decorator that adds ``--preset`` and the options of the named fields."""
 
-    def decorate(command):
+    def decorate(command: _Command) -> _Command:
         for name in reversed(names):
             command = _option(name, config.OPTIONS[name])(command)
         return _preset_option(command)
@@ -53,29 +61,33 @@ def options_of(*names):
     return decorate
 
 
-def _option(name, option):
-    """Return the Click option of a field of `Config`."""
+def _option(name: str, option: Any) -> _Decorator:
+    """Return the Click option for a field of `Config`."""
     flag = f"--{name.replace('_', '-')}"
     if isinstance(option.paper, bool):
-        # Off by default, a flag only needs its name; on by default, only its opposite counts.
+        # A flag that is on by default also needs its opposite.
         declaration = f"{flag}/--no-{flag[2:]}" if option.paper else flag
         shown = f"  [default: {flag[2:]}]" if option.paper else ""
         return click.option(
             declaration, name, is_flag=True, default=None, help=option.help + shown
         )
-    kind = click.Choice(option.choices) if option.choices else PATH if option.names_path else str
+    kind: Any = str
+    if option.choices:
+        kind = click.Choice(option.choices)
+    elif option.names_path:
+        kind = PATH
     return click.option(
         flag, name, type=kind, metavar=option.metavar or None, help=option.help + _defaults(option)
     )
 
 
-def _defaults(option):
-    """Return an option's default in words, and that of preset fast if it differs."""
+def _defaults(option: Any) -> str:
+    """Return an option's default as text, and that of preset fast if it differs."""
     paper, fast = (_words(value) for value in (option.paper, option.fast))
     if not paper:
         return ""
     return f"  [default: {paper}{'' if fast == paper else f'; fast: {fast}'}]"
 
 
-def _words(value):
+def _words(value: Any) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value)

@@ -1,10 +1,9 @@
-"""`nst plot`: loss curves as a picture."""
-
-import os
+"""`nst plot`: draws loss curves."""
 
 import click
 
 from .options import PATH, overwrite_option
+from .output import echo_note, echo_path
 
 
 @click.command(short_help="Draw the loss curves of logs.")
@@ -12,11 +11,11 @@ from .options import PATH, overwrite_option
 @click.option("-o", "--output", metavar="FILE", type=PATH, required=True,
               help="Picture to write; .png, .svg or .pdf.")  # fmt: skip
 @overwrite_option
-def plot(logs, output, overwrite):
-    """Draw the losses in LOG, which nst stylize --log wrote, on a logarithmic scale.
+def plot(logs: tuple[str, ...], output: str, overwrite: bool) -> None:
+    """Draw the losses in LOG, written by nst stylize --log, on a logarithmic scale.
 
-    One log: the total beside its parts by method, and each method by layer. Several logs: a
-    panel for the total and for each part, with a line for each log. Prints the picture's path.
+    One log: a panel of the total and its parts by method, and a panel of layers for each method.
+    Several logs: a panel for each loss, with a line for each log. Prints the picture's path.
 
     Needs matplotlib: pip install 'nst-cli[plot]'
 
@@ -29,6 +28,5 @@ def plot(logs, output, overwrite):
 
     path, notes = plots.draw(logs, output, overwrite=overwrite)
     for note in notes:
-        click.echo(f"Note: {note}", err=True)
-    # As bytes, because a file may have a name that is no text.
-    click.echo(os.fsencode(path))
+        echo_note(note)
+    echo_path(path)

@@ -1,27 +1,36 @@
-"""What a user sees of a run while it goes on, and how it is interrupted."""
+"""Progress bars over the steps of a run, and its interruption by signals."""
 
 import contextlib
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Optional
 
 try:
     from tqdm import tqdm
 except ValueError:
-    # tqdm reads TQDM_MININTERVAL and its like when it is imported, and does not check them.
+    # On import tqdm reads TQDM_MININTERVAL and similar variables without checking them.
     for _name in [name for name in os.environ if name.startswith("TQDM_")]:
         del os.environ[_name]
     from tqdm import tqdm
 
-# What a terminal, a service manager and a terminal that is closed send.
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..synthesis import Record
+
+Observer = Callable[["Record"], object]
+
+# Sent by Ctrl-C, by a service manager, and when a terminal closes.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_current = None
+_current: Optional["Interrupts"] = None
 
 
 class Interrupts:
-    """The signals that have arrived; called as an observer of steps, it raises one that got lost.
+    """Records signals. As an observer of steps, it raises an interruption that was lost.
 
     Attributes
     ----------
@@ -29,31 +38,31 @@ class Interrupts:
         In the order of arrival.
     """
 
-    def __init__(self):
-        self.signals = []
+    def __init__(self) -> None:
+        self.signals: list[int] = []
 
-    def __call__(self, record=None):
+    def __call__(self, record: Any = None) -> None:
         if self.signals:
             raise KeyboardInterrupt
 
-    def handle(self, number, frame):
-        """Interrupt at the first signal, so that the image so far is saved; stop at the second."""
+    def handle(self, number: int, frame: Optional[FrameType]) -> None:
+        """Interrupt at the first signal, so that the image so far is saved; exit at the second."""
         self.signals.append(number)
         self._raise(number, frame)
 
-    def _raise(self, number, frame):
+    def _raise(self, number: int, frame: Optional[FrameType]) -> None:
         if _in_destructor(frame):
-            # Python drops what is raised there, and arrays are freed all the time.
+            # Python discards exceptions raised in a destructor: raise again shortly after.
             signal.signal(signal.SIGALRM, self._raise)
             signal.setitimer(signal.ITIMER_REAL, 1e-3)
         elif len(self.signals) == 1:
             raise KeyboardInterrupt
         else:
-            # Nothing catches this to finish a picture first, and temporary files are removed.
+            # Nothing catches SystemExit to save a picture, but temporary files are removed.
             sys.exit(128 + self.signals[-1])
 
 
-def _in_destructor(frame):
+def _in_destructor(frame: Optional[FrameType]) -> bool:
     while frame:
         if frame.f_code.co_name == "__del__":
             return True
@@ -62,11 +71,11 @@ def _in_destructor(frame):
 
 
 @contextlib.contextmanager
-def interrupts():
+def interrupts() -> Iterator[Interrupts]:
     """Handle SIGINT, SIGTERM and SIGHUP as interruptions while the context is open.
 
-    A signal that is ignored stays so: a shell ignores SIGINT for what runs in the background,
-    and nohup SIGHUP. A context within another yields the same object.
+    Ignored signals stay ignored: a shell ignores SIGINT for background processes, and nohup
+    ignores SIGHUP. A nested context yields the object of the outer one.
 
     Yields
     ------
@@ -76,42 +85,71 @@ def interrupts():
     if _current is not None:
         yield _current
         return
-    _current, usual = Interrupts(), {}
+    _current = Interrupts()
+    replaced: dict[signal.Signals, Any] = {}
     try:
-        # Python lets no other thread set handlers.
+        # Only the main thread may set handlers.
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 handler = signal.getsignal(number)
                 if handler in (signal.SIG_DFL, signal.default_int_handler):
-                    usual[number] = handler
+                    replaced[number] = handler
                     signal.signal(number, _current.handle)
         yield _current
     finally:
-        for number, handler in usual.items():
+        for number, handler in replaced.items():
             signal.signal(number, handler)
         _current = None
 
 
-def interval():
-    """Return how many seconds a bar waits: a file gets a line now and then, a terminal moves."""
+@contextlib.contextmanager
+def observing(
+    settings: "Config", quiet: bool, *observers: Observer, **options: Any
+) -> Iterator[Observer]:
+    """Yield one observer of steps, which raises interruptions, calls others and draws a bar.
+
+    Parameters
+    ----------
+    settings : Config
+    quiet : bool
+        Whether to draw no bar.
+    *observers : callable
+        Called with each record.
+    **options
+        Passed to tqdm.
+    """
+    with contextlib.ExitStack() as stack:
+        calls: list[Observer] = [stack.enter_context(interrupts()), *observers]
+        if not quiet:
+            calls.append(stack.enter_context(progress(settings, **options)))
+
+        def observe(record: "Record") -> None:
+            for call in calls:
+                call(record)
+
+        yield observe
+
+
+def interval() -> float:
+    """Return the seconds between updates of a bar: few on a terminal, more in a file."""
     return 0.2 if sys.stderr.isatty() else 10
 
 
 @contextlib.contextmanager
-def progress(settings, **how):
-    """Yield an observer of steps that draws a bar on stderr; `how` is for tqdm.
+def progress(settings: "Config", **options: Any) -> Iterator[Observer]:
+    """Yield an observer of steps that draws a bar on stderr; `options` are passed to tqdm.
 
-    The bar counts steps by their pixels, so that the time left is right at the small scales too.
+    Steps are weighted by their pixels, so that the time left is right at the small scales too.
     """
-    scale = None
+    scale: Optional[int] = None
     layout = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]"
     with tqdm(
         total=settings.iterations, desc=f"step 0/{settings.iterations}", bar_format=layout,
-        mininterval=interval(), **how,
+        mininterval=interval(), **options,
     ) as bar:  # fmt: skip
         most = 0
 
-        def observe(record):
+        def observe(record: "Record") -> None:
             nonlocal scale, most
             weights = _weights(record)
             if record.scale != scale:
@@ -129,22 +167,22 @@ def progress(settings, **how):
         yield observe
 
 
-def _weights(record):
-    """Return what a step costs at a record's scale and at those to come, in full-size steps."""
-    # Each scale has four times the pixels of the one before.
+def _weights(record: "Record") -> list[float]:
+    """Return the cost of a step at a record's scale and each later one, in full-size steps."""
+    # Each scale has four times the pixels of the previous one.
     return [4.0 ** (scale - record.scales) for scale in range(record.scale, record.scales + 1)]
 
 
-def _steps_left(settings, record):
-    """Return the steps at most at a record's scale and at those to come."""
+def _steps_left(settings: "Config", record: "Record") -> list[int]:
+    """Return the most steps at a record's scale and at each later one."""
     from ..synthesis import steps_at
 
     scales = range(record.scale, record.scales + 1)
     return [steps_at(settings.iterations, scale, record.scales) for scale in scales]
 
 
-def duration(seconds):
-    """Return a duration in words, as exact as a forecast is."""
+def duration(seconds: float) -> str:
+    """Return a duration in words, no more precise than a forecast."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 600:

@@ -1,32 +1,40 @@
-"""`nst replay`: a picture made again."""
+"""`nst replay`: makes a picture again."""
 
-import contextlib
 import os
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
-from ..errors import IncompleteError
+from ..errors import IncompleteError, shown
 from .options import PATH, overwrite_option
-from .progress import interrupts, progress
+from .output import echo_note, echo_path
+from .progress import observing
+
+if TYPE_CHECKING:
+    from ..runs.replay import Replay
 
 
-@click.command(short_help="Make a picture again from what it carries.")
+@click.command(short_help="Make a picture again from its metadata.")
 @click.argument("picture", type=PATH)
 @click.option("-o", "--output", metavar="OUT", type=PATH,
-              help="Default: PICTURE-replay, with its ending.")  # fmt: skip
-@click.option("--content", metavar="FILE", type=PATH, help="Where the content picture is now.")
-@click.option("--style", metavar="FILE", type=PATH, help="Where the style picture is now.")
-@click.option("--init", metavar="FILE", type=PATH, help="Where the start image is now.")
-@click.option("--weights", metavar="FILE", type=PATH, help="Where the weights are now.")
+              help="Picture to make.  [default: PICTURE-replay, same ending]")  # fmt: skip
+@click.option("--content", metavar="FILE", type=PATH, help="Content picture, if it has moved.")
+@click.option("--style", metavar="FILE", type=PATH, help="Style picture, if it has moved.")
+@click.option("--init", metavar="FILE", type=PATH, help="Start image, if it has moved.")
+@click.option("--weights", metavar="FILE", type=PATH, help="Weights, if they have moved.")
 @overwrite_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
-def replay(picture, output, overwrite, quiet, **places):
-    """Make PICTURE again from what it carries, and compare the two.
+def replay(
+    picture: str, output: Optional[str], overwrite: bool, quiet: bool, **places: Any
+) -> None:
+    """Make PICTURE again from its metadata, and compare the two.
 
-    Pictures and weights are checked by their checksums. On the same kind of processor, with the
-    same versions, the two are the same byte for byte; where something differs, it is named.
-    Prints the path of the new picture. Exits with 1 if the two differ and nothing tells why.
+    Inputs and weights are verified by their checksums. On the same kind of processor and with the
+    same versions, the two are identical byte for byte. Any difference in machine or versions is
+    printed first. Prints the path of the new picture. Exits with 1 if the two differ without such
+    a difference.
 
     \b
     Example:
@@ -41,22 +49,18 @@ def replay(picture, output, overwrite, quiet, **places):
     job = replays.prepare(recipe, output, overwrite=overwrite)
     differences = replays.differences(recipe, job)
     for difference in differences:
-        click.echo(f"Note: {difference}.", err=True)
-    with contextlib.ExitStack() as stack:
-        observers = [stack.enter_context(interrupts())]
-        if not quiet:
-            observers.append(stack.enter_context(progress(recipe.config)))
+        echo_note(f"{difference}.")
+    incomplete = None
+    with observing(recipe.config, quiet) as observe:
         try:
-            outcome, incomplete = runner.run(
-                job, on_step=lambda record: [observe(record) for observe in observers],
-            ), None  # fmt: skip
+            outcome = runner.run(job, on_step=observe)
         except IncompleteError as error:
             outcome, incomplete = error.outcome, error
-    click.echo(os.fsencode(outcome.path))
+    echo_path(outcome.path)
     if incomplete:
         raise incomplete
     if outcome.result.stop_reason == "interrupted":
-        click.echo(f"Interrupted; saved {outcome.path}.", err=True)
+        click.echo(f"Interrupted; saved {shown(outcome.path)}.", err=True)
         sys.exit(130)
     result = replays.compare(recipe, outcome.path)
     click.echo(_verdict(result, differences), err=True)
@@ -64,11 +68,11 @@ def replay(picture, output, overwrite, quiet, **places):
         sys.exit(1)
 
 
-def _verdict(result, differences):
+def _verdict(result: "Replay", differences: Sequence[str]) -> str:
     if result.identical:
-        return "The same, byte for byte."
+        return "Identical, byte for byte."
     if result.largest == 0:
-        return "The same pixels; what the picture carries differs."
-    apart = "in size" if result.largest is None else f"by up to {result.largest} levels of grey"
-    why = "see the notes above" if differences else "and nothing that is known tells why"
-    return f"They differ {apart}: {why}."
+        return "Identical pixels; the metadata differ."
+    extent = "in size" if result.largest is None else f"by up to {result.largest} levels of grey"
+    why = "see the notes above" if differences else "the cause is unknown"
+    return f"They differ {extent}: {why}."

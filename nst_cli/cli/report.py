@@ -1,10 +1,11 @@
-"""`nst report`: a page of many pictures."""
+"""`nst report`: writes a page of many pictures."""
 
-import os
+from typing import Optional
 
 import click
 
 from .options import PATH, overwrite_option
+from .output import echo_note, echo_path
 
 
 @click.command(short_help="Make a page of a folder's pictures.")
@@ -12,12 +13,12 @@ from .options import PATH, overwrite_option
 @click.option("-o", "--output", metavar="FILE.html", type=PATH,
               help="Page to write.  [default: DIR/report.html]")  # fmt: skip
 @overwrite_option
-def report(folder, output, overwrite):
-    """Make a page of the pictures in DIR: what each was made from and how, and its losses.
+def report(folder: str, output: Optional[str], overwrite: bool) -> None:
+    """Make a page of the pictures in DIR, with their inputs, parameters and losses.
 
-    Shows those with a sidecar beside them (picture.png.json), also in folders below DIR, and
-    draws the losses where there is a log (picture.png.jsonl). The page is one file that needs
-    no network: search, filter, sort, and compare any two pictures. Prints its path.
+    Shows each picture in and below DIR that has a sidecar beside it (picture.png.json), and draws
+    its losses if it has a log (picture.png.jsonl). The page is one file that needs no network: it
+    can search, filter, sort, and compare any two pictures. Prints its path.
 
     \b
     Example:
@@ -29,6 +30,5 @@ def report(folder, output, overwrite):
 
     path, notes = reports.make(folder, output, overwrite=overwrite)
     for note in notes:
-        click.echo(f"Note: {note}", err=True)
-    # As bytes, because a file may have a name that is no text.
-    click.echo(os.fsencode(path))
+        echo_note(note)
+    echo_path(path)

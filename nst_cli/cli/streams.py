@@ -1,4 +1,4 @@
-"""The standard streams: present, and unable to stop the work that writes to them."""
+"""Keeps missing, full or closed standard streams from stopping the work."""
 
 import contextlib
 import errno
@@ -6,22 +6,24 @@ import io
 import os
 import select
 import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Optional
 
-# As programs that SIGPIPE ends: 128 and the signal's number.
+# The exit code of a program that SIGPIPE ends: 128 plus the signal's number.
 _PIPE_CLOSED = 141
 
 
 def open_missing() -> None:
     """Open /dev/null as the standard input, output and error stream where one is missing.
 
-    Without this the next file that the program opens would take the missing stream's number,
-    and whatever a library prints would land in that file.
+    Otherwise the next file that the program opens would get the missing stream's number, and
+    libraries would print into that file.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            # `open` takes the lowest free number, which is this one.
+            # `open` uses the lowest free number, which is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -29,51 +31,52 @@ def open_missing() -> None:
 
 
 @contextlib.contextmanager
-def forgiving():
-    """Let writes to stdout and stderr fail without an exception while the context is open.
+def forgiving() -> Iterator[Callable[[], Optional[OSError]]]:
+    """Ignore failing writes to stdout and stderr while the context is open.
 
     Yields
     ------
     callable
-        Called as ``failure()`` it flushes both streams and returns the first OSError of
-        stdout, or None.
+        A function without arguments that flushes both streams and returns the first OSError
+        of stdout, or None.
     """
-    # A stream of another kind, as tests put in its place, stays.
-    streams = {name: _forgiving(getattr(sys, name)) for name in ("stdout", "stderr")}
-    streams = {name: stream for name, stream in streams.items() if stream}
-    usual = {name: getattr(sys, name) for name in streams}
+    # A stream without a descriptor, such as one of a test, is not replaced.
+    wrapped = {name: _forgiving(getattr(sys, name)) for name in ("stdout", "stderr")}
+    streams = {name: stream for name, stream in wrapped.items() if stream}
+    replaced = {name: getattr(sys, name) for name in streams}
     for name, stream in streams.items():
         setattr(sys, name, stream)
 
-    def failure():
+    def failure() -> Optional[OSError]:
         for stream in streams.values():
             stream.flush()
-        return streams["stdout"].buffer.raw.error if "stdout" in streams else None
+        buffer: Any = streams["stdout"].buffer if "stdout" in streams else None
+        return buffer.raw.error if buffer else None
 
     try:
         yield failure
     finally:
         failure()
-        for name, stream in usual.items():
+        for name, stream in replaced.items():
             setattr(sys, name, stream)
 
 
 def exit_code(code: int, error: OSError) -> int:
-    """Report that stdout could not be written; return the exit code in place of `code`.
+    """Report that stdout could not be written, and return the exit code.
 
     Parameters
     ----------
     code : int
-        What the command ends with otherwise. One that is not 0 stays.
+        The command's own exit code; kept unless it is 0.
     error : OSError
-        What `forgiving` remembered.
+        The error from `forgiving`.
     """
     if error.errno == errno.EPIPE:
         return code or _PIPE_CLOSED
     with contextlib.suppress(OSError):
         print(
-            f"Error: Cannot write to the standard output: {error.strerror}. The rest of the work "
-            "went on to its end.",
+            f"Error: Cannot write to the standard output: {error.strerror}. All other work was "
+            "completed.",
             file=sys.stderr,
             flush=True,
         )
@@ -81,19 +84,19 @@ def exit_code(code: int, error: OSError) -> int:
 
 
 class _Remembering(io.FileIO):
-    """A descriptor whose first error is remembered and whose later output is dropped."""
+    """A descriptor that records its first error and drops all output after it."""
 
-    def __init__(self, descriptor):
+    def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "w", closefd=False)
-        self.error = None
+        self.error: Optional[OSError] = None
 
-    def write(self, data):
+    def write(self, data: Any) -> int:
         size = memoryview(data).nbytes
         if self.error:
             return size
         try:
             while (written := super().write(data)) is None:
-                # Another process has made the pipe or terminal non-blocking.
+                # The pipe or terminal is non-blocking: another process may have set that.
                 select.select([], [self], [])
         except OSError as error:
             self.error = error
@@ -101,7 +104,7 @@ class _Remembering(io.FileIO):
         return written
 
 
-def _forgiving(stream):
+def _forgiving(stream: Any) -> Optional[io.TextIOWrapper]:
     """Return a text stream to the same descriptor that never raises; None for other streams."""
     try:
         raw = _Remembering(stream.fileno())
@@ -112,7 +115,7 @@ def _forgiving(stream):
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=stream.encoding,
-        # What the encoding does not have is escaped: a name never costs the work.
+        # Escape what cannot be encoded: a file's name must not stop the work.
         errors="backslashreplace",
         line_buffering=True,
     )

@@ -1,16 +1,21 @@
-"""`nst stylize`: one picture."""
+"""`nst stylize`: makes one picture."""
 
 import contextlib
-import os
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
 from .. import config
-from ..errors import IncompleteError, NonFiniteError, NstError, OutputError, reason
+from ..errors import IncompleteError, NonFiniteError, NstError, OutputError, reason, shown
 from ..runs import log as logs
 from .options import PATH, config_options, overwrite_option
-from .progress import duration, interrupts, progress
+from .output import echo_note, echo_path
+from .progress import duration, observing
+
+if TYPE_CHECKING:
+    from ..runs.runner import Job
 
 
 @click.command(context_settings={"allow_extra_args": True})
@@ -20,20 +25,32 @@ from .progress import duration, interrupts, progress
               help="Picture to make; .png, .jpg, .tif or .webp.")  # fmt: skip
 @config_options
 @click.option("--save-every", type=click.IntRange(min=1), metavar="N",
-              help="Also write OUT-00N.png and so on, after every N steps.")  # fmt: skip
+              help="Also write OUT-00N.png and so on, every N steps.")  # fmt: skip
 @click.option("--log", metavar="FILE.jsonl", type=PATH,
-              help="Write the losses of each step, one per line.")  # fmt: skip
+              help="Write the losses of each step, one line per step.")  # fmt: skip
 @overwrite_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 @click.option("--dry-run", is_flag=True,
-              help="Make no picture: try a few small steps and print what memory and time the run "
-              "would take.")  # fmt: skip
+              help="Make no picture: time a few small steps and print the memory and time that "
+              "the run would need.")  # fmt: skip
 @click.pass_context
-def stylize(ctx, content, style, output, save_every, log, overwrite, quiet, dry_run, **choices):
+def stylize(
+    ctx: click.Context,
+    /,
+    content: str,
+    style: str,
+    output: str,
+    save_every: Optional[int],
+    log: Optional[str],
+    overwrite: bool,
+    quiet: bool,
+    dry_run: bool,
+    **choices: Any,
+) -> None:
     """Give the picture CONTENT the style of the picture STYLE.
 
-    Prints the path of the picture made. Beside it OUT.png.json holds everything that made it, and
-    so does the picture itself. Ctrl-C saves the image so far.
+    Prints the path of the picture. A sidecar beside it, OUT.png.json, describes how it was made,
+    and so do the picture's own metadata. Ctrl-C saves the image so far.
 
     \b
     Example:
@@ -44,41 +61,36 @@ def stylize(ctx, content, style, output, save_every, log, overwrite, quiet, dry_
     if ctx.args:
         raise click.UsageError(
             f"Got {2 + len(ctx.args)} pictures, up to {ctx.args[-1]!r}. nst stylize takes one "
-            "CONTENT and one STYLE; nst batch makes many pictures that a file lists."
+            "CONTENT and one STYLE; nst batch makes all pictures that a file lists."
         )
     settings = config.Config(**choices)
     save_every = save_every or 0
     job = runner.prepare(
         content, style, output, settings, save_every=save_every, log=log, overwrite=overwrite
     )
-    # Even when quiet, because the picture will look different.
+    # Even with --quiet, because the picture will look different.
     for note in job.notes:
-        click.echo(f"Note: {note}", err=True)
+        echo_note(note)
     if dry_run:
         for line in _forecast(job):
             click.echo(line)
         return
     outcome = lines = incomplete = None
     with contextlib.ExitStack() as stack:
-        observers = [stack.enter_context(interrupts())]
+        writers = []
         if log:
             lines = stack.enter_context(logs.writing(log))
-            observers.append(lines.write)
-        if not quiet:
-            observers.append(stack.enter_context(progress(settings)))
+            writers.append(lines.write)
+        observe = stack.enter_context(observing(settings, quiet, *writers))
         try:
-            outcome = runner.run(
-                job,
-                on_step=lambda record: [observe(record) for observe in observers],
-                save_every=save_every,
-            )
+            outcome = runner.run(job, on_step=observe, save_every=save_every)
         except IncompleteError as error:
             outcome, incomplete = error.outcome, error
         except NonFiniteError as error:
             kept = (
                 f"The last good image is in {error.path}."
                 if error.path
-                else ("No picture was written.")
+                else "No picture was written."
             )
             raise NstError(f"{error} {kept}") from error
         except KeyboardInterrupt:
@@ -86,12 +98,12 @@ def stylize(ctx, content, style, output, save_every, log, overwrite, quiet, dry_
     if not outcome:
         click.echo("Interrupted before the first step: no picture was written.", err=True)
         sys.exit(130)
-    # As bytes, because a file may have a name that is no text.
-    click.echo(os.fsencode(outcome.path))
+    echo_path(outcome.path)
     interrupted = outcome.result.stop_reason == "interrupted"
     if interrupted:
         click.echo(
-            f"Interrupted after step {outcome.result.steps}; saved {outcome.path}.", err=True
+            f"Interrupted after step {outcome.result.steps}; saved {shown(outcome.path)}.",
+            err=True,
         )
     if incomplete:
         raise incomplete
@@ -101,18 +113,18 @@ def stylize(ctx, content, style, output, save_every, log, overwrite, quiet, dry_
         raise OutputError(f"The log {log} is not complete: {reason(lines.error)}.")
 
 
-def _forecast(job):
-    """Yield the lines of a dry run."""
+def _forecast(job: "Job") -> Iterator[str]:
+    """Yield the lines that a dry run prints."""
     from ..runs import forecast
 
-    found = forecast.forecast(job.content, job.style, job.config)
-    sizes = ", then ".join(f"{width} x {height}" for height, width in found.sizes)
+    expected = forecast.forecast(job.content, job.style, job.config)
+    sizes = ", then ".join(f"{width} x {height}" for height, width in expected.sizes)
     yield f"size    {sizes}"
-    free = "" if found.free is None else f"; {found.free / 1e9:.1f} GB can be had"
-    yield f"memory  {found.memory / 1e9:.2f} GB at most{free}"
-    steps = " + ".join(map(str, found.steps))
-    rule = "; the stop rule may end it sooner" if job.config.stop_eps else ""
+    free = "" if expected.free is None else f"; {expected.free / 1e9:.1f} GB available"
+    yield f"memory  {expected.memory / 1e9:.2f} GB at most{free}"
+    steps = " + ".join(map(str, expected.steps))
+    rule = "; the stop rule may end the run sooner" if job.config.stop_eps else ""
     yield (
-        f"time    {found.step_seconds:.3g} s per step at the full size; "
-        f"{duration(found.seconds)} for {steps} steps{rule}"
+        f"time    {expected.step_seconds:.3g} s per step at the full size; "
+        f"{duration(expected.seconds)} for {steps} steps{rule}"
     )

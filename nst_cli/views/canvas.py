@@ -1,4 +1,4 @@
-"""Plots by matplotlib, which is an extra: loaded, styled and saved in one way."""
+"""Loads, styles and saves plots by matplotlib, which is an optional dependency."""
 
 import contextlib
 import os
@@ -10,10 +10,11 @@ from typing import Any
 
 from .. import files
 from ..errors import OutputError, reason
+from . import StrPath
 
 ENDINGS = (".png", ".svg", ".pdf")
 
-# The name by which nst knows its own plots, and no date: the same data make the same file.
+# Marks a plot as made by nst. Without a date the same data give the same file.
 _METADATA = {
     "png": {"Software": "nst"},
     "svg": {"Creator": "nst", "Date": None},
@@ -24,8 +25,8 @@ _MARK = re.compile(rb"Software\0nst|<dc:title>nst</dc:title>|/Creator \(nst\)")
 _ENDS = 1 << 14
 
 
-def check(path: os.PathLike) -> None:
-    """Check, before the long work, that a plot can be made under a name.
+def check(path: StrPath) -> None:
+    """Check, before the long work, that a plot can be written to a path.
 
     Raises
     ------
@@ -61,20 +62,20 @@ def load() -> ModuleType:
 @contextlib.contextmanager
 def styled(**settings: Any) -> Iterator[None]:
     """Draw with matplotlib's defaults and `settings`, whatever the user's own settings are."""
-    own = {"svg.hashsalt": "nst", "text.parse_math": False, **settings}
+    settings = {"svg.hashsalt": "nst", "text.parse_math": False, **settings}
     with warnings.catch_warnings():
-        # Of letters that the font does not have.
+        # Matplotlib warns of letters that the font lacks.
         warnings.simplefilter("ignore")
-        with load().style.context(["default", own]):
+        with load().style.context(["default", settings]):
             yield
 
 
 def label(text: str) -> str:
-    """Return a name for use in a plot, where XML and fonts know no control characters."""
+    """Return a text with `?` for unprintable characters, which XML and fonts do not allow."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def save(figure: Any, path: os.PathLike, dpi: int) -> None:
+def save(figure: Any, path: StrPath, dpi: int) -> None:
     """Write a figure, whole or not at all.
 
     Raises
@@ -89,7 +90,7 @@ def save(figure: Any, path: os.PathLike, dpi: int) -> None:
         raise OutputError(f"Cannot write {os.fspath(path)}: {reason(error)}.") from error
 
 
-def is_plot(path: os.PathLike) -> bool:
+def is_plot(path: StrPath) -> bool:
     """Return whether `save` wrote a file."""
     try:
         with files.open_regular(path) as stream:

@@ -1,68 +1,72 @@
-"""Curves of a run's losses: which belong in one picture, and where a scale begins."""
+"""Loss curves of a run, grouped into panels, and the steps at which its scales begin."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Optional
 
-# Of the largest value in a picture: a curve below is left out, an axis that has to pass 0 turns
-# linear.
+from ..runs.log import Step
+
+# Relative to the largest value in a panel: fainter curves are omitted, and an axis that passes 0
+# is linear within ±_LINEAR.
 _FAINT, _LINEAR = 1e-5, 1e-3
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A loss over the steps made.
+    """A loss against the number of steps made.
 
     Attributes
     ----------
     name : str
         ``total``, a method, or a layer.
     pieces : tuple of tuple of (int, float)
-        For each scale, steps made and loss. Losses at two scales do not compare, so nothing
-        joins the pieces.
+        One piece for each scale: pairs of steps made and loss. Losses at different scales are
+        not comparable, so no line joins the pieces.
     """
 
     name: str
-    pieces: tuple
+    pieces: tuple[tuple[tuple[int, float], ...], ...]
 
     @property
-    def values(self):
+    def values(self) -> list[float]:
         """The losses of all pieces."""
         return [value for piece in self.pieces for _, value in piece]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves that belong in one picture.
+    """Curves that are drawn together.
 
     Attributes
     ----------
     title : str
     curves : tuple of Curve
     left_out : tuple of Curve
-        Those so far below the others that they would take the room of all.
+        Curves omitted because they lie far below the others.
     """
 
     title: str
-    curves: tuple
-    left_out: tuple = ()
+    curves: tuple[Curve, ...]
+    left_out: tuple[Curve, ...] = ()
 
     @property
-    def linear_below(self):
-        """Where a logarithmic axis has to turn linear, to pass 0; None if nothing is negative.
+    def linear_below(self) -> Optional[float]:
+        """The value below which a logarithmic axis is linear; None if no loss is negative.
 
-        The Gaussian MMD is estimated from pairs, and an estimate near 0 may lie below it.
+        The Gaussian MMD is estimated from random pairs, and an estimate near 0 may be negative.
         """
         return linear_below(self.curves)
 
 
-def parts(steps):
-    """Return the names of all losses of the steps, in the order they come in."""
+def parts(steps: Sequence[Step]) -> list[str]:
+    """Return the names of all losses in the steps, in order of first appearance."""
     return list(dict.fromkeys(name for step in steps for name in step.losses))
 
 
-def curve(steps, names, title):
-    """Return the `Curve` of the sum of the losses of some names."""
-    pieces = {}
+def curve(steps: Sequence[Step], names: Sequence[str], title: str) -> Curve:
+    """Return the `Curve` of the sum of the named losses."""
+    pieces: dict[int, list[tuple[int, float]]] = {}
     for step in steps:
         values = [step.losses[name] for name in names if name in step.losses]
         if values:
@@ -70,34 +74,34 @@ def curve(steps, names, title):
     return Curve(title, tuple(map(tuple, pieces.values())))
 
 
-def panels(steps):
-    """Sort the losses of a run into a list of `Panel`.
+def panels(steps: Sequence[Step]) -> list[Panel]:
+    """Group the losses of a run into a list of `Panel`.
 
-    First the total beside content, each style method and smoothing; then, by layer, each of
-    them that has several.
+    The first shows the total, content, each style method and smoothing. One more follows for each
+    of them that has several layers.
     """
-    groups = {}
+    groups: dict[str, list[str]] = {}
     for name in parts(steps):
         groups.setdefault(name.partition("/")[0], []).append(name)
     methods = [curve(steps, names, title) for title, names in groups.items()]
     least = _FAINT * max((abs(value) for line in methods for value in line.values), default=0)
     faint = [line for line in methods if max(map(abs, line.values)) < least]
     shown = [line for line in methods if line not in faint]
-    found = [Panel("By method", tuple(shown), tuple(faint))]
+    result = [Panel("By method", tuple(shown), tuple(faint))]
     for title, names in groups.items():
         if len(names) > 1:
             layers = [curve(steps, [name], name.partition("/")[2]) for name in names]
-            found.append(Panel(f"{title} by layer", tuple(layers)))
-    return found
+            result.append(Panel(f"{title} by layer", tuple(layers)))
+    return result
 
 
-def linear_below(curves):
-    """Return where a logarithmic axis of some curves turns linear, or None: see `Panel`."""
+def linear_below(curves: Sequence[Curve]) -> Optional[float]:
+    """Return the value below which a logarithmic axis is linear, or None: see `Panel`."""
     values = [value for line in curves for value in line.values]
     return _LINEAR * max(map(abs, values)) if min(values, default=0) < 0 else None
 
 
-def scale_starts(steps):
-    """Return ``(scale, steps made before it)`` for each scale but the first."""
+def scale_starts(steps: Sequence[Step]) -> list[tuple[int, int]]:
+    """Return ``(scale, steps made before it)`` for each scale after the first."""
     pairs = zip(steps, steps[1:])
     return [(new.scale, new.step - 1) for old, new in pairs if new.scale != old.scale]

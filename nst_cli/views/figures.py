@@ -1,4 +1,4 @@
-"""The figures of the paper [1]_: their runs, laid out in a labelled grid.
+"""The figures of the paper [1]_: the runs of each, and a labelled grid of their pictures.
 
 References
 ----------
@@ -7,7 +7,9 @@ References
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Optional
 
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
@@ -15,14 +17,22 @@ from .. import files, images, samples
 from ..config import METHODS, PRESETS, Config
 from ..errors import BatchError, OutputError, reason
 from ..runs import plan, sidecar
+from . import StrPath
+
+# Content and style.
+_Pair = tuple[str, str]
+# Row, column, content and style, and the fields of `Config` that the cell sets.
+_Cell = tuple[int, int, _Pair, dict[str, Any]]
+# Labels of the rows and of the columns, the pictures beside each row, and the cells.
+_Layout = tuple[list[str], list[str], list[list[tuple[str, str]]], list[_Cell]]
 
 GAMMAS = (0.1, 0.2, 1.0, 5.0, 10.0)
 SHARES = ((0.9, 0.1), (0.7, 0.3), (0.5, 0.5), (0.3, 0.7), (0.1, 0.9))
 FUSIONS = (("bn", "poly"), ("linear", "gaussian"))
-# Of the rows of figure 3; recalled, not read off the page.
+# γ of each row of figure 3, from memory of the paper, not checked against it.
 _PAIR_GAMMAS = (2, 2, 2, 5, 5, 5)
 
-#: Six pairs of the authors' pictures. Which the paper shows is not known; these are a choice.
+#: Six pairs of the authors' pictures. The paper does not name its pairs; these are nst's choice.
 PAPER_PAIRS = (
     ("brad_pitt.jpg", "starry_night.jpg"),
     ("tubingen.jpg", "shipwreck.jpg"),
@@ -32,15 +42,15 @@ PAPER_PAIRS = (
     ("brad_pitt.jpg", "picasso_selfport1907.jpg"),
 )
 
-# Choices under which a figure takes some minutes on two cores, and those of the paper.
+# Defaults with which a figure takes a few minutes on two cores, and the paper's.
 _LAPTOP = {"preset": "fast", "size": 192, "iterations": 80}
 _FULL = {"preset": "paper"}
 
-# Many images share the statistics of a style, and which of them is found from noise is a matter
-# of the optimiser: L-BFGS settles large structures first, and so frames a texture of `relu1_1`.
-_LAPTOP_OF_STYLES = {"preset": "paper", "size": 192, "iterations": 200}
+# Figure 1 starts from noise. Many images share the statistics of a style, and the optimiser
+# decides which one is reached: L-BFGS would put large structures into a texture of `relu1_1`.
+_LAPTOP_STYLES = {"preset": "paper", "size": 192, "iterations": 200}
 
-# By which nst knows a grid, near its start.
+# Marks a grid as made by nst; in the first bytes of the file.
 _MARK, _START = ("Software", "nst figure"), 1024
 
 _GAP, _FONT, _INK, _PAPER = 8, 15, (32, 32, 32), (255, 255, 255)
@@ -63,7 +73,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure before its pictures are made.
+    """The layout of a figure, before its pictures are made.
 
     Attributes
     ----------
@@ -72,24 +82,30 @@ class Figure:
         Labels.
     cells : list of Cell
     beside : list of list of (str, str)
-        For each row, what stands left of it: words and the path of a picture.
+        Label and path of the pictures shown left of each row.
     grid, manifest : str
-        The files that hold it.
+        Paths of the files to write.
     source : str
-        Where its contents and styles come from.
+        Where the content and style pictures come from.
     """
 
     number: int
-    rows: list
-    columns: list
-    cells: list
-    beside: list
+    rows: list[str]
+    columns: list[str]
+    cells: list[Cell]
+    beside: list[list[tuple[str, str]]]
     grid: str
     manifest: str
     source: str
 
 
-def figure(number, folder, choices=None, pictures=None, full=False):
+def figure(
+    number: int,
+    folder: StrPath,
+    choices: Optional[dict[str, Any]] = None,
+    pictures: Optional[StrPath] = None,
+    full: bool = False,
+) -> Figure:
     """Lay out a figure.
 
     Parameters
@@ -97,13 +113,13 @@ def figure(number, folder, choices=None, pictures=None, full=False):
     number : int
         1: styles alone, by method and depth; 2: methods and γ; 3: pairs and methods; 4: fusions.
     folder : path-like
-        Where its files will be.
+        Folder for its files.
     choices : dict, optional
-        Fields of `Config` for all pictures, over those that are usual.
+        Fields of `Config` for all pictures; they override the defaults.
     pictures : path-like, optional
-        The folder of the authors' pictures (``make images``); default: the sample pictures.
+        Folder of the authors' pictures (``make images``); default: the sample pictures.
     full : bool
-        Whether the paper's choices are usual; otherwise small pictures, which take minutes.
+        Whether the defaults are the paper's; otherwise they give small pictures within minutes.
 
     Returns
     -------
@@ -112,20 +128,22 @@ def figure(number, folder, choices=None, pictures=None, full=False):
     Raises
     ------
     BatchError
-        There is no such figure.
+        No such figure exists.
     ConfigError
-        A choice makes no sense.
+        A choice is not valid.
     """
     if number not in _LAYOUTS:
         raise BatchError(f"There is no figure {number}: choose from 1 to {len(_LAYOUTS)}.")
-    small = _LAPTOP_OF_STYLES if number == 1 else _LAPTOP
+    small = _LAPTOP_STYLES if number == 1 else _LAPTOP
     folder, choices = os.fspath(folder), {**(_FULL if full else small), **(choices or {})}
     rows, columns, beside, runs = _LAYOUTS[number](_pairs(pictures))
     cells = []
-    for row, column, (content, style), own in runs:
+    for row, column, (content, style), fields in runs:
         name = "-".join(_file_word(label) for label in (rows[row], columns[column]))
         output = os.path.join(folder, f"fig{number}", f"{row + 1}{column + 1}-{name}.png")
-        cells.append(Cell(row, column, plan.Run(content, style, output, Config(**choices, **own))))
+        cells.append(
+            Cell(row, column, plan.Run(content, style, output, Config(**choices, **fields)))
+        )
     grid, manifest = (os.path.join(folder, f"fig{number}{end}") for end in (".png", ".json"))
     source = "the project's samples" if pictures is None else os.fspath(pictures)
     return Figure(number, rows, columns, cells, beside, grid, manifest, source)
@@ -134,7 +152,7 @@ def figure(number, folder, choices=None, pictures=None, full=False):
 def check(layout: Figure, *, overwrite: bool = False) -> None:
     """Check, before the first run, that the grid and the manifest can be written.
 
-    The runs are checked by `plan.check`.
+    `plan.check` checks the runs.
 
     Parameters
     ----------
@@ -146,14 +164,14 @@ def check(layout: Figure, *, overwrite: bool = False) -> None:
     ------
     OutputError
     """
-    # A folder that is missing yet holds nothing that could be lost.
+    # In a folder that does not exist yet, nothing can be lost.
     if os.path.isdir(os.path.dirname(layout.grid) or os.curdir):
         for path, ours in ((layout.grid, _is_grid), (layout.manifest, _is_manifest)):
             files.check_output(path, overwrite=overwrite, ours=ours)
 
 
-def write(layout):
-    """Compose the grid of a figure whose pictures are there, and write it and its manifest.
+def write(layout: Figure) -> None:
+    """Write the grid and the manifest of a figure whose pictures exist.
 
     Raises
     ------
@@ -186,7 +204,7 @@ def write(layout):
     files.write_json(layout.manifest, document)
 
 
-def _is_grid(path):
+def _is_grid(path: StrPath) -> bool:
     try:
         with files.open_regular(path) as stream:
             return "\0".join(_MARK).encode() in stream.read(_START)
@@ -194,7 +212,7 @@ def _is_grid(path):
         return False
 
 
-def _is_manifest(path):
+def _is_manifest(path: StrPath) -> bool:
     try:
         with files.open_regular(path) as stream:
             return stream.read(_START).startswith(b'{\n  "program": "nst",\n  "figure": ')
@@ -202,21 +220,21 @@ def _is_manifest(path):
         return False
 
 
-def compose(layout):
-    """Return the grid of a figure as a PIL image: labels above and left, then pictures."""
-    made = {(cell.row, cell.column): _opened(cell.run.output) for cell in layout.cells}
-    edge = max(max(picture.size) for picture in made.values())
+def compose(layout: Figure) -> Image.Image:
+    """Return the grid of a figure as a PIL image, with labels above and at the left."""
+    results = {(cell.row, cell.column): _opened(cell.run.output) for cell in layout.cells}
+    edge = max(max(picture.size) for picture in results.values())
     beside = [[(words, _opened(path)) for words, path in row] for row in layout.beside]
     lead = max(map(len, beside))
-    for row in beside:
-        for _, picture in row:
+    for entries in beside:
+        for _, picture in entries:
             picture.thumbnail((edge, edge))
-    every = [*made.values(), *(picture for row in beside for _, picture in row)]
+    every = [*results.values(), *(picture for entries in beside for _, picture in entries)]
     width = max(picture.width for picture in every)
     heights = [
         max(
             [picture.height for _, picture in beside[row]]
-            + [picture.height for (r, _), picture in made.items() if r == row]
+            + [picture.height for (r, _), picture in results.items() if r == row]
         )
         for row in range(len(layout.rows))
     ]
@@ -227,7 +245,7 @@ def compose(layout):
     grid = Image.new("RGB", (total, line + sum(h + line for h in heights) + 2 * _GAP), _PAPER)
     draw = ImageDraw.Draw(grid)
 
-    def left(column):
+    def left(column: int) -> int:
         return margin + column * (width + _GAP)
 
     for column, label in enumerate(layout.columns):
@@ -238,100 +256,61 @@ def compose(layout):
         draw.text((_GAP, top + heights[row] // 2), label, _INK, font, anchor="lm")
         for column, (words, picture) in enumerate(beside[row]):
             grid.paste(picture, (left(column), top))
-            place = left(column) + picture.width // 2, top + picture.height + line // 2
-            draw.text(place, words, _INK, font, anchor="mm")
+            centre = left(column) + picture.width // 2, top + picture.height + line // 2
+            draw.text(centre, words, _INK, font, anchor="mm")
         for column in range(len(layout.columns)):
-            grid.paste(made[row, column], (left(lead + column), top))
+            grid.paste(results[row, column], (left(lead + column), top))
         top += heights[row] + line
     return grid
 
 
-def rules(layout, command):
-    """Yield the lines of the Make rules by which a figure and each of its pictures are made.
-
-    Parameters
-    ----------
-    layout : Figure
-    command : str
-        That makes the figure; a picture alone is made by ``--only`` and its name after it.
-    """
-    outputs = []
-    for cell in layout.cells:
-        run = cell.run
-        outputs.append(_for_make(run.output))
-        inputs = " ".join(map(_for_make, (run.content, run.style)))
-        name = os.path.basename(run.output)
-        yield f"{outputs[-1]}: {inputs}\n\t@{command} --only {name}"
-    yield f"{_for_make(layout.grid)}: {' '.join(outputs)}\n\t@{command}"
-    yield f".PHONY: fig{layout.number}\nfig{layout.number}: {_for_make(layout.grid)}"
-
-
-def runs_of(layout, only=None):
-    """Return the runs of a figure for `batch.make`.
-
-    Parameters
-    ----------
-    layout : Figure
-    only : str, optional
-        The name of a single picture.
-
-    Raises
-    ------
-    BatchError
-        The figure has no picture `only`.
-    """
-    runs = [cell.run for cell in layout.cells]
-    if only is None:
-        return runs
-    for run in runs:
-        if os.path.basename(run.output) == only:
-            return [run]
-    raise BatchError(f"Figure {layout.number} has no picture {only!r}.")
-
-
-def _for_make(path):
-    return os.fspath(path).replace(" ", "\\ ").replace("$", "$$")
-
-
-def _file_word(label):
+def _file_word(label: str) -> str:
     return "-".join(re.findall(r"[\w.]+", label))
 
 
-def _opened(path):
+def _opened(path: StrPath) -> Image.Image:
     pixels = images.read(path).pixels
     return Image.fromarray(pixels.round().astype("uint8"))
 
 
-def _pairs(pictures):
-    """Return six pairs of content and style; the first is that of figures with a single one."""
+def _pairs(pictures: Optional[StrPath]) -> list[_Pair]:
+    """Return six pairs of content and style. Figures with a single pair use the first."""
     if pictures is not None:
-        return [tuple(os.path.join(pictures, name) for name in pair) for pair in PAPER_PAIRS]
+        return [
+            (os.path.join(pictures, content), os.path.join(pictures, style))
+            for content, style in PAPER_PAIRS
+        ]
     lake, (whirls, patches) = samples.CONTENT, samples.STYLES
-    # All that three pictures give: each in the style of each other.
+    # All ordered pairs of three pictures.
     pairs = (
         (lake, whirls), (lake, patches), (whirls, patches),
         (patches, whirls), (whirls, lake), (patches, lake),
     )  # fmt: skip
-    return [tuple(map(str, pair)) for pair in pairs]
+    return [(str(content), str(style)) for content, style in pairs]
 
 
-def _style_alone(pairs):
+def _style_alone(pairs: Sequence[_Pair]) -> _Layout:
     pair, layers = pairs[0], PRESETS["paper"]["style_layers"]
     columns = [f"to {layer}" for layer in layers]
-    beside = [[("style", pair[1])]] + [[] for _ in METHODS[1:]]
-    own = {"alpha": 0, "init": "random"}
+    beside: list[list[tuple[str, str]]] = [[("style", pair[1])], *([] for _ in METHODS[1:])]
+    style_alone: dict[str, Any] = {"alpha": 0, "init": "random"}
     runs = [
-        (row, column, pair, {**own, "method": method, "style_layers": layers[: column + 1]})
+        (
+            row,
+            column,
+            pair,
+            {**style_alone, "method": method, "style_layers": layers[: column + 1]},
+        )
         for row, method in enumerate(METHODS)
         for column in range(len(layers))
     ]
     return list(METHODS), columns, beside, runs
 
 
-def _balances(pairs):
+def _balances(pairs: Sequence[_Pair]) -> _Layout:
     pair = pairs[0]
-    beside = [[("content", pair[0])], [("style", pair[1])], [], []]
-    runs = [
+    beside: list[list[tuple[str, str]]] = [[("content", pair[0])], [("style", pair[1])], [], []]
+    runs: list[_Cell] = [
         (row, column, pair, {"method": method, "gamma": gamma})
         for row, method in enumerate(METHODS)
         for column, gamma in enumerate(GAMMAS)
@@ -339,9 +318,9 @@ def _balances(pairs):
     return list(METHODS), [f"gamma {gamma:g}" for gamma in GAMMAS], beside, runs
 
 
-def _all_pairs(pairs):
+def _all_pairs(pairs: Sequence[_Pair]) -> _Layout:
     beside = [_both(pair) for pair in pairs]
-    runs = [
+    runs: list[_Cell] = [
         (row, column, pair, {"method": method, "gamma": gamma})
         for row, (pair, gamma) in enumerate(zip(pairs, _PAIR_GAMMAS))
         for column, method in enumerate(METHODS)
@@ -349,8 +328,10 @@ def _all_pairs(pairs):
     return [f"gamma {gamma}" for gamma in _PAIR_GAMMAS], list(METHODS), beside, runs
 
 
-def _fusions(pairs):
-    rows, beside, runs = [], [], []
+def _fusions(pairs: Sequence[_Pair]) -> _Layout:
+    rows: list[str] = []
+    beside: list[list[tuple[str, str]]] = []
+    runs: list[_Cell] = []
     for methods in FUSIONS:
         for pair in pairs[:2]:
             for column, shares in enumerate(SHARES):
@@ -361,7 +342,7 @@ def _fusions(pairs):
     return rows, [f"{one} : {other}" for one, other in SHARES], beside, runs
 
 
-def _both(pair):
+def _both(pair: _Pair) -> list[tuple[str, str]]:
     return [("content", pair[0]), ("style", pair[1])]
 
 

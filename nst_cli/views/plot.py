@@ -1,20 +1,21 @@
-"""Loss curves of logs as a picture, by matplotlib, which is an extra."""
+"""Loss curves of logs, drawn by matplotlib."""
 
 import math
 import os
 from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
 
 from .. import files
 from ..errors import LogError
 from ..runs import log
-from . import canvas, curves
-from .canvas import load as _matplotlib
+from . import StrPath, canvas, curves
 
-# Of a panel, in inches, and dots to an inch where the picture is made of them.
+# Size of a panel in inches, and the resolution of a PNG.
 _WIDTH, _HEIGHT, _DPI = 4.8, 3.6, 150
 _MOST_COLUMNS = 4
 
-_STYLES = {
+_STYLES: dict[str, dict[str, Any]] = {
     "total": {"color": "black", "linewidth": 2.5},
     "content": {"color": "tab:blue"},
     "linear": {"color": "tab:green"},
@@ -26,9 +27,9 @@ _STYLES = {
 
 
 def draw(
-    paths: Sequence[os.PathLike], output: os.PathLike, *, overwrite: bool = False
+    paths: Sequence[StrPath], output: StrPath, *, overwrite: bool = False
 ) -> tuple[str, list[str]]:
-    """Write a picture of the losses in some logs.
+    """Draw the losses in some logs.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def draw(
     path : str
         `output`.
     notes : list of str
-        Which logs are cut off, one line each.
+        One line for each log that is cut off.
 
     Raises
     ------
@@ -54,11 +55,12 @@ def draw(
         The picture cannot be written, or would overwrite a log or a file that nst did not make;
         or matplotlib is not installed.
     """
-    output, notes = os.fspath(output), []
+    output = os.fspath(output)
+    notes: list[str] = []
     canvas.check(output)
     files.check_output(output, paths, overwrite=overwrite, ours=canvas.is_plot)
     runs = [_steps(path, notes) for path in paths]
-    matplotlib = _matplotlib()
+    matplotlib = canvas.load()
     with canvas.styled():
         if len(runs) == 1:
             figure = _one(matplotlib, runs[0], os.fspath(paths[0]))
@@ -68,8 +70,8 @@ def draw(
     return output, notes
 
 
-def _steps(path, notes):
-    """Return the steps of a log; one of a killed run, cut within its last line, is noted."""
+def _steps(path: StrPath, notes: list[str]) -> Sequence[log.Step]:
+    """Return the steps of a log. For one cut off in its last line, append a note."""
     try:
         steps = log.read(path)
     except LogError as error:
@@ -84,52 +86,52 @@ def _steps(path, notes):
     return steps
 
 
-def _one(matplotlib, steps, path):
-    """Draw the panels of a run: its parts by method, then each method by layer."""
+def _one(matplotlib: ModuleType, steps: Sequence[log.Step], path: str) -> Any:
+    """Draw the panels of a run: its losses by method, then each method by layer."""
     panels, starts = curves.panels(steps), curves.scale_starts(steps)
     figure, axes = _grid(matplotlib, len(panels), legends=1.4)
     figure.suptitle(canvas.label(path))
-    for place, panel in zip(axes, panels):
+    for ax, panel in zip(axes, panels):
         styles = _styles(matplotlib, [curve.name for curve in panel.curves])
         for curve, style in zip(panel.curves, styles):
-            _line(place, curve, curve.name, **style)
+            _line(ax, curve, curve.name, **style)
         for curve in panel.left_out:
             label = f"{curve.name}: below {max(curve.values):.2g}"
-            place.plot([], [], " ", label=canvas.label(label))
-        for scale, made in starts:
-            place.axvline(made, color="grey", linewidth=0.8, linestyle="--")
-            place.annotate(
-                f" scale {scale}", (made, 1), xycoords=("data", "axes fraction"), va="top",
+            ax.plot([], [], " ", label=canvas.label(label))
+        for scale, steps_before in starts:
+            ax.axvline(steps_before, color="grey", linewidth=0.8, linestyle="--")
+            ax.annotate(
+                f" scale {scale}", (steps_before, 1), xycoords=("data", "axes fraction"), va="top",
                 color="grey", fontsize="small",
             )  # fmt: skip
-        _finish(matplotlib, place, panel.title, panel.curves, steps[-1].step)
-        place.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", frameon=False)
+        _finish(matplotlib, ax, panel.title, panel.curves, steps[-1].step)
+        ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", frameon=False)
     return figure
 
 
-def _styles(matplotlib, names):
-    """Return how to draw each line: methods in colours of their own, layers from dark to light."""
+def _styles(matplotlib: ModuleType, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return how to draw each line: a fixed colour per method, layers from dark to light."""
     layers = [name for name in names if name not in _STYLES]
     shades = matplotlib.colormaps["viridis"]
-    # The last shade is left out: its yellow would not show on white.
+    # The last shade, yellow, is not used: it would hardly show on white.
     return [
         _STYLES.get(name) or {"color": shades(layers.index(name) / len(layers))} for name in names
     ]
 
 
-def _several(matplotlib, runs):
-    """Draw a panel for each loss, with a line for each of the runs, ``[(label, steps)]``."""
+def _several(matplotlib: ModuleType, runs: list[tuple[str, Sequence[log.Step]]]) -> Any:
+    """Draw a panel for each loss, with a line for each run of ``[(label, steps)]``."""
     names = list(dict.fromkeys(name for _, steps in runs for name in curves.parts(steps)))
     longest = max(steps[-1].step for _, steps in runs)
     figure, axes = _grid(matplotlib, len(names))
     few = len(runs) <= 10
     colours = matplotlib.colormaps["tab10" if few else "turbo"]
-    for place, name in zip(axes, names):
+    for ax, name in zip(axes, names):
         lines = [curves.curve(steps, [name], name) for _, steps in runs]
         for index, ((label, _), curve) in enumerate(zip(runs, lines)):
             colour = colours(index if few else index / (len(runs) - 1))
-            _line(place, curve, label, color=colour, marked=True)
-        _finish(matplotlib, place, name, lines, longest)
+            _line(ax, curve, label, color=colour, marked=True)
+        _finish(matplotlib, ax, name, lines, longest)
     handles, labels = axes[0].get_legend_handles_labels()
     if any(curves.scale_starts(steps) for _, steps in runs):
         dot = matplotlib.lines.Line2D([], [], color="grey", marker="o", linestyle="", markersize=4)
@@ -138,8 +140,8 @@ def _several(matplotlib, runs):
     return figure
 
 
-def _grid(matplotlib, count, legends=0.0):
-    """Return a figure and its first `count` panels; each has `legends` inches beside it."""
+def _grid(matplotlib: ModuleType, count: int, legends: float = 0.0) -> tuple[Any, list[Any]]:
+    """Return a figure of `count` panels, with `legends` inches beside each, and the panels."""
     columns = count if count < 4 else min(_MOST_COLUMNS, math.ceil(math.sqrt(count)))
     rows = math.ceil(count / columns)
     size = columns * (_WIDTH + legends), rows * _HEIGHT + 0.5
@@ -150,32 +152,34 @@ def _grid(matplotlib, count, legends=0.0):
     return figure, axes[:count]
 
 
-def _line(place, curve, label, marked=False, **style):
+def _line(ax: Any, curve: curves.Curve, label: str, marked: bool = False, **style: Any) -> None:
     for index, piece in enumerate(curve.pieces):
-        made, values = zip(*piece)
-        # A line of one point does not show.
+        counts, values = zip(*piece)
+        # A line of one point would be invisible.
         dot = (marked and index) or len(piece) == 1
         marker = {"marker": "o", "markersize": 4, "markevery": [0]} if dot else {}
-        place.plot(made, values, label=None if index else canvas.label(label), **style, **marker)
+        ax.plot(counts, values, label=None if index else canvas.label(label), **style, **marker)
 
 
-def _finish(matplotlib, place, title, lines, steps):
+def _finish(
+    matplotlib: ModuleType, ax: Any, title: str, lines: Sequence[curves.Curve], steps: int
+) -> None:
     below = curves.linear_below(lines)
     if below:
-        place.set_yscale("symlog", linthresh=below)
+        ax.set_yscale("symlog", linthresh=below)
     else:
-        place.set_yscale("log", nonpositive="mask")
-    place.set_xlim(0, max(1, steps - 1))
-    place.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-    place.set_title(canvas.label(title))
-    place.set_xlabel("steps made")
-    place.grid(alpha=0.25)
+        ax.set_yscale("log", nonpositive="mask")
+    ax.set_xlim(0, max(1, steps - 1))
+    ax.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    ax.set_title(canvas.label(title))
+    ax.set_xlabel("steps made")
+    ax.grid(alpha=0.25)
 
 
-def _labels(paths):
-    """Return what to call each log: its name where that tells them apart, else its path."""
-    paths = [os.fspath(path) for path in paths]
-    names = [os.path.basename(path).removesuffix(".jsonl") for path in paths]
-    labels = names if len(set(names)) == len(names) else paths
-    # Matplotlib leaves a label out of the legend that starts with an underscore.
+def _labels(paths: Sequence[StrPath]) -> list[str]:
+    """Label each log by its name, or by its path if two have the same name."""
+    full = [os.fspath(path) for path in paths]
+    names = [os.path.basename(path).removesuffix(".jsonl") for path in full]
+    labels = names if len(set(names)) == len(names) else full
+    # Matplotlib omits labels that start with an underscore from the legend.
     return [canvas.label(f" {label}" if label.startswith("_") else label) for label in labels]

@@ -1,9 +1,10 @@
-"""What a folder holds of runs: pictures, what made them, and how their losses went."""
+"""Collects the runs in a folder: pictures, sidecars and logs."""
 
 import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, NoReturn, Optional
 
 from ... import images
 from ...errors import ImageError, LogError, ReportError, SidecarError, reason
@@ -14,15 +15,15 @@ from .thumbnails import Thumbnail, Thumbnails
 
 @dataclass(frozen=True)
 class Source:
-    """A picture that a run started from.
+    """An input picture of a run: content or style.
 
     Attributes
     ----------
     path, sha256 : str
-        As the sidecar has them.
+        As in the sidecar.
     thumbnail : Thumbnail or None
     remark : str
-        Why there is no thumbnail.
+        Why the thumbnail is missing; empty if it is not.
     """
 
     path: str
@@ -33,104 +34,106 @@ class Source:
 
 @dataclass(frozen=True)
 class Run:
-    """A picture that was made, and all that is known of it.
+    """A finished picture and everything known about it.
 
     Attributes
     ----------
     name : str
-        Path from the report's folder.
+        Path relative to the report's folder.
     thumbnail : Thumbnail
     content, style : Source
     document : dict
         The sidecar.
     steps : tuple of log.Step
-        From the log, and one more for the losses of the finished picture.
+        From the log, plus one for the losses of the finished picture.
     remark : str
-        What is to be said about the log, if anything.
+        A remark on the log, or empty.
     """
 
     name: str
     thumbnail: Thumbnail
     content: Source
     style: Source
-    document: dict
-    steps: tuple
+    document: dict[str, Any]
+    steps: tuple[log.Step, ...]
     remark: str
 
 
-def pictures(folder):
-    """Return the paths of the pictures in and below a folder that have a sidecar, sorted.
+def pictures(folder: str) -> list[str]:
+    """Return the sorted paths of the pictures with a sidecar in and below a folder.
 
     Raises
     ------
     ReportError
-        There is no such folder, or no such picture in it.
+        The folder does not exist or holds no such picture.
     """
     if not os.path.isdir(folder):
-        found = "it is not a folder" if os.path.exists(folder) else "there is no such folder"
-        raise ReportError(f"Cannot report on {folder}: {found}.")
-    found = []
+        problem = "it is not a folder" if os.path.exists(folder) else "it does not exist"
+        raise ReportError(f"Cannot report on {folder}: {problem}.")
+    paths = []
     for place, _, names in os.walk(folder, onerror=_unreadable):
-        there = set(names)
+        known = set(names)
         for name in names:
-            if name.lower().endswith(images.ENDINGS) and sidecar_of(name) in there:
-                found.append(os.path.join(place, name))
-    if not found:
+            if name.lower().endswith(images.ENDINGS) and sidecar_of(name) in known:
+                paths.append(os.path.join(place, name))
+    if not paths:
         raise ReportError(
             f"Cannot report on {folder}: no picture in it has a sidecar beside it, such as "
             "picture.png.json beside picture.png, which nst stylize writes."
         )
-    return sorted(found)
+    return sorted(paths)
 
 
-def _unreadable(error):
+def _unreadable(error: OSError) -> NoReturn:
     raise ReportError(f"Cannot read the folder {error.filename}: {reason(error)}.") from error
 
 
-def belongings(picture):
-    """Return the paths of a picture's own files."""
+def files_of(picture: str) -> tuple[str, str, str]:
+    """Return the paths of a picture, its sidecar and its log."""
     return picture, sidecar_of(picture), log_of(picture)
 
 
-def runs(folder, found):
-    """Read all that belongs to some pictures.
+def runs(folder: str, paths: Sequence[str]) -> tuple[list[Run], list[str]]:
+    """Read pictures with their sidecars, logs and inputs.
 
     Parameters
     ----------
     folder : str
-    found : sequence of str
-        What `pictures` returned.
+    paths : sequence of str
+        As returned by `pictures`.
 
     Returns
     -------
     runs : list of Run
     notes : list of str
-        What is broken, one line each: a picture that cannot be shown for it, or a log.
+        One line for each broken file: a log, or what keeps a picture from being shown.
 
     Raises
     ------
     ReportError
         No picture can be shown.
     """
-    made, notes, thumbnails = [], [], Thumbnails()
-    for picture in found:
+    result: list[Run] = []
+    notes: list[str] = []
+    thumbnails = Thumbnails()
+    for picture in paths:
         try:
             run, note = _run(folder, picture, thumbnails)
         except (ImageError, ReportError, SidecarError) as error:
             notes.append(str(error))
             continue
-        made.append(run)
+        result.append(run)
         if note:
             notes.append(note)
-    if not made:
-        count = "The one picture" if len(found) == 1 else f"None of the {len(found)} pictures"
-        verb = "cannot" if len(found) == 1 else "can"
+    if not result:
+        count = "The one picture" if len(paths) == 1 else f"None of the {len(paths)} pictures"
+        verb = "cannot" if len(paths) == 1 else "can"
         raise ReportError(f"{count} with a sidecar in {folder} {verb} be shown. {notes[0]}")
-    return made, notes
+    return result, notes
 
 
-def _run(folder, picture, thumbnails):
-    """Return the `Run` of a picture, and a note where its sidecar or its log is broken."""
+def _run(folder: str, picture: str, thumbnails: Thumbnails) -> tuple[Run, Optional[str]]:
+    """Return the `Run` of a picture, and a note if its sidecar or its log is broken."""
     description, note = _description(picture)
     steps, remark, log_note = _log(log_of(picture), description)
     content, style = (
@@ -149,8 +152,8 @@ def _run(folder, picture, thumbnails):
     return run, note or log_note
 
 
-def _description(picture):
-    """Return what made a picture, and a note if its sidecar is about another file."""
+def _description(picture: str) -> tuple[sidecar.Sidecar, Optional[str]]:
+    """Return a picture's description, and a note if its sidecar describes another file."""
     description = sidecar.read(picture)
     if not description.picture or sidecar.describes(description, picture):
         return description, None
@@ -158,11 +161,14 @@ def _description(picture):
     carries = sidecar.read_carried(picture)
     if carries is None:
         raise ReportError(f"Cannot show {picture}: {problem}, and it carries no description.")
-    return carries, f"{problem}; shown is what the picture carries."
+    return carries, f"{problem}; the page shows what the picture itself carries."
 
 
-def _source(source, picture, folder, thumbnails):
-    """Look for an input where the sidecar says, seen from there and from here, and beside it."""
+def _source(source: sidecar.Source, picture: str, folder: str, thumbnails: Thumbnails) -> Source:
+    """Find an input by its path in the sidecar, or beside the picture.
+
+    The path is taken as relative to the picture, then to the working folder.
+    """
     path, sha256 = source.path, source.sha256
     named = [sidecar.lead_to(place, path, folder) for place in (picture, "")]
     beside = os.path.join(os.path.dirname(picture), os.path.basename(path))
@@ -171,7 +177,7 @@ def _source(source, picture, folder, thumbnails):
             with contextlib.suppress(ImageError):
                 return Source(path, sha256, thumbnails.of(candidate), "")
     if not any(named):
-        remark = "not read, because it is outside of the report's folder and the working folder"
+        remark = "not read, because it is outside the report's folder and the working folder"
     elif any(os.path.exists(candidate) for candidate in named if candidate):
         remark = "changed since"
     else:
@@ -179,22 +185,24 @@ def _source(source, picture, folder, thumbnails):
     return Source(path, sha256, None, remark)
 
 
-def _log(path, description):
-    """Return the steps of a log, what the page says about it, and a note for the user."""
+def _log(
+    path: str, description: sidecar.Sidecar
+) -> tuple[tuple[log.Step, ...], str, Optional[str]]:
+    """Return the steps of a log, a remark for the page, and a note for the user."""
     if not os.path.lexists(path):
-        return (), f"No log: {os.path.basename(path)} is not there.", None
+        return (), f"No log: {os.path.basename(path)} does not exist.", None
     try:
         steps = log.read(path)
     except LogError as error:
-        shown = " Shown is what comes before." if error.steps else ""
+        shown = " The steps before it are shown." if error.steps else ""
         return error.steps, f"{error}{shown}", str(error)
     if not steps:
         return (), f"The log {os.path.basename(path)} holds no step.", None
     last, losses = steps[-1], description.losses
-    # An interruption may come between a step and its line.
+    # A run may be interrupted between a step and the writing of its line.
     if abs(last.step - description.steps) > 1 or (losses and set(losses) != set(last.losses)):
-        return steps, "The log does not fit the picture: it may be of another run.", None
+        return steps, "The log does not match the picture: it may be of another run.", None
     if losses and last.step == description.steps:
-        # What no log can have: the losses at the image that the last step made.
+        # A log lacks the losses of the final image: each line holds those before its step.
         steps = (*steps, log.Step(last.step + 1, last.scale, losses))
     return steps, "", None

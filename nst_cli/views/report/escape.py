@@ -1,11 +1,11 @@
-"""Values from strangers' files as text in a page."""
+"""Escapes values from untrusted files for a page."""
 
 import html
 from typing import Any
 
 
 def shown(value: Any) -> str:
-    """Return a value of a sidecar as a person would write it."""
+    """Return a value of a sidecar as readable text."""
     if value is None or value == "" or value == []:
         return "none"
     if isinstance(value, bool):
@@ -20,11 +20,11 @@ def shown(value: Any) -> str:
 
 
 def escaped(value: Any) -> str:
-    """Return `shown` for HTML and SVG."""
-    # A browser would read a bare carriage return as a line feed.
+    """Return the text of a value, escaped for HTML and SVG."""
+    # Browsers read a bare carriage return as a line feed.
     return html.escape(shown(value)).replace("\r", "&#13;")
 
 
 def clean(value: Any) -> str:
-    """Return a text that UTF-8 can hold: the name of a file may not be text."""
+    """Return a value as text that UTF-8 can encode; a file's name need not be."""
     return str(value).encode("utf-8", "replace").decode("utf-8")

@@ -6,11 +6,11 @@
     image.src = byId(image.dataset.same).src;
   }
 
-  // Search, filters, order
+  // Search, filter, sort
 
   const runs = [...document.querySelectorAll(".run")].map((card) => ({
     card,
-    // Numbers where they are numbers, for the order; texts as they are shown, for the filters.
+    // `values` for sorting, with numbers as numbers; `texts` for the filters, as displayed.
     values: JSON.parse(card.dataset.values),
     texts: JSON.parse(card.dataset.texts),
     words: card.dataset.words.toLowerCase(),
@@ -28,7 +28,7 @@
     );
   };
 
-  // What has no value stands last, in either direction.
+  // Missing values come last in both directions.
   const inOrder = (first, second, direction) => {
     if (first === null || second === null) return (first === null) - (second === null);
     const numbers = typeof first === "number" && typeof second === "number";
@@ -43,10 +43,10 @@
     for (const run of runs) run.card.hidden = !matches(run);
     const shown = runs.filter(({ card }) => !card.hidden).length;
     byId("status").value = `${shown} of ${runs.length} shown`;
-    // What is chosen stays told when its drop-downs are folded away.
-    const chosen = filters.filter(({ value }) => value);
-    const told = chosen.map(({ dataset, value }) => `${dataset.parameter} ${value}`).join(", ");
-    summary.textContent = told ? `Filters: ${told}` : "Filters";
+    // The summary names the active filters, so that they show while the drop-downs are folded.
+    const active = filters.filter(({ value }) => value);
+    const names = active.map(({ dataset, value }) => `${dataset.parameter} ${value}`).join(", ");
+    summary.textContent = names ? `Filters: ${names}` : "Filters";
   };
 
   tools.hidden = false;
@@ -54,9 +54,9 @@
   if (matchMedia("(max-width: 40rem)").matches) byId("filters").open = false;
   tools.addEventListener("input", update);
   tools.addEventListener("submit", (event) => event.preventDefault());
-  // While this event is under way, the controls still hold what they held.
+  // During this event the controls still hold their old values.
   tools.addEventListener("reset", () => setTimeout(update));
-  // A browser may have kept what was chosen before the page was loaded anew.
+  // A browser may restore the controls when the page is reloaded.
   update();
 
   const curves = byId("curves");
@@ -78,7 +78,7 @@
     const source = byId(chosen.value);
     sides[side].src = source.src;
     sides[side].alt = `${side}: ${chosen.text}`;
-    // The right picture gives the shape; another shape is fitted into it.
+    // The right picture sets the shape; the left one is fitted into it.
     if (side === "right") {
       stage.style.setProperty("--width", source.getAttribute("width"));
       stage.style.setProperty("--height", source.getAttribute("height"));
@@ -91,7 +91,7 @@
     button.hidden = false;
     button.addEventListener("click", () => {
       for (const side of ["left", "right"]) {
-        // A run whose own pictures are gone is compared with whatever was chosen last.
+        // If a run's own pictures are missing, the last choice stays.
         if (button.dataset[side]) byId(side).value = button.dataset[side];
         show(side);
       }

@@ -1,4 +1,4 @@
-"""Runs as one HTML page; all that comes from a user is escaped here."""
+"""Renders runs as one HTML page; every value from a user's file is escaped here."""
 
 import base64
 import hashlib
@@ -6,35 +6,42 @@ import importlib.resources
 import json
 import os
 import re
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Optional, Union
 
 from ... import __version__
 from ...config import PRESETS
 from ...runs import log
 from .. import curves
 from . import svg
+from .collect import Run, Source
 from .escape import escaped as _text
 from .escape import shown as _shown
+from .thumbnails import Thumbnail
 
-# They follow from the pictures or the choices, or are shown in other words.
+# Not compared: they follow from other values, or the page shows them in another form.
 _NOT_COMPARED = re.compile(r"(content|style|init|weights) sha256|(content|style|init) path"
                            r"|width|height|beta \w+")  # fmt: skip
 
 _DIFFERS = ' class="differs"'
 
-# Drop-downs that fit in a line or two.
+# Parameters of a run by name.
+_Table = dict[str, Any]
+
+# Filters that fit in a line or two.
 _FEW = 8
 
 _STOPS = {
     "converged": "converged",
-    "iterations": "all steps made",
-    "stalled": "stalled: no way down",
+    "iterations": "all steps done",
+    "stalled": "stalled: no descent found",
     "interrupted": "interrupted",
     "non-finite": "not finite",
 }
 
 
-def render(title, runs):
-    """Return the page of some runs, which needs no other file and no network.
+def render(title: str, runs: Sequence[Run]) -> str:
+    """Return the page of runs; it needs no other file and no network.
 
     Parameters
     ----------
@@ -75,26 +82,29 @@ def render(title, runs):
 
 
 class _Album:
-    """The pictures of a page: each is in it once, and its further places point there."""
+    """The pictures of a page. Each is embedded once; repeated uses refer to the first."""
 
-    def __init__(self):
-        self._ids, self._names = {}, {"made": [], "content": [], "style": []}
+    def __init__(self) -> None:
+        self._ids: dict[str, str] = {}
+        self._names: dict[str, list[tuple[str, str]]] = {"made": [], "content": [], "style": []}
 
-    def image(self, thumbnail, role, name):
-        """Return an image; `role` and `name` tell it where pictures are chosen."""
+    def image(self, thumbnail: Thumbnail, role: str, name: str) -> str:
+        """Return an image element; `role` and `name` label it in the comparison's drop-downs."""
         alt = f"{name}, the {'picture made' if role == 'made' else role}"
-        place = f'alt="{_text(alt)}" width="{thumbnail.width}" height="{thumbnail.height}"'
+        attributes = f'alt="{_text(alt)}" width="{thumbnail.width}" height="{thumbnail.height}"'
         known = self._ids.get(thumbnail.sha256)
         if known:
-            return f'<img data-same="{known}" {place}>'
-        own = self._ids[thumbnail.sha256] = f"picture-{len(self._ids) + 1}"
-        self._names[role].append((name, own))
-        return f'<img id="{own}" src="{thumbnail.uri}" {place}>'
+            return f'<img data-same="{known}" {attributes}>'
+        new = self._ids[thumbnail.sha256] = f"picture-{len(self._ids) + 1}"
+        self._names[role].append((name, new))
+        return f'<img id="{new}" src="{thumbnail.uri}" {attributes}>'
 
-    def id_of(self, thumbnail):
+    def id_of(self, thumbnail: Optional[Thumbnail]) -> str:
+        """Return the id of a picture's element; empty without a picture."""
         return self._ids[thumbnail.sha256] if thumbnail else ""
 
-    def options(self):
+    def options(self) -> str:
+        """Return the options of the comparison's drop-downs, grouped by role."""
         return "".join(
             f'<optgroup label="{role}">{_options(sorted(names))}</optgroup>'
             for role, names in self._names.items()
@@ -102,7 +112,7 @@ class _Album:
         )
 
 
-def _card(run, table, differing, album):
+def _card(run: Run, table: _Table, differing: Sequence[str], album: _Album) -> str:
     shown = {key: table[key] for key in ("method", *differing) if key in table}
     name, losses, steps = _shown(run.name), run.document["losses"], run.document["steps"]
     texts = {key: _shown(value) for key, value in shown.items()}
@@ -111,7 +121,7 @@ def _card(run, table, differing, album):
     values = {key: _sortable(value) for key, value in shown.items()}
     values |= {"name": name, "steps": steps, "loss": losses.get("total")}
     words = " ".join([name, *(f"{key}={text}" for key, text in texts.items())])
-    made = album.image(run.thumbnail, "made", name)
+    picture = album.image(run.thumbnail, "made", name)
     sources = [
         _source(role, getattr(run, role), table[role], album) for role in ("content", "style")
     ]
@@ -128,7 +138,7 @@ def _card(run, table, differing, album):
         f'<button type="button" class="compare" data-left="{left}" '
         f'data-right="{album.id_of(run.thumbnail)}" '
         f'aria-label="Compare {_text(name)}" hidden>Compare</button></div>'
-        f'<div class="pictures"><figure class="made">{made}</figure>{"".join(sources)}</div>'
+        f'<div class="pictures"><figure class="made">{picture}</figure>{"".join(sources)}</div>'
         f'<dl class="chips">{_pairs(chips)}</dl>'
         f'<dl class="facts">{_pairs(dict(facts))}</dl>'
         f'<div class="more">{_curves(run)}{_losses(losses)}'
@@ -137,7 +147,7 @@ def _card(run, table, differing, album):
     )
 
 
-def _source(role, source, label, album):
+def _source(role: str, source: Source, label: str, album: _Album) -> str:
     if source.thumbnail:
         picture = album.image(source.thumbnail, role, label)
     else:
@@ -148,11 +158,11 @@ def _source(role, source, label, album):
     )
 
 
-def _curves(run):
+def _curves(run: Run) -> str:
     remark = f"<p>{_text(run.remark)}</p>" if run.remark else ""
     starts = curves.scale_starts(run.steps)
     drawn = [
-        svg.figure(panel, starts, _shown(f"Loss curves of {run.name}. {_told(panel)}"))
+        svg.figure(panel, starts, _shown(f"Loss curves of {run.name}. {_in_words(panel)}"))
         for panel in (curves.panels(run.steps) if run.steps else ())
     ]
     return (
@@ -160,8 +170,8 @@ def _curves(run):
     )
 
 
-def _told(panel):
-    """Say in words what a panel shows."""
+def _in_words(panel: curves.Panel) -> str:
+    """Describe a panel in words."""
     number = svg.number
     ends = [
         f"{line.name} from {number(line.values[0])} to {number(line.values[-1])}"
@@ -170,10 +180,10 @@ def _told(panel):
     return f"{panel.title}: {', '.join(ends)}."
 
 
-def _losses(losses):
+def _losses(losses: dict[str, float]) -> str:
     if not losses:
         return ""
-    # Shares of a sum say nothing where a part is negative, as the Gaussian MMD's estimate may be.
+    # Shares mean nothing if a loss is negative, as the estimate of the Gaussian MMD may be.
     shares = min(losses.values()) >= 0 and losses.get("total")
     rows = "".join(
         f'<tr><th scope="row">{_text(name)}</th><td>{svg.number(value)}</td>'
@@ -185,7 +195,7 @@ def _losses(losses):
     )
 
 
-def _table(table, differing=()):
+def _table(table: _Table, differing: Collection[str] = ()) -> str:
     rows = "".join(
         f"<tr{_DIFFERS * (name in differing)}><th scope='row'>{_text(name)}</th>"
         f"<td>{_text(_shown(value))}</td></tr>"
@@ -194,7 +204,7 @@ def _table(table, differing=()):
     return f"<table><tbody>{rows}</tbody></table>"
 
 
-def _shared(tables, differing):
+def _shared(tables: Sequence[_Table], differing: Collection[str]) -> str:
     if len(tables) == 1:
         return ""
     first = tables[0]
@@ -206,7 +216,7 @@ def _shared(tables, differing):
     return f"<details><summary>The same for all pictures</summary>{_table(same)}</details>"
 
 
-def _filter(name, tables):
+def _filter(name: str, tables: Sequence[_Table]) -> str:
     values = {_shown(table[name]) for table in tables if name in table}
     options = _options((value, value) for value in sorted(values, key=_natural))
     return (
@@ -215,30 +225,30 @@ def _filter(name, tables):
     )
 
 
-def _options(pairs):
-    """Return options of a drop-down from pairs of what is shown and its value."""
+def _options(pairs: Iterable[tuple[str, str]]) -> str:
+    """Return the options of a drop-down from pairs of text and value."""
     return "".join(
         f'<option value="{_text(value)}">{_text(shown)}</option>' for shown, value in pairs
     )
 
 
-def _natural(text):
-    """Order texts as a reader does: numbers by value."""
+def _natural(text: str) -> tuple[int, float, str]:
+    """Sort key: numbers by value, then other texts."""
     try:
         return 0, float(text), text
     except ValueError:
         return 1, 0.0, text
 
 
-def _pairs(values):
+def _pairs(values: _Table) -> str:
     return "".join(
         f"<div><dt>{_text(name)}</dt><dd>{_text(_shown(value))}</dd></div>"
         for name, value in values.items()
     )
 
 
-def _labels(sources):
-    """Return the name of each picture by its checksum: short where that tells them apart."""
+def _labels(sources: Iterable[Source]) -> dict[str, str]:
+    """Return each picture's label by checksum: the shortest that is unique."""
     paths = {source.sha256: source.path for source in sources}
     labels = {}
     for sha256, path in paths.items():
@@ -251,14 +261,14 @@ def _labels(sources):
     return labels
 
 
-def _parameters(document):
-    """Return all that made a picture but its losses, by name, without levels."""
+def _parameters(document: dict[str, Any]) -> _Table:
+    """Return a flat table of everything in a sidecar except losses, steps and stop reason."""
     config = dict(document["config"])
-    others = {}
+    others: _Table = {}
     for key, value in document.items():
         if key in ("config", "losses", "steps", "stop_reason", "program"):
             continue
-        # What became of `auto`.
+        # The value that `auto` resolved to.
         key = f"{key} used" if key in config and not isinstance(value, dict) else key
         if isinstance(value, dict):
             others |= {f"{key} {name}": inner for name, inner in value.items()}
@@ -267,10 +277,10 @@ def _parameters(document):
     return config | others
 
 
-def _differing(tables):
-    """Return the names of what differs between runs, but for what follows from another."""
+def _differing(tables: Sequence[_Table]) -> list[str]:
+    """Return the names of parameters that differ between runs, without dependent ones."""
     names = dict.fromkeys(name for table in tables for name in table)
-    found = [
+    differing = [
         name
         for name in names
         if not _NOT_COMPARED.fullmatch(name)
@@ -278,14 +288,14 @@ def _differing(tables):
     ]
     return [
         name
-        for name in found
-        if name.partition(" used")[0] not in set(found) - {name}
+        for name in differing
+        if name.partition(" used")[0] not in set(differing) - {name}
         and not all(_from_preset(name, table) for table in tables)
     ]
 
 
-def _from_preset(name, table):
-    """Tell whether a choice is the preset's own, so that naming the preset tells it."""
+def _from_preset(name: str, table: _Table) -> bool:
+    """Return whether a value is the preset's default, so that the preset's name implies it."""
     preset = PRESETS.get(str(table.get("preset")), {})
     if name not in preset or name not in table:
         return False
@@ -293,19 +303,19 @@ def _from_preset(name, table):
     return _shown(table[name]) == _shown(list(default) if isinstance(default, tuple) else default)
 
 
-def _sortable(value):
-    """Return what the page's order compares: a number that JSON can hold, a text or None."""
+def _sortable(value: Any) -> Union[None, int, float, str]:
+    """Return a value to sort by: a number that JSON can hold, a text or None."""
     return value if value is None or log.is_number(value) else _shown(value)
 
 
-def _counted(count):
+def _counted(count: int) -> str:
     return "1 picture" if count == 1 else f"{count} pictures"
 
 
-def _asset(name):
+def _asset(name: str) -> str:
     return importlib.resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _filled(template, **values):
-    # In one pass, so that no value is searched for names.
+def _filled(template: str, **values: str) -> str:
+    # In one pass, so that placeholders within a value are not replaced.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)

@@ -1,10 +1,10 @@
-"""Pictures as a page holds them: small, and inside the page."""
+"""Small copies of pictures, embedded in a page."""
 
 import base64
 import io
 import os
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 import numpy
 from PIL import Image
@@ -18,12 +18,12 @@ _QUALITY = 85
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture inside a page.
+    """A picture embedded in a page.
 
     Attributes
     ----------
     sha256 : str
-        Of the file it was made from.
+        Checksum of the original file.
     uri : str
         ``data:image/jpeg;base64,…``; no edge is longer than `LONG_EDGE`.
     width, height : int
@@ -36,10 +36,11 @@ class Thumbnail:
 
 
 class Thumbnails:
-    """Makes thumbnails; a file is read once, however many runs share it."""
+    """Makes thumbnails. A file that several runs share is read once."""
 
-    def __init__(self):
-        self._made, self._checksums = {}, {}
+    def __init__(self) -> None:
+        self._results: dict[str, Union[Thumbnail, ImageError]] = {}
+        self._checksums: dict[str, Optional[str]] = {}
 
     def checksum(self, path: str) -> Optional[str]:
         """Return the SHA-256 of a regular file; None if it cannot be read."""
@@ -51,7 +52,7 @@ class Thumbnails:
                 self._checksums[file] = None
         return self._checksums[file]
 
-    def of(self, path):
+    def of(self, path: str) -> Thumbnail:
         """Return the `Thumbnail` of a file.
 
         Raises
@@ -60,17 +61,18 @@ class Thumbnails:
             It cannot be read as a picture.
         """
         file = os.path.realpath(path)
-        if file not in self._made:
+        if file not in self._results:
             try:
-                self._made[file] = _thumbnail(path)
+                self._results[file] = _thumbnail(path)
             except ImageError as error:
-                self._made[file] = error
-        if isinstance(self._made[file], ImageError):
-            raise self._made[file]
-        return self._made[file]
+                self._results[file] = error
+        result = self._results[file]
+        if isinstance(result, ImageError):
+            raise result
+        return result
 
 
-def _thumbnail(path):
+def _thumbnail(path: str) -> Thumbnail:
     # A run may have been allowed any size.
     picture = images.read(path, long_edge=LONG_EDGE, max_pixels=0)
     sides = picture.pixels.shape[:2]

@@ -1,4 +1,4 @@
-"""The paper's theorem in numbers: the Gram loss is an MMD, and a transfer brings the MMD down."""
+"""The paper's theorem in numbers: the Gram loss is an MMD, and a transfer reduces it."""
 
 from . import plot
 from .comparison import Comparison, Layer, compare, is_json, prepare, write_json

@@ -1,9 +1,10 @@
-"""From pictures to the numbers of the theorem: their maps at each style layer, compared."""
+"""Compares the feature maps of pictures at each style layer: the numbers of the theorem."""
 
 import os
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Optional
 
 import numpy
 
@@ -11,23 +12,24 @@ from ... import __version__, engine, files, images, weights
 from ...config import INITS, METHODS, Config
 from ...runs import runner
 from ...synthesis import losses, vgg
+from .. import StrPath
 from . import mmd
 
-#: The pictures that may be compared, in the order in which their positions are drawn.
+#: The roles of the pictures compared, in the order in which their positions are sampled.
 ROLES = ("style", "content", "made")
 
-# How `write_json` begins.
+# The start of a file by `write_json`.
 _MARK, _START = re.compile(rb'\{\s*"program": "nst",\s*"version": '), 256
 
 _BUILTIN_NOTE = (
-    "The built-in filter bank stands in for the trained network, and these are its features. "
-    "nst weights fetch gets VGG-19."
+    "The built-in filter bank stands in for the trained network; these numbers are of its "
+    "features. nst weights fetch downloads VGG-19."
 )
 
 
 @dataclass(frozen=True)
 class Job:
-    """Pictures that have been read and whose comparison can be written.
+    """A comparison whose inputs have been read and whose outputs can be written.
 
     Attributes
     ----------
@@ -35,25 +37,25 @@ class Job:
     images : dict of str to numpy.ndarray
         Network input by role (`ROLES`).
     sources : dict of str to dict
-        What is known of each picture, by role.
+        Path and SHA-256 of each picture, by role.
     weights : path-like or str
     sample : int
-        Positions to draw of a map at most.
+        Most positions to sample from a map.
     notes : tuple of str
-        What the user should be told, one line each.
+        Notes for the user, one line each.
     """
 
     config: Config
-    images: dict
-    sources: dict
-    weights: Any
+    images: dict[str, numpy.ndarray]
+    sources: dict[str, dict[str, Any]]
+    weights: StrPath
     sample: int
-    notes: tuple
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What was found at one layer.
+    """The numbers at one layer.
 
     Attributes
     ----------
@@ -61,85 +63,94 @@ class Layer:
     channels : int
         N.
     positions, sampled : dict of str to int
-        Of each picture's map, and how many of them were drawn.
+        Number of positions of each picture's map, and how many were sampled.
     loss : float
-        The Gram loss (Eq. 6) of content and style by `losses.PolynomialMMD` in float32.
+        Gram loss (Eq. 6) of content and style by `losses.PolynomialMMD`, in float32.
     gram : float
-        The same in float64 from both Gram matrices.
+        The same from both Gram matrices, in float64.
     sample_gram, sample_pairs : float
-        On the positions drawn: from Gram matrices, and by the double sum (Eq. 8).
+        The same on the sampled positions: from Gram matrices, and by the double sum (Eq. 8).
     bandwidth : float
         2σ² of the Gaussian kernel, measured on content and style.
     mmd : dict of str to dict of str to float
-        MMD² to the style by picture and method; of ``bn`` the distance of Eq. 11.
+        MMD² to the style, by role and method; for ``bn`` the distance of Eq. 11.
     axes : dict of str to numpy.ndarray
-        The positions drawn of each picture, (m, 2), on the two leading axes of the style.
+        Sampled positions of each picture, (m, 2), projected on the style's two leading axes.
     share : float
-        The part of the style's mean square that these two axes hold.
+        Share of the style's mean square on these two axes.
     """
 
     name: str
     channels: int
-    positions: dict
-    sampled: dict
+    positions: dict[str, int]
+    sampled: dict[str, int]
     loss: float
     gram: float
     sample_gram: float
     sample_pairs: float
     bandwidth: float
-    mmd: dict
-    axes: dict
+    mmd: dict[str, dict[str, float]]
+    axes: dict[str, numpy.ndarray]
     share: float
 
     @property
-    def loss_apart(self):
-        """Relative difference of `loss` and `gram`; None where the two maps are one."""
+    def loss_difference(self) -> Optional[float]:
+        """Relative difference of `loss` and `gram`; None if the two maps are identical."""
         return self._relative(abs(self.loss - self.gram), self.gram)
 
     @property
-    def sample_apart(self):
-        """Relative difference of `sample_pairs` and `sample_gram`, or None as `loss_apart`."""
+    def sample_difference(self) -> Optional[float]:
+        """Relative difference of `sample_pairs` and `sample_gram`; None if the maps are equal."""
         return self._relative(abs(self.sample_pairs - self.sample_gram), self.sample_gram)
 
-    def left(self, method):
-        """Return what is left of the content's MMD² in the picture made, or None of nothing."""
+    def left(self, method: str) -> Optional[float]:
+        """Return the made picture's MMD² over the content's; None if the content's is 0."""
         return self._relative(self.mmd["made"][method], self.mmd["content"][method])
 
-    def _relative(self, one, other):
-        # With content and style the same picture, there is nothing but rounding to divide by.
-        return one / other if self.gram and other else None
+    def _relative(self, value: float, reference: float) -> Optional[float]:
+        # If content and style are the same picture, `reference` is 0 or nothing but rounding.
+        return value / reference if self.gram and reference else None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two pictures, and a third that was made of them, compared at each style layer.
+    """Content, style and possibly a picture made from them, compared at each style layer.
 
     Attributes
     ----------
     layers : tuple of Layer
     sources : dict of str to dict
-        What is known of each picture, its size with it, by role.
+        Path, SHA-256 and size of each picture, by role.
     pixels : dict of str to numpy.ndarray
-        Each picture as compared, (H, W, 3), uint8.
+        Each picture at the size compared, (H, W, 3), uint8.
     c : float
         Constant of the polynomial kernel.
     provenance : dict
-        What made these numbers.
+        Program, version, config, weights and sample size behind these numbers.
     """
 
-    layers: tuple
-    sources: dict
-    pixels: dict
+    layers: tuple[Layer, ...]
+    sources: dict[str, dict[str, Any]]
+    pixels: dict[str, numpy.ndarray]
     c: float
-    provenance: dict
+    provenance: dict[str, Any]
 
-    def to_dict(self):
-        """Return everything but pixels and positions as plain data that JSON can hold."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything except pixels and positions as plain data for JSON."""
         layers = [_plain(layer) for layer in self.layers]
         return {**self.provenance, "pictures": self.sources, "layers": layers}
 
 
-def prepare(content, style, config, *, picture=None, sample, outputs=(), overwrite=False):
+def prepare(
+    content: StrPath,
+    style: StrPath,
+    config: Config,
+    *,
+    picture: Optional[StrPath] = None,
+    sample: int,
+    outputs: Sequence[tuple[StrPath, Callable[[StrPath], bool]]] = (),
+    overwrite: bool = False,
+) -> Job:
     """Read and check everything that a comparison needs, before the long work.
 
     Parameters
@@ -148,11 +159,11 @@ def prepare(content, style, config, *, picture=None, sample, outputs=(), overwri
         Pictures.
     config : Config
     picture : path-like, optional
-        One that was made of the two.
+        A picture made from the two.
     sample : int
-        Positions to draw of a map at most, from 2.
+        Most positions to sample from a map; at least 2.
     outputs : sequence of (path-like, callable)
-        Files that the caller will write, each with the function that recognises one of nst's.
+        Files that the caller will write, each with a function that returns whether nst wrote it.
     overwrite : bool
         Whether existing files may be replaced that nst did not make.
 
@@ -168,9 +179,11 @@ def prepare(content, style, config, *, picture=None, sample, outputs=(), overwri
         An output cannot be written, or would overwrite an input, another output, or a file that
         nst did not make.
     """
-    which = weights.find(config.weights or None)
-    paths = [content, style] + [picture] * bool(picture)
-    paths += [config.init] * (config.init not in INITS) + [which] * (which != weights.BUILTIN)
+    weights_path = weights.find(config.weights or None)
+    paths = [content, style]
+    paths += [picture] if picture else []
+    paths += [config.init] if config.init not in INITS else []
+    paths += [weights_path] if weights_path != weights.BUILTIN else []
     for output, ours in outputs:
         files.check_output(output, paths, overwrite=overwrite, ours=ours)
         paths.append(output)
@@ -179,29 +192,29 @@ def prepare(content, style, config, *, picture=None, sample, outputs=(), overwri
         config=config,
         images={"style": inputs.style, "content": inputs.content},
         sources={role: _source(inputs.pictures[role]) for role in ("style", "content")},
-        weights=which,
+        weights=weights_path,
         sample=sample,
-        notes=(_BUILTIN_NOTE,) * (which == weights.BUILTIN),
+        notes=(_BUILTIN_NOTE,) * (weights_path == weights.BUILTIN),
     )
     if picture:
         job = _with_picture(job, images.read(picture, max_pixels=config.max_pixels))
-    weights.load(which)
+    weights.load(weights_path)
     _device(config)
     return job
 
 
-def _with_picture(job, picture):
-    """Return the job with the picture made of the two, at the size of the comparison."""
+def _with_picture(job: Job, picture: images.Picture) -> Job:
+    """Return the job with the made picture, at the size of the comparison."""
     shape = picture.pixels.shape
     size = images.fit(shape, job.config.size, picture.path)
     if size != shape[:2]:
         note = (
             f"{picture.path} has {shape[1]} x {shape[0]} pixels and is compared at "
-            f"{size[1]} x {size[0]}: --size {max(shape[:2])} takes it as it is."
+            f"{size[1]} x {size[0]}; --size {max(shape[:2])} leaves it as it is."
         )
         job = replace(job, notes=(*job.notes, note))
-    # The preset `paper` scales pixels to 256 on the way in and not back on the way out, as the
-    # authors' code does: what it wrote is the image it made, and is not to be scaled again.
+    # Like the authors' code, preset `paper` scales pixels to 256 on input but not back on output.
+    # A picture that it wrote is therefore already the network's image and is not scaled again.
     image = images.to_input(images.resize(picture.pixels, size))
     return replace(
         job,
@@ -210,13 +223,13 @@ def _with_picture(job, picture):
     )
 
 
-def _device(config):
-    # In float32 whatever the precision of the transfer: a difference of two pictures is looked
-    # for, not of two roundings. On a GPU that holds for the whole of a process.
+def _device(config: Config) -> Any:
+    # Always float32, so that differences between pictures are not hidden by rounding. On a GPU
+    # this setting then holds for the whole process.
     return engine.context(config.device, deterministic=config.deterministic)
 
 
-def compare(job, on_layer=None):
+def compare(job: Job, on_layer: Optional[Callable[[Layer], object]] = None) -> Comparison:
     """Compare the pictures of a job at each style layer.
 
     Parameters
@@ -229,7 +242,8 @@ def compare(job, on_layer=None):
     -------
     Comparison
     """
-    config, layers = job.config, []
+    config = job.config
+    layers: list[Layer] = []
     with engine.failures():
         views, gram_losses = _views(job)
         for name in config.style_layers:
@@ -256,8 +270,8 @@ def compare(job, on_layer=None):
     )
 
 
-def write_json(comparison: Comparison, path: os.PathLike) -> None:
-    """Write everything but the pixels to a file, whole or not at all.
+def write_json(comparison: Comparison, path: StrPath) -> None:
+    """Write everything except the pixels to a file, whole or not at all.
 
     Raises
     ------
@@ -266,7 +280,7 @@ def write_json(comparison: Comparison, path: os.PathLike) -> None:
     files.write_json(path, comparison.to_dict())
 
 
-def is_json(path: os.PathLike) -> bool:
+def is_json(path: StrPath) -> bool:
     """Return whether `write_json` wrote a file."""
     try:
         with files.open_regular(path) as stream:
@@ -277,27 +291,29 @@ def is_json(path: os.PathLike) -> bool:
 
 @dataclass(frozen=True)
 class _View:
-    """One picture's map at one layer: its moments, and some of its positions as rows."""
+    """One picture's map at one layer: its moments, and a sample of its positions as rows."""
 
     moments: mmd.Moments
     rows: numpy.ndarray
 
 
-def _views(job):
+def _views(job: Job) -> tuple[dict[str, dict[str, _View]], dict[str, float]]:
     """Run the network on every picture.
 
     Returns
     -------
     views : dict of str to dict of str to _View
         By role and layer.
-    found : dict of str to float
-        The Gram loss of content and style at each layer, as the transfer computes it.
+    gram_losses : dict of str to float
+        Gram loss of content and style at each layer, as the transfer computes it.
     """
     config, layers = job.config, job.config.style_layers
     device = _device(config)
     shared = vgg.parameters(weights.load(job.weights), layers, device)
     random, gram = numpy.random.RandomState(config.seed), losses.PolynomialMMD()
-    views, targets, found = {}, {}, {}
+    views: dict[str, dict[str, _View]] = {}
+    targets: dict[str, Any] = {}
+    gram_losses: dict[str, float] = {}
     for role in ROLES:
         if role not in job.images:
             continue
@@ -307,24 +323,26 @@ def _views(job):
         if role == "style":
             targets = {layer: gram.target(maps[layer]) for layer in layers}
         elif role == "content":
-            found = {layer: _gram_loss(gram, maps[layer], targets[layer]) for layer in layers}
+            gram_losses = {
+                layer: _gram_loss(gram, maps[layer], targets[layer]) for layer in layers
+            }
         views[role] = {layer: _view(maps[layer], job.sample, random) for layer in layers}
-    return views, found
+    return views, gram_losses
 
 
-def _gram_loss(loss, features, target):
-    """Return Eq. 6 by the loss of the transfer, which counts each position."""
+def _gram_loss(loss: losses.PolynomialMMD, features: Any, target: Any) -> float:
+    """Return Eq. 6 from the transfer's loss, which is larger by the number of positions."""
     _, _, height, width = features.shape
     return float(loss(features, target).value.asscalar()) / (height * width)
 
 
-def _view(features, sample, random):
+def _view(features: Any, sample: int, random: numpy.random.RandomState) -> _View:
     rows = features.asnumpy().reshape(features.shape[1], -1).T.astype(numpy.float64)
-    drawn = random.permutation(len(rows))[:sample]
-    return _View(mmd.moments(rows), rows[drawn])
+    chosen = random.permutation(len(rows))[:sample]
+    return _View(mmd.moments(rows), rows[chosen])
 
 
-def _compared(name, views, loss, c):
+def _compared(name: str, views: dict[str, _View], loss: float, c: float) -> Layer:
     style, content = views["style"], views["content"]
     bandwidth = mmd.bandwidth(content.moments, style.moments)
     axes, share = _leading_axes(style.moments.gram)
@@ -350,34 +368,34 @@ def _compared(name, views, loss, c):
     )
 
 
-def _distances(view, style, bandwidth, c):
-    """Return MMD² of a map to the style's by method, and for ``bn`` the distance of Eq. 11."""
+def _distances(view: _View, style: _View, bandwidth: float, c: float) -> dict[str, float]:
+    """Return a map's MMD² to the style's by method; for ``bn`` the distance of Eq. 11."""
     a, b = view.moments, style.moments
-    found = {
+    distances = {
         "linear": mmd.linear(a, b),
         "poly": mmd.polynomial(a, b, c),
-        # One bandwidth for all pictures: values under different kernels cannot be compared.
+        # The same bandwidth for all pictures: values of different kernels are not comparable.
         "gaussian": mmd.gaussian(view.rows, style.rows, bandwidth, (a.positions, b.positions)),
         "bn": mmd.bn_statistics(a, b),
     }
-    return {method: found[method] for method in METHODS}
+    return {method: distances[method] for method in METHODS}
 
 
-def _leading_axes(gram):
-    """Return the two leading eigenvectors of a Gram matrix, (N, 2), and their part of its trace.
+def _leading_axes(gram: numpy.ndarray) -> tuple[numpy.ndarray, float]:
+    """Return the two leading eigenvectors of a Gram matrix, (N, 2), and their share of its trace.
 
-    These are principal axes about the origin: the kernel (x·y)² sees a map through its Gram
-    matrix, which is not centred.
+    These are principal axes about the origin, not about the mean: the kernel (x·y)² depends on
+    the Gram matrix, which is not centred.
     """
     values, vectors = numpy.linalg.eigh(gram)
     axes = vectors[:, :-3:-1]
-    # An eigenvector's sign is arbitrary; its largest part is made positive.
+    # An eigenvector's sign is arbitrary: make its largest component positive.
     largest = axes[abs(axes).argmax(axis=0), [0, 1]]
     return axes * numpy.sign(largest), float(values[-2:].sum() / max(values.sum(), 1e-300))
 
 
-def _plain(layer):
-    made = "made" in layer.mmd
+def _plain(layer: Layer) -> dict[str, Any]:
+    has_made = "made" in layer.mmd
     return {
         "layer": layer.name,
         "channels": layer.channels,
@@ -388,14 +406,14 @@ def _plain(layer):
             "gram": layer.gram,
             "sample_gram": layer.sample_gram,
             "sample_pairs": layer.sample_pairs,
-            "stylize_apart": layer.loss_apart,
-            "sample_apart": layer.sample_apart,
+            "stylize_apart": layer.loss_difference,
+            "sample_apart": layer.sample_difference,
         },
         "bandwidth": layer.bandwidth,
         "mmd": layer.mmd,
-        "left": {method: layer.left(method) for method in METHODS} if made else None,
+        "left": {method: layer.left(method) for method in METHODS} if has_made else None,
     }
 
 
-def _source(picture):
+def _source(picture: images.Picture) -> dict[str, Any]:
     return {"path": os.fspath(picture.path), "sha256": picture.sha256}

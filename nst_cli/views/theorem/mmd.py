@@ -1,9 +1,9 @@
-"""The squared MMD of two feature maps, by pairs of positions and without, in float64 NumPy [1]_.
+"""The squared MMD of two feature maps, with and without pairs of positions, in float64 [1]_.
 
-A map is a matrix of rows, (M, N): a position each, with its N channels. `by_pairs` is the
-definition (Eq. 2): it adds up a kernel over all pairs of positions. The linear and the polynomial
-kernel have a second form that never sees a pair, from the maps' `Moments`. Neither form is
-written in terms of the other, so that they agree is found, not assumed.
+A map is a matrix, (M, N): one row of N channels for each of M positions. `by_pairs` is the
+definition (Eq. 2): it sums a kernel over all pairs of positions. For the linear and the polynomial
+kernel, a second form computes the same from the maps' `Moments`, without pairs. Neither form uses
+the other, so their agreement is a result and not an assumption.
 
 References
 ----------
@@ -11,26 +11,30 @@ References
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy
 
-# So many positions of each map meet at a time, 8 MB of kernel values.
+# From rows (m, N) and (n, N) to kernel values (m, n).
+Kernel = Callable[[numpy.ndarray, numpy.ndarray], numpy.ndarray]
+
+# Positions of each map per block of the kernel matrix: 8 MB of kernel values.
 _BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class Moments:
-    """What the forms without pairs keep of a map.
+    """Statistics of a map from which the forms without pairs are computed.
 
     Attributes
     ----------
     positions : int
         M.
     means, deviations : numpy.ndarray, shape (N,)
-        Of each channel (Eq. 12).
+        Mean and standard deviation of each channel (Eq. 12).
     gram : numpy.ndarray, shape (N, N)
-        The Gram matrix per position: Eq. 7 over M.
+        Gram matrix per position: Eq. 7 divided by M.
     """
 
     positions: int
@@ -39,27 +43,27 @@ class Moments:
     gram: numpy.ndarray
 
 
-def moments(rows):
+def moments(rows: numpy.ndarray) -> Moments:
     """Return the `Moments` of a map (M, N)."""
     return Moments(len(rows), rows.mean(axis=0), rows.std(axis=0), rows.T @ rows / len(rows))
 
 
-def linear_kernel(x, y):
+def linear_kernel(x: numpy.ndarray, y: numpy.ndarray) -> numpy.ndarray:
     """Return x·y for each row of `x` with each of `y`, (m, N) and (n, N) to (m, n)."""
     return x @ y.T
 
 
-def polynomial_kernel(c=0.0):
-    """Return the kernel (x·y + c)², as `linear_kernel`."""
+def polynomial_kernel(c: float = 0.0) -> Kernel:
+    """Return the kernel (x·y + c)², with the signature of `linear_kernel`."""
     return lambda x, y: (x @ y.T + c) ** 2
 
 
-def gaussian_kernel(bandwidth):
-    """Return the kernel exp(−‖x−y‖² / `bandwidth`), the paper's 2σ², as `linear_kernel`."""
+def gaussian_kernel(bandwidth: float) -> Kernel:
+    """Return the kernel exp(−‖x−y‖² / `bandwidth`), where `bandwidth` is the paper's 2σ²."""
 
-    def kernel(x, y):
+    def kernel(x: numpy.ndarray, y: numpy.ndarray) -> numpy.ndarray:
         if not bandwidth:
-            # All positions of both maps are one point.
+            # All positions of both maps are the same point.
             return numpy.ones((len(x), len(y)))
         squares = _squares(x)[:, None] + _squares(y) - 2 * (x @ y.T)
         return numpy.exp(numpy.maximum(squares, 0) / -bandwidth)
@@ -67,13 +71,13 @@ def gaussian_kernel(bandwidth):
     return kernel
 
 
-def kernel_sum(kernel, x, y):
-    """Return Σ_i Σ_j k(x_i, y_j), a block of the kernel matrix at a time.
+def kernel_sum(kernel: Kernel, x: numpy.ndarray, y: numpy.ndarray) -> float:
+    """Return Σ_i Σ_j k(x_i, y_j), summed block by block.
 
     Parameters
     ----------
     kernel : callable
-        As `linear_kernel`.
+        With the signature of `linear_kernel`.
     x, y : numpy.ndarray, shape (m, N) and (n, N)
     """
     starts = range(0, len(x), _BLOCK), range(0, len(y), _BLOCK)
@@ -82,16 +86,16 @@ def kernel_sum(kernel, x, y):
     )
 
 
-def by_pairs(kernel, x, y):
-    """Return MMD² as Eq. 2 has it, each position with itself among the pairs.
+def by_pairs(kernel: Kernel, x: numpy.ndarray, y: numpy.ndarray) -> float:
+    """Return MMD² by Eq. 2, including the pairs of each position with itself.
 
-    With k(x, y) = (x·y)² it is 4N² times the Gram loss (Eq. 8 and 9). That loss is this sum, and
-    so the biased form is the one that the theorem is about.
+    With k(x, y) = (x·y)² it is 4N² times the Gram loss (Eq. 8 and 9). The theorem is about this
+    biased form.
 
     Parameters
     ----------
     kernel : callable
-        As `linear_kernel`.
+        With the signature of `linear_kernel`.
     x, y : numpy.ndarray, shape (m, N) and (n, N)
     """
     return (
@@ -101,66 +105,68 @@ def by_pairs(kernel, x, y):
     )
 
 
-def linear(a, b):
+def linear(a: Moments, b: Moments) -> float:
     """Return MMD² of two maps under x·y from their `Moments`: ‖μ_a − μ_b‖²."""
     return _total(a.means - b.means)
 
 
-def polynomial(a, b, c=0.0):
+def polynomial(a: Moments, b: Moments, c: float = 0.0) -> float:
     """Return MMD² of two maps under (x·y + c)² from their `Moments`.
 
-    It is ‖G_a − G_b‖² + 2c ‖μ_a − μ_b‖² with G the Gram matrix per position.
+    It is ‖G_a − G_b‖² + 2c ‖μ_a − μ_b‖², where G is the Gram matrix per position.
     """
     return _total(a.gram - b.gram) + 2 * c * linear(a, b)
 
 
-def gram_loss(a, b):
+def gram_loss(a: Moments, b: Moments) -> float:
     """Return the Gram loss (Eq. 6) of two maps from their `Moments`.
 
-    Eq. 6 divides by 4N²M² and so takes both maps to have M positions; here each Gram matrix is
-    divided by its own number of them. What is left is 1 / (4N²), the factor of Eq. 9 between
-    this loss and MMD² with k(x, y) = (x·y)².
+    Eq. 6 divides by 4N²M², for two maps of M positions. Here each Gram matrix is divided by its
+    map's own number of positions, which leaves 1 / (4N²): the factor of Eq. 9 between this loss
+    and MMD² with k(x, y) = (x·y)².
     """
     channels = len(a.means)
     return _total(a.gram - b.gram) / (4 * channels**2)
 
 
-def bn_statistics(a, b):
+def bn_statistics(a: Moments, b: Moments) -> float:
     """Return the distance of two maps' BN statistics (Eq. 11) from their `Moments`."""
     squares = _total(a.means - b.means) + _total(a.deviations - b.deviations)
     return squares / len(a.means)
 
 
-def bandwidth(a, b):
+def bandwidth(a: Moments, b: Moments) -> float:
     """Return 2σ² for the Gaussian kernel from the `Moments` of two maps.
 
-    As in the paper (section 3.2), the authors' code and `losses.GaussianMMD` it is the mean of
-    the squared distances within one map, within the other, and twice across; those draw pairs,
-    this is the mean over all of them.
+    It is the mean squared distance within one map, within the other, and twice across, as in the
+    paper (section 3.2), the authors' code and `losses.GaussianMMD`. Those sample pairs; this is
+    the mean over all pairs.
     """
     within = sum(2 * _total(one.deviations) * _distinct(one.positions) for one in (a, b))
     across = _total(a.deviations) + _total(b.deviations) + _total(a.means - b.means)
     return (within + 2 * across) / 4
 
 
-def gaussian(x, y, bandwidth, positions):
-    """Estimate MMD² of two maps under the Gaussian kernel from rows drawn of each.
+def gaussian(
+    x: numpy.ndarray, y: numpy.ndarray, bandwidth: float, positions: tuple[int, int]
+) -> float:
+    """Estimate MMD² of two maps under the Gaussian kernel from a sample of each.
 
     Parameters
     ----------
     x, y : numpy.ndarray, shape (m, N) and (n, N)
-        Drawn without replacement.
+        Rows sampled without replacement.
     bandwidth : float
         2σ².
     positions : (int, int)
-        How many each map has. Where all were drawn, this is `by_pairs`.
+        Number of positions of each map. If all were sampled, the result equals `by_pairs`.
 
     Notes
     -----
-    Eq. 2 over a sample is biased: each position's pair with itself has the largest value there
-    is, 1, and weighs 1/m in place of 1/M. Once two maps are alike, that is all one would see. So
-    pairs of two different positions are averaged apart (Gretton et al.'s unbiased estimate), and
-    those with themselves get the weight that they have in the whole map. The result may be
+    Eq. 2 over a sample is biased: the kernel of a position with itself is 1, its maximum, and
+    those pairs weigh 1/m instead of 1/M. For two similar maps this bias would dominate. So pairs
+    of different positions are averaged separately (Gretton et al.'s unbiased estimate), and the
+    pairs of a position with itself get their weight in the whole map, 1/M. The result may be
     slightly negative.
     """
     kernel = gaussian_kernel(bandwidth)
@@ -168,7 +174,7 @@ def gaussian(x, y, bandwidth, positions):
     return _within(kernel, x, positions[0]) + _within(kernel, y, positions[1]) - 2 * across
 
 
-def _within(kernel, rows, positions):
+def _within(kernel: Kernel, rows: numpy.ndarray, positions: int) -> float:
     """Estimate the mean of a kernel, 1 on its diagonal, over all pairs of a map's positions."""
     count, total = len(rows), kernel_sum(kernel, rows, rows)
     if count == positions:
@@ -177,15 +183,18 @@ def _within(kernel, rows, positions):
     return 1 / positions + (1 - 1 / positions) * different
 
 
-def _distinct(positions):
-    """Return what brings a mean over all pairs to one over pairs of two different positions."""
+def _distinct(positions: int) -> float:
+    """Return the factor from a mean over all pairs to one over pairs of different positions.
+
+    It holds for squared distances, which are 0 from a position to itself.
+    """
     return positions / (positions - 1) if positions > 1 else 0
 
 
-def _squares(rows):
+def _squares(rows: numpy.ndarray) -> numpy.ndarray:
     return numpy.einsum("ij,ij->i", rows, rows)
 
 
-def _total(array):
+def _total(array: numpy.ndarray) -> float:
     """Return the sum of squares."""
     return float(numpy.vdot(array, array))
