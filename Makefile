@@ -92,7 +92,7 @@ test-mxnet2: $(MXNET2)/.installed ## Run the tests under MXNet 2, in an environm
 	@$(MXNET2)/bin/python -m pytest \
 	  -m 'not browser and not gpu and not gpu_check' $(TESTS)
 
-# Of the user's choice, and of any kind: no file is expected to be a picture.
+# Any folder with any files; none is expected to be a picture.
 FOLDER :=
 
 test-pictures: $(TOOLS) ## Read, resize and write every file of FOLDER=…, each in a process

@@ -39,10 +39,10 @@ def main():
         for choices in CHOICES:
             config = Config(iterations=STEPS, stop_eps=0, device="cpu", **choices)
             peak = bench.in_new_process(bench.timed, content, style, config).memory
-            foretold = forecast.memory(config, content.shape[2:], style.shape[2:])
+            predicted = forecast.memory(config, content.shape[2:], style.shape[2:])
             words = " ".join(f"{name}={value}" for name, value in choices.items())
             shape = f"{content.shape[3]} × {content.shape[2]}"
-            print(f"| {shape} | {words} | {peak / 1e6:.0f} | {peak / foretold:.2f} |", flush=True)
+            print(f"| {shape} | {words} | {peak / 1e6:.0f} | {peak / predicted:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

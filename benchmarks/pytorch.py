@@ -83,8 +83,11 @@ def compare_times(content, style):
         reached = first_below(
             target, fast, lambda image: final_loss(image, content, style, CONFIG)
         )
-        own = fast.moments[reached]
-        print(f"  fast, {precision}: {own:.1f} s, {own / seconds:.2f} of PyTorch's", flush=True)
+        seconds_here = fast.moments[reached]
+        print(
+            f"  fast, {precision}: {seconds_here:.1f} s, {seconds_here / seconds:.2f} of PyTorch's",
+            flush=True,
+        )
 
 
 class Theirs:

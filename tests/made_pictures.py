@@ -77,7 +77,7 @@ def chunk(name, data):
 
 
 def png(rows, depth, colour, *chunks, width=None):
-    """A PNG of rows, given as packed bytes; `chunks` come before the pixels."""
+    """A PNG of rows, given as packed bytes; `chunks` precede the pixels."""
     width = width or len(rows[0]) * 8 // depth // {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
     header = struct.pack(">LLBBBBB", width, len(rows), depth, colour, 0, 0, 0)
     pixels = zlib.compress(b"".join(b"\0" + row for row in rows))

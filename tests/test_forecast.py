@@ -148,10 +148,10 @@ def test_time_is_that_of_all_scales_and_steps():
 @pytest.mark.parametrize(
     "choices", [{}, {"preset": "fast", "method": "gaussian"}], ids=["paper", "fast"]
 )
-def test_memory_of_a_run_is_what_was_foretold_within_a_fifth(real_weights, choices):
+def test_memory_of_a_run_is_the_forecast_within_a_fifth(real_weights, choices):
     config = Config(iterations=4, stop_eps=0, device="cpu", weights=real_weights, **choices)
     content, style = noise(0, 384, 320), noise(1, 384, 320)
     found = bench.in_new_process(bench.timed, content, style, config)
-    foretold = forecast.memory(config, (384, 320), (384, 320))
+    predicted = forecast.memory(config, (384, 320), (384, 320))
     # The model is off by up to 14 %, and runs scatter by how their arrays come to lie.
-    assert found.memory == pytest.approx(foretold, rel=0.2)
+    assert found.memory == pytest.approx(predicted, rel=0.2)

@@ -5,7 +5,7 @@ from PIL import Image
 
 from ..errors import ImageError
 
-# Of ImageNet, in the order red, green, blue; VGG-19 was trained with them subtracted.
+# ImageNet's, in the order red, green, blue; VGG-19 was trained with them subtracted.
 MEANS = (123.68, 116.779, 103.939)
 # Four poolings halve a side of 16 to the 1 that relu5_1 needs.
 MIN_SIDE = 16

@@ -127,7 +127,7 @@ def _crop(boxes_of_clap, width, height):
     if not all(numbers[1::2]):
         return None
     across, down, right, below = map(Fraction, numbers[::2], numbers[1::2])
-    # Its centre lies at so much from that of the picture.
+    # `right` and `below` are the distance of its centre from that of the picture.
     left = (width - across) / 2 + right
     top = (height - down) / 2 + below
     box = left, top, left + across, top + down

@@ -32,7 +32,7 @@ def inside(data, *names):
     """Return the place (start, end) of the first box of a path of names, or None."""
     place = 0, len(data)
     for name in names:
-        place = next(((a, b) for found, a, b in boxes(data, *place) if found == name), None)
+        place = next(((a, b) for kind, a, b in boxes(data, *place) if kind == name), None)
         if place is None:
             return None
     return place

@@ -31,7 +31,7 @@ _GAMMA_TOLERANCE, _PLACE_TOLERANCE = 0.05, 0.003
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
-# Rows at a time hold about so many values, so that copies stay small.
+# The number of values in the rows that are converted at a time, so that copies stay small.
 _BAND = 1 << 21
 
 

@@ -20,7 +20,7 @@ class Header:
     size : (int, int)
         Height and width as stored.
     orientation : int
-        Of Exif, 1 to 8.
+        As in Exif, 1 to 8.
     profile : bytes or None
         An ICC profile.
     colours : colorimetry.Colours or None

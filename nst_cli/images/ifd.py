@@ -68,7 +68,7 @@ def first_folder(stream):
     Parameters
     ----------
     stream : binary file
-        Of a TIFF, or of Exif data from the byte order on.
+        A TIFF, or Exif data from the byte order on.
 
     Raises
     ------
@@ -93,14 +93,14 @@ def folder_at(stream, offset, order, is_big=False):
     """
     count_code, entry_code, pointer_code = ("Q", "HHQ", "Q") if is_big else ("H", "HHL", "L")
     size, head = struct.calcsize("<" + count_code), struct.calcsize("<" + entry_code)
-    room = 8 if is_big else 4
+    inline_bytes = 8 if is_big else 4
     (count,) = struct.unpack(order + count_code, _bytes_at(stream, offset, size))
     # A folder cannot have more entries than there are tags.
-    table = _bytes_at(stream, offset + size, min(count, 65536) * (head + room))
+    table = _bytes_at(stream, offset + size, min(count, 65536) * (head + inline_bytes))
     tags = {}
-    for at in range(0, len(table), head + room):
+    for at in range(0, len(table), head + inline_bytes):
         tag, kind, number = struct.unpack_from(order + entry_code, table, at)
-        inline = table[at + head : at + head + room]
+        inline = table[at + head : at + head + inline_bytes]
         values = _values(stream, order, kind, number, inline)
         if values is not None:
             # TIFF 6.0 has each tag once; of two, readers take the first.

@@ -58,7 +58,7 @@ class _Frame:
 class _Parts:
     """Where a file's segments and compressed data are, as (start, end).
 
-    Of each scan it has the restart interval, in MCUs, its components, and Ss, Se and Al.
+    For each scan it has the restart interval, in MCUs, the components, and Ss, Se and Al.
     """
 
     size: tuple = ()

@@ -53,14 +53,14 @@ def decode(content, head):
     with opened(_without_profile(content, head), "JPEG2000") as image:
         image.load()
     bits, is_grey = head.details[0], image.mode in ("I", "I;16", "I;16B", "I;16L")
-    room = 16 if is_grey else 8
+    mode_bits = 16 if is_grey else 8
     # A palette's entries have bits of their own.
     is_indexed = image.mode in ("P", "PA") or inside(content, b"jp2h", b"pclr")
-    if bits >= room or is_indexed or image.mode == "CMYK":
+    if bits >= mode_bits or is_indexed or image.mode == "CMYK":
         return image, None
     # Shifted to the left, and not scaled.
-    top = ((1 << bits) - 1) << (room - bits)
-    scaled = np.rint(np.asarray(image, np.float32) * (((1 << room) - 1) / top))
+    top = ((1 << bits) - 1) << (mode_bits - bits)
+    scaled = np.rint(np.asarray(image, np.float32) * (((1 << mode_bits) - 1) / top))
     return Image.fromarray(scaled.astype(np.uint16 if is_grey else np.uint8)), None
 
 

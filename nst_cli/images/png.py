@@ -201,7 +201,7 @@ def _transparent_colour(details):
     data = details.chunks.get(b"tRNS", b"")
     if count is None or len(data) < 2 * count:
         return None
-    # Of a depth below 16, only as many of the lower bits count (section 11.3.1.1).
+    # Below a depth of 16 only the lower `depth` bits count (section 11.3.1.1).
     mask = (1 << details.depth) - 1
     return [level & mask for level in struct.unpack(f">{count}H", data[: 2 * count])]
 

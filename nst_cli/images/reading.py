@@ -44,7 +44,7 @@ _COLOUR_MODES = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}
 _BYTES_PER_PIXEL = 42
 # Below, nothing is asked of the memory.
 _SMALL = 1 << 24
-# JPEG can be decoded at one part in so many, each way.
+# The factors by which a JPEG can be shrunk while it is decoded.
 _SHRINKS = (2, 4, 8)
 
 
@@ -60,7 +60,7 @@ class Picture:
         0 (transparent) to 255; None if the whole picture is opaque.
     path : str
     sha256 : str
-        Of the file's content, 64 hex digits.
+        The checksum of the file's content, 64 hex digits.
     """
 
     pixels: np.ndarray
@@ -83,7 +83,7 @@ def read(
     path : path-like
     long_edge : int, optional
         A JPEG of more than `max_pixels` is decoded at a half, a quarter or an eighth of its size
-        where that has no more, and its long edge at least so many pixels.
+        where that has no more, and its long edge at least `long_edge` pixels.
     max_pixels : int, optional
         A picture of more is refused; 0 means that memory alone is the limit.
 
@@ -182,12 +182,12 @@ def _decoded(kind, content, head, shrink):
 def _pixels(image, alpha, head):
     """Return pixels in sRGB over white, and alpha or None."""
     with guarded():
-        image, own = _split(image)
+        image, split_alpha = _split(image)
         image = _upright(image, head)
         pixels = to_srgb(image, head.profile)
     if head.colours is not None:
         colorimetry.to_srgb(pixels, head.colours)
-    alpha = _opacity(own if alpha is None else alpha, head)
+    alpha = _opacity(split_alpha if alpha is None else alpha, head)
     if alpha is not None:
         # In place, because a picture can have a gigabyte of them.
         pixels -= 255

@@ -46,9 +46,9 @@ _PHOTOMETRICS = {
 _COLOR_FILTER_ARRAY, _LINEAR_RAW = 32803, 34892
 _CCITT = (2, 3, 4)
 _JPEG_TABLES, _XMP = 347, 700
-# Of YCbCr: coefficients, and the values of black and white; how many there are.
+# YCbCr coefficients, and the values of black and white, with their numbers of entries.
 _RATIONALS = {529: 3, 532: 6}
-# Those that every libtiff has; more may be there.
+# The ones that every libtiff has; a build may have more.
 _COMPRESSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946)
 _RARE_COMPRESSIONS = {34887: "LERC", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP"}
 _FORMATS = {1: "", 2: "signed ", 3: "floating-point ", 4: "", 5: "complex ", 6: "complex "}
@@ -169,7 +169,7 @@ def _check_layout(page):
     if not 1 <= _samples(page) <= 64:
         raise Broken(f"its pixels have {_samples(page)} samples")
     if page.number(INK_SET, 1) != 1 and _photometric(page) == _CMYK:
-        raise Unfit("its inks are others than cyan, magenta, yellow and black; save it as RGB")
+        raise Unfit("its inks are not cyan, magenta, yellow and black; save it as RGB")
     if _formats(page) <= {1, 4}:
         is_noise = compression == 1 and _is_subsampled(page)
         # Pillow knows the range and the polarity of these, and of no others.
@@ -302,7 +302,7 @@ def _stored(content, page):
         colours = np.minimum(colours.astype(np.float32) * top / share, top).astype(np.uint16)
     if count == 1 and bits != 8:
         return Image.fromarray(_full_range(colours[..., 0], bits, page)), alpha
-    # Of 16 bits the upper 8, as in all other colours of 16 bits.
+    # The upper 8 of 16 bits, as in all other colours of 16 bits.
     levels = colours >> 8 if bits == 16 else np.rint(colours * np.float32(255 / top))
     if _photometric(page) == _GREY_FROM_WHITE:
         levels = 255 - levels

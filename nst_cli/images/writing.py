@@ -29,7 +29,7 @@ _SAVE_OPTIONS = {
     # keeps the colours under it.
     "WEBP": {"quality": 95, "alpha_quality": 100, "method": 4, "exact": True},
 }
-# Of a side: libjpeg's, below JPEG's 65535; WebP's 14 bits; PNG's 31 bits.
+# Pixels of a side: libjpeg's limit, below JPEG's 65535; WebP's 14 bits; PNG's 31 bits.
 _LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "PNG": (1 << 31) - 1, "TIFF": (1 << 32) - 1}
 # A JPEG segment counts its length, itself included, in 16 bits.
 _JPEG_EXIF_LIMIT = 0xFFFF - 2
@@ -38,7 +38,7 @@ _TIFF_LIMIT, _TIFF_ROOM = 1 << 32, 1 << 16
 
 
 def write(path, pixels, alpha=None, metadata=None):
-    """Write a picture in the format that its name's ending tells, sRGB embedded.
+    """Write a picture in the format that its name's ending names, with sRGB embedded.
 
     The file is written whole or not at all, and the same arguments give the same bytes.
 

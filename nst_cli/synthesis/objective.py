@@ -194,7 +194,7 @@ def style_targets(
     ----------
     config : Config
     features : dict of str to NDArray
-        Of the style image.
+        The features of the style image.
     random : numpy.random.RandomState
         For losses that draw from the style.
     """
