@@ -83,11 +83,9 @@ def compare_times(content, style):
         reached = first_below(
             target, fast, lambda image: final_loss(image, content, style, CONFIG)
         )
-        seconds_here = fast.moments[reached]
-        print(
-            f"  fast, {precision}: {seconds_here:.1f} s, {seconds_here / seconds:.2f} of PyTorch's",
-            flush=True,
-        )
+        fast_seconds = fast.moments[reached]
+        ratio = fast_seconds / seconds
+        print(f"  fast, {precision}: {fast_seconds:.1f} s, {ratio:.2f} of PyTorch's", flush=True)
 
 
 class Theirs:
