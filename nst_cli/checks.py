@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from .errors import ConfigError
 
-# Longer values are cut in messages.
+# Characters of a value in a message.
 _LONGEST_SHOWN = 40
 
 
@@ -20,25 +20,26 @@ def parse_weights(text, field=None):
     Raises
     ------
     ConfigError
-        An entry is not of that form, or a name comes twice; it concerns `field`.
+        An entry has another form, or a name occurs twice. The error names `field`.
     """
     weights = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = (part.strip() for part in entry.partition("="))
         if not equals or name in weights:
-            found = "names it twice" if equals else "is not of the form name=weight"
+            problem = "repeats a name" if equals else "is not of the form name=weight"
             raise ConfigError(
-                f"{short(text)}: {short(entry)} {found}; as in 'bn=0.3,poly=0.7'.", field
+                f"{short(text)}: {short(entry)} {problem}; an example is 'bn=0.3,poly=0.7'.",
+                field,
             )
         weights[name] = number(field, value, what=f"{name} in {short(text)}")
     return weights
 
 
 def did_you_mean(word, names):
-    """Return the end of an error message about an unknown `word`: a suggestion, or all names."""
+    """Return the end of a message about an unknown `word`: the closest name, or all names."""
     names = list(names)
     lowered = [name.lower() for name in names]
-    # A long text takes long to compare, and resembles none.
+    # Comparing a long text takes long, and no name resembles it.
     close = difflib.get_close_matches(str(word)[:_LONGEST_SHOWN].lower(), lowered, 1)
     if close:
         return f": did you mean {names[lowered.index(close[0])]!r}?"
@@ -46,10 +47,10 @@ def did_you_mean(word, names):
 
 
 def number(field, value, low=0.0, positive=False, what=None):
-    """Return `value` as a finite float not below `low`; `what` names it, where not the field."""
+    """Return `value` as a finite float of at least `low`; messages call it `what` or `field`."""
     what = what or field
     try:
-        # True is 1.0 to Python, and so are the digits of any script.
+        # float() also takes True, and digits of other scripts.
         if isinstance(value, bool) or (isinstance(value, str) and not value.isascii()):
             raise ValueError
         result = float(value)
@@ -66,26 +67,31 @@ def number(field, value, low=0.0, positive=False, what=None):
 
 
 def short(value):
+    """Return a value as Python spells it, cut to the length that fits a message."""
     try:
         text = repr(value)
     except ValueError:
-        # Python refuses to write out integers of thousands of digits.
+        # Python does not print integers of thousands of digits.
         return f"of type {type(value).__name__}, with too many digits"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
 def positive(field, value):
+    """Return `value` as a finite float above 0."""
     return number(field, value, positive=True)
 
 
 def or_auto(check):
+    """Return a check that also accepts ``auto``."""
     return lambda field, value: value if value == "auto" else check(field, value)
 
 
 def integer(low, high):
+    """Return a check of whole numbers from `low` to `high`."""
+
     def check(field, value):
         result = number(field, value, -math.inf)
-        # No bound is near 2 ** 53, up to which a float holds an integer exactly.
+        # Exact: the bounds are far below 2 ** 53.
         if result != int(result) or not low <= result <= high:
             raise ConfigError(
                 f"{field} is {short(value)}; it must be a whole number from {low} to {high}.",
@@ -97,17 +103,19 @@ def integer(low, high):
 
 
 def choice(field, value, names):
+    """Return `value` if it is one of `names`."""
     if not isinstance(value, str) or value not in names:
         raise ConfigError(f"Unknown {field} {short(value)}{did_you_mean(value, names)}", field)
     return value
 
 
 def one_of(names):
+    """Return a check for one of some names."""
     return lambda field, value: choice(field, value, names)
 
 
 def weight_list(names, kind):
-    """Return a check that brings a text or a mapping to the text ``"name=weight,…"``."""
+    """Return a check that turns a text or a mapping into the text ``"name=weight,…"``."""
 
     def check(field, value):
         if isinstance(value, str):
@@ -134,12 +142,12 @@ def weight_list(names, kind):
 
 def fusion(names):
     """Return a check of one name, or of a fusion: ``"name=weight,…"`` or a mapping."""
-    weights_of = weight_list(names, "method")
+    check_weights = weight_list(names, "method")
 
     def check(field, value):
         if isinstance(value, str) and "=" not in value:
             return choice(field, value.strip(), names)
-        text = weights_of(field, value)
+        text = check_weights(field, value)
         weights = parse_weights(text)
         if not any(weights.values()):
             raise ConfigError(f"Every weight of the fusion {text!r} is 0.", field)
@@ -151,30 +159,27 @@ def fusion(names):
 
 
 def balance(names):
-    """Return a check of β′: ``paper``, ``auto``, a number, or one for each of some names."""
-    weights_of = weight_list(names, "method")
+    """Return a check of β′: ``paper``, ``auto``, a number, or one number per method."""
+    check_weights = weight_list(names, "method")
 
     def check(field, value):
         if value in ("paper", "auto"):
             return value
         if isinstance(value, Mapping) or (isinstance(value, str) and "=" in value):
-            return weights_of(field, value)
+            return check_weights(field, value)
         try:
             return number(field, value)
         except ConfigError:
             if isinstance(value, (int, float)):
                 raise
-            words = (
-                f"{field} is {short(value)}; it must be paper, auto or a number that is not "
-                "negative."
-            )
-            raise ConfigError(words, field) from None
+            message = f"{field} is {short(value)}; it must be paper, auto or a number from 0 on."
+            raise ConfigError(message, field) from None
 
     return check
 
 
 def layer_list(names):
-    """Return a check of a list of layers, or of their names with commas between."""
+    """Return a check of layers, given as a list or as a text with commas."""
 
     def check(field, value):
         if not isinstance(value, (str, list, tuple)):
@@ -194,16 +199,19 @@ def layer_list(names):
 
 
 def device(field, value):
+    """Return `value` if it names a device."""
     if isinstance(value, str) and re.fullmatch(r"auto|cpu|gpu(:[0-9]{1,3})?", value):
         return value
     raise ConfigError(f"device is {short(value)}; it must be auto, cpu, gpu or gpu:N.", field)
 
 
 def flag(field, value):
+    """Return `value` if it is a bool."""
     if isinstance(value, bool):
         return value
     raise ConfigError(f"{field} is {short(value)}; it must be true or false.", field)
 
 
 def text(field, value):
+    """Return `value` as a string; every value passes."""
     return str(value)
