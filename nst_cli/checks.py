@@ -6,15 +6,19 @@ A check takes the name of the field and the value given for it, and raises `Conf
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Optional
 
 from .errors import ConfigError
+
+#: Takes a field's name and a value; returns the value in its final form.
+Check = Callable[[str, Any], Any]
 
 # Characters of a value in a message.
 _LONGEST_SHOWN = 40
 
 
-def parse_weights(text, field=None):
+def parse_weights(text: str, field: Optional[str] = None) -> dict[str, float]:
     """Read ``"name=weight,name=weight"``; an empty text gives an empty dict.
 
     Raises
@@ -22,7 +26,7 @@ def parse_weights(text, field=None):
     ConfigError
         An entry has another form, or a name occurs twice. The error names `field`.
     """
-    weights = {}
+    weights: dict[str, float] = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = (part.strip() for part in entry.partition("="))
         if not equals or name in weights:
@@ -35,7 +39,7 @@ def parse_weights(text, field=None):
     return weights
 
 
-def did_you_mean(word, names):
+def did_you_mean(word: object, names: Iterable[str]) -> str:
     """Return the end of a message about an unknown `word`: the closest name, or all names."""
     names = list(names)
     lowered = [name.lower() for name in names]
@@ -46,7 +50,13 @@ def did_you_mean(word, names):
     return f": choose from {', '.join(names)}."
 
 
-def number(field, value, low=0.0, positive=False, what=None):
+def number(
+    field: Optional[str],
+    value: Any,
+    low: float = 0.0,
+    positive: bool = False,
+    what: Optional[str] = None,
+) -> float:
     """Return `value` as a finite float of at least `low`; messages call it `what` or `field`."""
     what = what or field
     try:
@@ -66,7 +76,7 @@ def number(field, value, low=0.0, positive=False, what=None):
     return result
 
 
-def short(value):
+def short(value: object) -> str:
     """Return a value as Python spells it, cut to the length that fits a message."""
     try:
         text = repr(value)
@@ -76,20 +86,20 @@ def short(value):
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
-def positive(field, value):
+def positive(field: str, value: Any) -> float:
     """Return `value` as a finite float above 0."""
     return number(field, value, positive=True)
 
 
-def or_auto(check):
+def or_auto(check: Check) -> Check:
     """Return a check that also accepts ``auto``."""
     return lambda field, value: value if value == "auto" else check(field, value)
 
 
-def integer(low, high):
+def integer(low: int, high: int) -> Check:
     """Return a check of whole numbers from `low` to `high`."""
 
-    def check(field, value):
+    def check(field: str, value: Any) -> Any:
         result = number(field, value, -math.inf)
         # Exact: the bounds are far below 2 ** 53.
         if result != int(result) or not low <= result <= high:
@@ -102,22 +112,22 @@ def integer(low, high):
     return check
 
 
-def choice(field, value, names):
+def choice(field: str, value: Any, names: Collection[str]) -> str:
     """Return `value` if it is one of `names`."""
     if not isinstance(value, str) or value not in names:
         raise ConfigError(f"Unknown {field} {short(value)}{did_you_mean(value, names)}", field)
     return value
 
 
-def one_of(names):
+def one_of(names: Collection[str]) -> Check:
     """Return a check for one of some names."""
     return lambda field, value: choice(field, value, names)
 
 
-def weight_list(names, kind):
+def weight_list(names: Collection[str], kind: str) -> Check:
     """Return a check that turns a text or a mapping into the text ``"name=weight,…"``."""
 
-    def check(field, value):
+    def check(field: str, value: Any) -> Any:
         if isinstance(value, str):
             weights = parse_weights(value, field)
         elif isinstance(value, Mapping):
@@ -140,11 +150,11 @@ def weight_list(names, kind):
     return check
 
 
-def fusion(names):
+def fusion(names: Collection[str]) -> Check:
     """Return a check of one name, or of a fusion: ``"name=weight,…"`` or a mapping."""
     check_weights = weight_list(names, "method")
 
-    def check(field, value):
+    def check(field: str, value: Any) -> Any:
         if isinstance(value, str) and "=" not in value:
             return choice(field, value.strip(), names)
         text = check_weights(field, value)
@@ -158,11 +168,11 @@ def fusion(names):
     return check
 
 
-def balance(names):
+def balance(names: Collection[str]) -> Check:
     """Return a check of β′: ``paper``, ``auto``, a number, or one number per method."""
     check_weights = weight_list(names, "method")
 
-    def check(field, value):
+    def check(field: str, value: Any) -> Any:
         if value in ("paper", "auto"):
             return value
         if isinstance(value, Mapping) or (isinstance(value, str) and "=" in value):
@@ -178,10 +188,10 @@ def balance(names):
     return check
 
 
-def layer_list(names):
+def layer_list(names: Collection[str]) -> Check:
     """Return a check of layers, given as a list or as a text with commas."""
 
-    def check(field, value):
+    def check(field: str, value: Any) -> Any:
         if not isinstance(value, (str, list, tuple)):
             raise ConfigError(f"{field} is {short(value)}; it must be a list of layers.", field)
         parts = value.split(",") if isinstance(value, str) else value
@@ -198,20 +208,20 @@ def layer_list(names):
     return check
 
 
-def device(field, value):
+def device(field: str, value: Any) -> str:
     """Return `value` if it names a device."""
     if isinstance(value, str) and re.fullmatch(r"auto|cpu|gpu(:[0-9]{1,3})?", value):
         return value
     raise ConfigError(f"device is {short(value)}; it must be auto, cpu, gpu or gpu:N.", field)
 
 
-def flag(field, value):
+def flag(field: str, value: Any) -> bool:
     """Return `value` if it is a bool."""
     if isinstance(value, bool):
         return value
     raise ConfigError(f"{field} is {short(value)}; it must be true or false.", field)
 
 
-def text(field, value):
+def text(field: str, value: Any) -> str:
     """Return `value` as a string; every value passes."""
     return str(value)

@@ -5,7 +5,7 @@ loading anything else.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -61,7 +61,7 @@ class Option:
 
     paper: Any
     fast: Any
-    check: Callable[[str, Any], Any]
+    check: checks.Check
     help: str
     metavar: str = ""
     choices: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ _SAME: Any = object()
 
 def _option(
     paper: Any,
-    check: Callable[[str, Any], Any],
+    check: checks.Check,
     help: str,
     metavar: str = "",
     fast: Any = _SAME,
@@ -154,7 +154,7 @@ class Config:
         "squeeze",
         STYLE_FITS,
         "squeeze: resize the style image to the content's exact size, as the authors do; keep: "
-        "keep its aspect ratio, with a long edge of --size pixels.",
+        "preserve its aspect ratio, with a long edge of --size pixels.",
         fast="keep",
     )
     iterations: int = _option(
@@ -234,7 +234,7 @@ class Config:
         "Store in the picture how it was made; the sidecar has that in any case.",
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         checks.choice("preset", self.preset, PRESETS)
         for name, default in PRESETS[self.preset].items():
             given = getattr(self, name)
@@ -242,7 +242,7 @@ class Config:
             object.__setattr__(self, name, checked)
         self._check_together()
 
-    def _check_together(self):
+    def _check_together(self) -> None:
         for layer in parse_weights(self.layer_weights):
             if layer not in self.style_layers:
                 raise ConfigError(
@@ -270,12 +270,14 @@ class Config:
                 "alpha" if self.gamma else "gamma",
             )
 
-    def _has_style(self):
+    def _has_style(self) -> bool:
         """Return whether any style loss has a weight above 0."""
-        beta = self.beta
-        if isinstance(beta, str):
-            beta = 1.0 if beta in ("paper", "auto") else parse_weights(beta)
-        factors = beta if isinstance(beta, dict) else dict.fromkeys(self.methods, beta)
+        if isinstance(self.beta, float):
+            factors = dict.fromkeys(self.methods, self.beta)
+        elif self.beta in ("paper", "auto"):
+            factors = dict.fromkeys(self.methods, 1.0)
+        else:
+            factors = parse_weights(self.beta)
         return (
             self.gamma > 0
             and any(weight * factors[method] for method, weight in self.methods.items())
@@ -283,31 +285,31 @@ class Config:
         )
 
     @property
-    def methods(self):
+    def methods(self) -> dict[str, float]:
         """The style losses and their fusion weights, ``{method: weight}``."""
         return parse_weights(self.method) if "=" in self.method else {self.method: 1.0}
 
     @property
-    def faithful(self):
+    def faithful(self) -> bool:
         """Whether pixels are scaled by 256 and truncated, as in the authors' code."""
         return self.preset == "paper"
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> float:
         """`lr` as a number."""
-        return LEARNING_RATES[self.optimizer] if self.lr == "auto" else self.lr
+        return LEARNING_RATES[self.optimizer] if self.lr == "auto" else float(self.lr)
 
-    def layer_weight(self, layer):
+    def layer_weight(self, layer: str) -> float:
         """Return w_l of Eq. 5 for a style layer."""
         return parse_weights(self.layer_weights).get(layer, 1.0)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Return the choices as a dict that JSON can hold; `from_dict` is the inverse."""
         plain = dataclasses.asdict(self)
         return {name: list(v) if isinstance(v, tuple) else v for name, v in plain.items()}
 
     @classmethod
-    def from_dict(cls, choices):
+    def from_dict(cls, choices: Mapping[str, Any]) -> "Config":
         """Make a Config from the result of `to_dict`, or from some of its items.
 
         Raises

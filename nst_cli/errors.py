@@ -1,6 +1,8 @@
 """The errors that nst reports to the user; any other exception is a bug, with its traceback."""
 
 import unicodedata
+from collections.abc import Sequence
+from typing import Any, Optional
 
 # Control characters, line and paragraph separators, and surrogates, which stand for undecodable
 # bytes.
@@ -24,7 +26,7 @@ class ConfigError(NstError):
         Name of the `Config` field (``layer_weights``).
     """
 
-    def __init__(self, message, field=None):
+    def __init__(self, message: str, field: Optional[str] = None):
         super().__init__(message)
         self.field = field
 
@@ -48,7 +50,7 @@ class IncompleteError(OutputError):
         The `Outcome` of the run.
     """
 
-    def __init__(self, message, outcome=None):
+    def __init__(self, message: str, outcome: Any = None):
         super().__init__(message)
         self.outcome = outcome
 
@@ -78,7 +80,7 @@ class LogError(NstError):
         Whether the file ends within the broken line, as the log of a killed run may.
     """
 
-    def __init__(self, message, steps=(), is_cut=False):
+    def __init__(self, message: str, steps: Sequence[Any] = (), is_cut: bool = False):
         super().__init__(message)
         self.steps, self.is_cut = tuple(steps), is_cut
 
@@ -116,18 +118,19 @@ class NonFiniteError(NstError):
     """
 
     # Unpickling calls `cls(message)` and then restores `__dict__`, so `result` needs a default.
-    def __init__(self, message, result=None):
+    def __init__(self, message: str, result: Any = None):
         super().__init__(message)
-        self.result, self.path = result, None
+        self.result = result
+        self.path: Optional[str] = None
 
 
-def reason(error):
+def reason(error: BaseException) -> str:
     """Return an exception's message as one line, without a final full stop."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split()).rstrip(".")
 
 
-def shown(text: str) -> str:
+def shown(text: object) -> str:
     """Return a text for one line of output: control characters and line ends are escaped.
 
     An undecodable byte of a file name becomes an escape such as ``\\xe9``.
@@ -135,11 +138,11 @@ def shown(text: str) -> str:
     return "".join(_escaped(c) if _needs_escape(c) else c for c in str(text))
 
 
-def _needs_escape(character):
+def _needs_escape(character: str) -> bool:
     return character in _DIRECTIONS or unicodedata.category(character) in _ESCAPED_CATEGORIES
 
 
-def _escaped(character):
+def _escaped(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"

@@ -28,7 +28,7 @@ def user_folder(variable: str, default: str) -> Optional[Path]:
     return Path(base, "nst") if os.path.isabs(base) else None
 
 
-def _home():
+def _home() -> str:
     # `expanduser` would turn an empty HOME into the root folder.
     if os.environ.get("HOME") == "":
         return ""
