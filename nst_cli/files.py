@@ -1,4 +1,4 @@
-"""Files that are whole or missing, that replace only what nst made, and their checksums."""
+"""Writes files whole or not at all, protects the user's files, and computes checksums."""
 
 import contextlib
 import difflib
@@ -14,9 +14,9 @@ from typing import Any, BinaryIO, Callable, Optional
 from .errors import OutputError, reason
 
 _BLOCK = 1 << 20
-# How many programs may write one file at a time.
+# Programs that may write the same file at one time.
 _SLOTS = 8
-# A longer ending is left out of a temporary name.
+# A temporary name keeps the ending of its target up to this length.
 _LONGEST_ENDING = 16
 
 
@@ -24,9 +24,10 @@ _LONGEST_ENDING = 16
 def replacing(path: os.PathLike) -> Iterator[str]:
     """Yield a temporary path; rename it to `path` on success, else remove it.
 
-    The temporary file lies beside `path` and has its ending, for writers that choose a format by
-    the ending. If `path` is a symbolic link, the link's target is replaced. An existing file's
-    permissions are kept. What a killed writer of the same file left behind is removed.
+    The temporary file is in the folder of `path` and has the same ending, for writers that choose
+    a format by the ending. If `path` is a symbolic link, the link's target is replaced. An
+    existing file's permissions are kept. Temporary files that killed writers of the same file
+    left behind are removed.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def replacing(path: os.PathLike) -> Iterator[str]:
         with contextlib.suppress(FileNotFoundError):
             os.fchmod(descriptor, os.stat(target).st_mode & 0o777)
         yield temporary
-        # Otherwise a power cut may leave the name without the content.
+        # Without this a power cut may leave the new name with no content.
         os.fsync(descriptor)
         os.replace(temporary, target)
         _sync_folder(os.path.dirname(target))
@@ -83,12 +84,12 @@ def write_json(path: os.PathLike, document: Any) -> None:
 
 
 def from_json(text: bytes) -> Any:
-    """Return what a JSON text says that a stranger may have written.
+    """Parse JSON from an untrusted source.
 
     Raises
     ------
     ValueError
-        It is not JSON, or nested too deeply; in one line.
+        The text is not JSON, or nested too deeply; the message is one line.
     """
     try:
         return json.loads(text)
@@ -105,25 +106,26 @@ def check_output(
     overwrite: bool = False,
     ours: Optional[Callable[[str], bool]] = None,
 ) -> None:
-    """Check, before the long work, that `path` can be written and no file of the user's is lost.
+    """Check, before the long work, that `path` can be written without losing a user's file.
+
+    An existing file that is empty, as ``mktemp`` makes it, may always be replaced.
 
     Parameters
     ----------
     path : path-like
         A symbolic link stands for its target.
     inputs : iterable of path-like, optional
-        Files that must not be overwritten, by any name or link, even if `overwrite` is set.
+        Files that must not be overwritten under any name or link, even with `overwrite`.
     overwrite : bool
-        Whether an existing file may be replaced that nst did not make.
+        Allow replacing an existing file that nst did not make.
     ours : callable, optional
-        Returns True for the path of an existing file that nst made. By default no file counts.
-        An empty file, as ``mktemp`` makes it, may be replaced in any case.
+        Takes the path of an existing file; returns True if nst made it. By default nst made none.
 
     Raises
     ------
     OutputError
-        The folder is missing or not writable; or `path` is a folder, a device, a pipe, protected,
-        one of `inputs`, or a file that nst did not make.
+        The folder is missing or read-only, or `path` is a folder, a device, a pipe,
+        write-protected, one of `inputs`, or a file that nst did not make.
     """
     path = os.fspath(path)
     try:
@@ -151,7 +153,7 @@ def check_output(
             "choose another name."
         )
     try:
-        # Permission bits do not reveal media that are read-only.
+        # Permission bits do not show that a medium is read-only.
         temporary, descriptor = _reserved(target)
         os.unlink(temporary)
         os.close(descriptor)
@@ -163,12 +165,12 @@ def check_output(
 
 
 def ending_of(path: os.PathLike, endings: Sequence[str]) -> str:
-    """Return the ending of a name in lower case, which decides the format of a file.
+    """Return the ending of a file name in lower case; it decides the file's format.
 
     Raises
     ------
     OutputError
-        It is none of `endings`.
+        The ending is not one of `endings`.
     """
     path = os.fspath(path)
     ending = os.path.splitext(path)[1]
@@ -183,7 +185,7 @@ def ending_of(path: os.PathLike, endings: Sequence[str]) -> str:
 
 
 def target_of(path: os.PathLike) -> str:
-    """Return the file that is written under a path: the target of a symbolic link, else the path.
+    """Return the target of a symbolic link; any other path is returned unchanged.
 
     Raises
     ------
@@ -200,14 +202,14 @@ def target_of(path: os.PathLike) -> str:
 
 
 def open_regular(path: os.PathLike) -> BinaryIO:
-    """Open a regular file for reading bytes; devices and pipes, which may never end, are refused.
+    """Open a regular file for reading bytes; a device or a pipe could be endless.
 
     Raises
     ------
     OSError
-        The file cannot be opened, or is no regular file.
+        The file cannot be opened, or is not a regular file.
     """
-    # Opening a pipe would wait for its writer.
+    # Without O_NONBLOCK, opening a pipe would wait for its writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         mode = os.fstat(descriptor).st_mode
@@ -227,14 +229,14 @@ def sha256(path: os.PathLike) -> str:
     Raises
     ------
     OSError
-        The file cannot be read, or is no regular file.
+        The file cannot be read, or is not a regular file.
     """
     with open_regular(path) as stream:
         return _digest(stream, hashlib.sha256())
 
 
 def git_blob_id(path: os.PathLike) -> str:
-    """Return the id Git gives a file's content: SHA-1 of ``blob <size>\\0`` and the bytes."""
+    """Return Git's blob id of a file's content: the SHA-1 of ``blob <size>\\0`` and the bytes."""
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         return _digest(stream, hashlib.sha1(b"blob %d\0" % size))
@@ -281,7 +283,7 @@ def _is_same_file(first, second):
 def _reserved(target):
     """Make an empty temporary file for `target`; return its path and a locked descriptor.
 
-    The lock tells the files of programs that run from those of programs that were killed.
+    A running program holds the lock; the file of a killed program is unlocked.
     """
     folder, name = os.path.split(target)
     key = hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
@@ -299,7 +301,7 @@ def _reserved(target):
 
 
 def _created(path):
-    """Make and lock a file; None if another program has it."""
+    """Make and lock a file; return its descriptor, or None if another program has the file."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, 0o666)
@@ -307,19 +309,19 @@ def _created(path):
         return None
     if _locked(descriptor) is not False and _is_at(descriptor, path):
         return descriptor
-    # Another program took it for a leftover and removes it.
+    # Before it was locked, another program took it for a leftover.
     os.close(descriptor)
     return None
 
 
 def _remove_leftover(path):
-    """Remove a temporary file whose writer is dead."""
+    """Remove a temporary file if no running program has locked it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return
     try:
-        # Locked by this process, no other renames or removes it.
+        # While this process holds the lock, no other renames or removes the file.
         if _locked(descriptor) and _is_at(descriptor, path):
             with contextlib.suppress(OSError):
                 os.unlink(path)
@@ -328,7 +330,7 @@ def _remove_leftover(path):
 
 
 def _locked(descriptor):
-    """Lock a file; False if another program holds the lock, None if there are no locks here."""
+    """Lock a file; return False if another program has locked it, None if locks do not exist."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -346,7 +348,7 @@ def _is_at(descriptor, path):
 
 
 def _sync_folder(folder):
-    """Make a rename durable; some file systems cannot."""
+    """Make a rename durable, if the file system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder or os.curdir, os.O_RDONLY | os.O_CLOEXEC)
         try:
