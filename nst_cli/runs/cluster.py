@@ -25,6 +25,7 @@ from ..errors import (
     reason,
 )
 from . import runner, sidecar
+from .inputs import fitted
 from .log import Log
 from .maker import Finished
 
@@ -262,7 +263,7 @@ def work(parcel: Parcel) -> Made:
             place.write_bytes(content)
             pictures[name] = replace(images.read(place), path=path)
         output = os.path.join(folder, f"out{parcel.ending}")
-        inputs = runner.fitted(pictures, parcel.config)
+        inputs = fitted(pictures, parcel.config)
         job = runner.assemble(inputs, output, parcel.config)
         used = job.provenance["weights"]
         if used["sha256"] != parcel.weights:

@@ -16,7 +16,8 @@ from ..config import INITS, Config
 from ..errors import ImageError, IncompleteError, NonFiniteError, NstError, OutputError, reason
 from ..synthesis import Result, denoise, scale_sizes, steps_at, transfer
 from ..synthesis.kit import NetworkKit
-from . import forecast, sidecar
+from . import sidecar
+from .inputs import read_inputs
 from .log import is_log
 from .sidecar import is_picture, is_sidecar, sidecar_of, step_name
 
@@ -52,26 +53,6 @@ class Job:
     provenance: dict
     notes: tuple
     carried: dict = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The pictures of a transfer, read and resized.
-
-    Attributes
-    ----------
-    content, style : numpy.ndarray, shape (1, 3, H, W)
-        Network input.
-    init : numpy.ndarray or None
-        The start image where it is a picture.
-    pictures : dict of str to images.Picture
-        What was read, under the same names; ``init`` where there is one.
-    """
-
-    content: Any
-    style: Any
-    init: Any
-    pictures: dict
 
 
 @dataclass(frozen=True)
@@ -142,52 +123,6 @@ def prepare(
     # Before MXNet, which takes seconds to load.
     weights.load(weights_path)
     return assemble(read_inputs(content, style, config), output, config)
-
-
-def read_inputs(content, style, config):
-    """Read the pictures that a transfer starts from.
-
-    Parameters
-    ----------
-    content, style : path-like
-    config : Config
-
-    Returns
-    -------
-    Inputs
-
-    Raises
-    ------
-    ImageError
-        A picture cannot be used.
-    EngineError
-        A transfer of that size would not fit into memory.
-    """
-    paths = {"content": content, "style": style}
-    if config.init not in INITS:
-        paths["init"] = config.init
-    return fitted({name: images.read(path) for name, path in paths.items()}, config)
-
-
-def fitted(pictures, config):
-    """Return as `Inputs` the pictures that have been read, ``{"content": Picture, …}``.
-
-    Raises
-    ------
-    ImageError
-        A side would be too small.
-    EngineError
-        A transfer of that size would not fit into memory.
-    """
-    content, style = pictures["content"], pictures["style"]
-    size = images.fit(content.pixels.shape, config.size, content.path)
-    sizes = {"content": size, "style": size, "init": size}
-    if config.style_fit == "keep":
-        sizes["style"] = images.fit(style.pixels.shape, config.size, style.path)
-    # Before they are resized to a size that would not fit.
-    forecast.check_memory(config, size, sizes["style"])
-    arrays = {name: _network_input(pictures[name], sizes[name], config) for name in pictures}
-    return Inputs(arrays["content"], arrays["style"], arrays.get("init"), pictures)
 
 
 def assemble(inputs, output, config):
@@ -461,11 +396,6 @@ def finished(image, config):
         smooth = denoise.chambolle(pixels, config.denoise, engine.device_of(config))
         pixels = numpy.rint(smooth).astype(numpy.uint8)
     return pixels
-
-
-def _network_input(picture, size, config):
-    pixels = images.resize(picture.pixels, size)
-    return images.to_input(pixels, 256 if config.faithful else 255)
 
 
 def _identity(picture):

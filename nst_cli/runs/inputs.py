@@ -1,0 +1,79 @@
+"""The pictures that a transfer starts from, read and resized."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from .. import images
+from ..config import INITS
+from . import forecast
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The pictures of a transfer, read and resized.
+
+    Attributes
+    ----------
+    content, style : numpy.ndarray, shape (1, 3, H, W)
+        Network input.
+    init : numpy.ndarray or None
+        The start image where it is a picture.
+    pictures : dict of str to images.Picture
+        What was read, under the same names; ``init`` where there is one.
+    """
+
+    content: Any
+    style: Any
+    init: Any
+    pictures: dict
+
+
+def read_inputs(content, style, config):
+    """Read the pictures that a transfer starts from.
+
+    Parameters
+    ----------
+    content, style : path-like
+    config : Config
+
+    Returns
+    -------
+    Inputs
+
+    Raises
+    ------
+    ImageError
+        A picture cannot be used.
+    EngineError
+        A transfer of that size would not fit into memory.
+    """
+    paths = {"content": content, "style": style}
+    if config.init not in INITS:
+        paths["init"] = config.init
+    return fitted({name: images.read(path) for name, path in paths.items()}, config)
+
+
+def fitted(pictures, config):
+    """Return as `Inputs` the pictures that have been read, ``{"content": Picture, …}``.
+
+    Raises
+    ------
+    ImageError
+        A side would be too small.
+    EngineError
+        A transfer of that size would not fit into memory.
+    """
+    content, style = pictures["content"], pictures["style"]
+    size = images.fit(content.pixels.shape, config.size, content.path)
+    sizes = {"content": size, "style": size, "init": size}
+    if config.style_fit == "keep":
+        sizes["style"] = images.fit(style.pixels.shape, config.size, style.path)
+    # Before they are resized to a size that would not fit.
+    forecast.check_memory(config, size, sizes["style"])
+    arrays = {name: _network_input(pictures[name], sizes[name], config) for name in pictures}
+    return Inputs(arrays["content"], arrays["style"], arrays.get("init"), pictures)
+
+
+def _network_input(picture, size, config):
+    pixels = images.resize(picture.pixels, size)
+    return images.to_input(pixels, 256 if config.faithful else 255)
