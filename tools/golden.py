@@ -1,10 +1,10 @@
-"""Records the golden runs in `tests/golden`: the authors' descent in float64, by NumPy alone.
+"""Records the golden runs in `tests/golden`: the authors' gradient descent in float64 NumPy.
 
-An independent program: no MXNet, no module of `nst_cli.synthesis`. It follows the formulas of
-the paper with the constants of the authors' code, written out below. `--check` holds it against
-recordings of the authors' own program (on MXNet 1.9.1, with VGG-19), which are too large for the
-repository; `--record` then writes the small runs that the tests compare with, on the sample
-pictures and the built-in filter bank, so that anyone can repeat them.
+This program is independent of nst's: it uses neither MXNet nor `nst_cli.synthesis`. It follows
+the formulas of the paper with the constants of the authors' code, which are written out below.
+`--check` compares it with recordings of the authors' program (MXNet 1.9.1, VGG-19), which are too
+large for the repository. `--record` writes the small runs that the tests use, on the sample
+pictures with the built-in filter bank, so that anyone can repeat them.
 
     python tools/golden.py --check FOLDER VGG19.params
     python tools/golden.py --record tests/golden
@@ -28,7 +28,7 @@ STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CONTENT_LAYER = "relu4_2"
 DEPTHS = (2, 2, 4, 4, 1)
 
-#: Name of a run to its fusion {method: share}, gamma, and the constant of the polynomial kernel.
+#: For each run: its fusion {method: share}, gamma, and the constant of the polynomial kernel.
 RUNS = {
     "linear": ({"linear": 1.0}, 5, 0),
     "poly": ({"poly": 1.0}, 5, 0),
@@ -37,7 +37,7 @@ RUNS = {
     "bnpoly": ({"bn": 0.3, "poly": 0.7}, 5, 0),
 }
 STEPS = 20
-#: Steps whose image is kept.
+#: Steps after which images are compared.
 KEPT = (1, 5, 20)
 LONG_EDGE = 64
 SEED = 0
@@ -58,7 +58,7 @@ class Network:
         self._arrays = {name: array.astype(numpy.float64) for name, array in arrays.items()}
 
     def forward(self, image):
-        """Return every ReLU's output for an image of shape (3, H, W), by name."""
+        """Return the outputs of all ReLUs by name, for an image of shape (3, H, W)."""
         maps, features = image, {}
         for block, depth in enumerate(DEPTHS, 1):
             for index in range(1, depth + 1):
@@ -72,7 +72,7 @@ class Network:
         return features
 
     def backward(self, features, heads):
-        """Return the gradient on the image, from gradients on some of the features."""
+        """Return the gradient on the image, given gradients on some of the features."""
         gradient = numpy.zeros(1)
         for block in range(len(DEPTHS), 0, -1):
             for index in range(DEPTHS[block - 1], 0, -1):
@@ -87,7 +87,7 @@ class Network:
 
 
 def unpooled(gradient, shape):
-    """Return the gradient before a 2 x 2 average pooling."""
+    """Return the gradient on the input of a 2 x 2 average pooling."""
     result = numpy.zeros(shape)
     spread = gradient.repeat(2, axis=1).repeat(2, axis=2) / 4
     result[:, : spread.shape[1], : spread.shape[2]] = spread
@@ -141,8 +141,8 @@ def smoothing_gradient(image):
 def descend(network, content, style, image, run, steps=STEPS):
     """Yield (image, losses, gradient norm, relative change) of each step of the authors' code.
 
-    The losses are those at the image before the step, and the norm is that of the network's
-    gradient before it is clipped and before the smoothing is added.
+    The losses are at the image before the step. The norm is that of the network's gradient,
+    before clipping and without the smoothing.
     """
     shares, gamma, c = RUNS[run]
     target = network.forward(content)[CONTENT_LAYER]
@@ -174,7 +174,7 @@ def descend(network, content, style, image, run, steps=STEPS):
 
 
 def sample_inputs():
-    """Return content, style and start image, shape (3, H, W), of the recorded runs."""
+    """Return the content, style and start images of the recorded runs, shape (3, H, W)."""
     content, style = (images.read(path).pixels for path in (samples.CONTENT, samples.STYLES[0]))
     size = images.fit(content.shape, LONG_EDGE)
     content, style = (
@@ -185,7 +185,7 @@ def sample_inputs():
 
 
 def record(folder):
-    """Write the runs of `RUNS` on the sample pictures, with the built-in filter bank."""
+    """Record the runs of `RUNS` on the sample pictures, with the built-in filter bank."""
     arrays = weights.load(weights.BUILTIN)
     network = Network(arrays)
     content, style, start = (array.astype(numpy.float64) for array in sample_inputs())
@@ -210,20 +210,21 @@ def record(folder):
 
 
 def check(folder, parameters):
-    """Print how far this program is from recordings of the authors' program."""
+    """Print the differences between this program and recordings of the authors' program."""
     network = Network(weights.load(parameters))
     print("run      step 1    step 5   step 20   gradient norms")
     for run in RUNS:
         recorded = numpy.load(folder / f"{run}.npz")
         inputs = (recorded[name][0].astype(float) for name in ("content", "style", "init"))
-        apart, norms = [], []
+        differences, norms = [], []
         for step, (image, _, norm, _) in enumerate(descend(network, *inputs, run), 1):
             norms.append(norm)
             if step in KEPT:
-                wanted = recorded[f"it{step}"][0]
-                apart.append(numpy.linalg.norm(image - wanted) / numpy.linalg.norm(wanted))
+                expected = recorded[f"it{step}"][0]
+                error = numpy.linalg.norm(image - expected) / numpy.linalg.norm(expected)
+                differences.append(error)
         worst = numpy.abs(numpy.array(norms) / recorded["gradient_norm"] - 1).max()
-        print(f"{run:8}" + "".join(f"{value:9.1e} " for value in apart) + f"{worst:9.1e}")
+        print(f"{run:8}" + "".join(f"{value:9.1e} " for value in differences) + f"{worst:9.1e}")
 
 
 def main():

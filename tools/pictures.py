@@ -1,6 +1,6 @@
 """Downloads the pictures of the paper's figures, which its authors collected.
 
-Their licences are mixed, so they are not a part of the project:
+They have various licences, so they are not part of the project:
 
     python tools/pictures.py [FOLDER]
 """
@@ -16,7 +16,7 @@ from nst_cli.errors import DownloadError, shown
 
 BASE_URL = "https://raw.githubusercontent.com/lyttonhao/Neural-Style-MMD/master/input/"
 
-#: Each picture's name, the id that Git gives its content, and its size in bytes.
+#: Each picture's name, Git's id of its content, and its size in bytes.
 PICTURES = {
     "IMG_4343.jpg": ("eeb9f8c4c55c3c2095397ff82417ad23f2201834", 230594),
     "brad_pitt.jpg": ("addd62f751cae420dad88813f2b00ad173ea8682", 137783),
@@ -49,21 +49,21 @@ PICTURES = {
 
 
 def fetch(folder, base_url=BASE_URL, progress=None):
-    """Download every picture that `folder` lacks, past those that fail.
+    """Download every picture that `folder` lacks; a failure does not stop the others.
 
     Parameters
     ----------
     folder : path-like
-        Made where it does not exist.
+        Created if it does not exist.
     base_url : str
-        Address of the folder that holds the pictures.
+        Address of the folder that contains the pictures.
     progress : callable, optional
-        Called with the path of each picture that is there and right, as soon as it is.
+        Called with the path of each picture when it is complete.
 
     Returns
     -------
     dict of str to str
-        Why it failed, in a line, for each picture that did.
+        For each picture that failed, the reason in one line.
     """
     failures = {}
     for name, (blob_id, size) in PICTURES.items():
@@ -84,13 +84,13 @@ def fetch(folder, base_url=BASE_URL, progress=None):
 def main(folder, base_url):
     """Download the pictures of the paper's figures to FOLDER, by default images.
 
-    Those that are there and right are not downloaded again.
+    Pictures that exist already are not downloaded again.
 
     \b
     Example:
       python tools/pictures.py images
     """
-    # As bytes, because a path may be no text.
+    # As bytes, because a path may not be valid text.
     failures = fetch(folder, base_url, progress=lambda path: click.echo(os.fsencode(path)))
     if failures:
         click.echo(f"{len(failures)} of {len(PICTURES)} pictures failed:", err=True)
