@@ -157,7 +157,7 @@ def test_sidecars_that_are_damaged_foreign_or_of_an_older_picture_count_as_not_u
     damaged = [
         json.dumps({**whole[PICTURES[0]], "config": {}}),
         json.dumps({**whole[PICTURES[1]], "weights": "w"}),
-        json.dumps({**whole[PICTURES[2]], "steps": 9, "picture": {"sha256": "0" * 64, "size": 1}}),
+        json.dumps({**whole[PICTURES[2]], "steps": 9, "file": {"sha256": "0" * 64, "size": 1}}),
         '{"program": "nst", "config": ' + "[" * 100_000,
     ]
     for path, text in zip(PICTURES, damaged):

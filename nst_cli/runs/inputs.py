@@ -17,9 +17,9 @@ class Inputs:
     content, style : numpy.ndarray, shape (1, 3, H, W)
         Network input.
     init : numpy.ndarray or None
-        The start image where it is a picture.
+        The start image, if it is a picture.
     pictures : dict of str to images.Picture
-        What was read, under the same names; ``init`` where there is one.
+        The pictures before resizing, by role: ``content``, ``style`` and, if given, ``init``.
     """
 
     content: Any
@@ -29,7 +29,7 @@ class Inputs:
 
 
 def read_inputs(content, style, config):
-    """Read the pictures that a transfer starts from.
+    """Read and resize the pictures that a transfer starts from.
 
     Parameters
     ----------
@@ -50,11 +50,21 @@ def read_inputs(content, style, config):
     paths = {"content": content, "style": style}
     if config.init not in INITS:
         paths["init"] = config.init
-    return fitted({name: images.read(path) for name, path in paths.items()}, config)
+    return resize_inputs({name: images.read(path) for name, path in paths.items()}, config)
 
 
-def fitted(pictures, config):
-    """Return as `Inputs` the pictures that have been read, ``{"content": Picture, …}``.
+def resize_inputs(pictures, config):
+    """Resize pictures to the sizes that a config asks for.
+
+    Parameters
+    ----------
+    pictures : dict of str to images.Picture
+        By role, as in `Inputs`.
+    config : Config
+
+    Returns
+    -------
+    Inputs
 
     Raises
     ------
@@ -68,7 +78,7 @@ def fitted(pictures, config):
     sizes = {"content": size, "style": size, "init": size}
     if config.style_fit == "keep":
         sizes["style"] = images.fit(style.pixels.shape, config.size, style.path)
-    # Before they are resized to a size that would not fit.
+    # First, because the resized pictures themselves might not fit.
     forecast.check_memory(config, size, sizes["style"])
     arrays = {name: _network_input(pictures[name], sizes[name], config) for name in pictures}
     return Inputs(arrays["content"], arrays["style"], arrays.get("init"), pictures)

@@ -1,4 +1,4 @@
-"""One run after another in one process, and what each of them comes to."""
+"""Makes runs one after another in one process, and reports how each of them ended."""
 
 import time
 import traceback
@@ -13,7 +13,7 @@ from .sidecar import log_of
 
 @dataclass(frozen=True)
 class Finished:
-    """What a run has come to.
+    """How a run ended.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Finished:
         ``done``, ``skipped``, ``failed`` or ``interrupted``.
     seconds : float
     reason : str
-        One line that says why, where it is not done; for a bug its traceback.
+        Why the state is not ``done``, in one line; for a bug the traceback.
     """
 
     run: Any
@@ -32,14 +32,14 @@ class Finished:
 
 
 class Maker:
-    """Makes one run after another, and keeps from each what the next can use.
+    """Makes one run after another, and keeps the networks and style targets that the next can use.
 
-    Its memory is released with the object.
+    The memory is released with the object.
 
     Parameters
     ----------
     overwrite : bool
-        Whether files may be replaced that nst did not make.
+        Allow replacing files that nst did not make.
     """
 
     def __init__(self, overwrite: bool = False):
@@ -67,12 +67,12 @@ class Maker:
         except NstError as error:
             state, why = "failed", str(error)
         except OSError as error:
-            # A disk or a folder, rather than a bug.
+            # The disk or a folder is at fault, not a bug.
             state, why = "failed", f"{error.filename or run.output}: {reason(error)}."
         except MemoryError:
-            state, why = "failed", "There is not enough memory for it; --size makes it smaller."
+            state, why = "failed", "There is not enough memory; choose a smaller --size."
         except Exception:  # noqa: BLE001
-            # A bug, which must not stop the other runs, nor be hidden.
+            # A bug must neither stop the other runs nor stay hidden.
             state, why = "failed", traceback.format_exc()
         return Finished(run, state, time.monotonic() - began, why)
 
@@ -96,7 +96,7 @@ class Maker:
 
 
 def network_of(config):
-    """Return the choices that runs must share to use one network's executors."""
+    """Return the choices that must be equal for runs to share one network's executors."""
     return (
         config.weights, config.device, config.precision, config.pooling, config.style_layers,
         config.content_layers, config.scales, config.size,

@@ -1,4 +1,4 @@
-"""One transfer between files: pictures in, a picture and its sidecar out."""
+"""Runs one transfer between files: pictures in, a picture and its sidecar out."""
 
 import contextlib
 import itertools
@@ -24,7 +24,7 @@ from .sidecar import is_picture, is_sidecar, sidecar_of, step_name
 
 @dataclass(frozen=True)
 class Job:
-    """A transfer whose inputs have been read and whose output can be written.
+    """A transfer whose inputs have been read and checked.
 
     Attributes
     ----------
@@ -33,15 +33,15 @@ class Job:
     content, style : numpy.ndarray, shape (1, 3, H, W)
         Network input.
     init : numpy.ndarray or None
-        The start image where it is a picture.
+        The start image, if it is a picture.
     alpha : numpy.ndarray or None
-        Of the content, at the output's size.
+        Transparency of the content, resized to the output.
     provenance : dict
-        What is known of the result before it is made, for its metadata.
+        The part of the sidecar that is known before the run.
     notes : tuple of str
-        What the user should know, one line each.
+        Hints for the user, one line each.
     carried : dict
-        What the picture carries in place of its own provenance, where it is made again.
+        Fields that replace their namesakes in the picture's metadata; a replay sets them.
     """
 
     config: Config
@@ -57,7 +57,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A picture that was made.
+    """The files and the result of a run.
 
     Attributes
     ----------
@@ -90,11 +90,11 @@ def prepare(
         The picture to make; its ending decides the format.
     config : Config
     save_every : int
-        As `run` will get it.
+        The same as for `run`.
     log : path-like, optional
-        Another file that the caller will write.
+        A log that the caller will write.
     overwrite : bool
-        Whether existing files may be replaced that nst did not make.
+        Allow replacing existing files that nst did not make.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def prepare(
     Raises
     ------
     ImageError, WeightsError, EngineError
-        An input cannot be used, or memory will not do.
+        An input cannot be used, or there is not enough memory.
     OutputError
         An output cannot be written, or would overwrite an input, another output, or a file that
         nst did not make.
@@ -111,22 +111,22 @@ def prepare(
     output = os.fspath(output)
     start = () if config.init in INITS else (config.init,)
     weights_path = weights.find(config.weights or None)
-    taken = [content, style, *start] + [weights_path] * (weights_path != weights.BUILTIN)
+    protected = [content, style, *start] + [weights_path] * (weights_path != weights.BUILTIN)
     images.check_ending(output)
     outputs = [(output, is_picture), (sidecar_of(output), is_sidecar)]
     for path, ours in outputs + [(log, is_log)] * bool(log):
-        files.check_output(path, taken, overwrite=overwrite, ours=ours)
-        taken.append(path)
+        files.check_output(path, protected, overwrite=overwrite, ours=ours)
+        protected.append(path)
     if save_every:
-        steps = range(save_every, _most_steps(content, config) + 1, save_every)
-        _check_step_names(output, steps, taken, overwrite)
-    # Before MXNet, which takes seconds to load.
+        steps = range(save_every, _max_steps(content, config) + 1, save_every)
+        _check_step_names(output, steps, protected, overwrite)
+    # Checked before MXNet, which takes seconds to load.
     weights.load(weights_path)
     return assemble(read_inputs(content, style, config), output, config)
 
 
 def assemble(inputs, output, config):
-    """Return a `Job` for pictures that have been read; checks machine, weights and format.
+    """Return a `Job` for pictures that have been read; check device, weights and output format.
 
     Parameters
     ----------
@@ -137,8 +137,9 @@ def assemble(inputs, output, config):
     Raises
     ------
     WeightsError, EngineError
+        The weights cannot be read, or the device or precision cannot be used.
     ImageError
-        The output's format cannot hold a picture of that size.
+        The output's format does not support a picture of that size.
     """
     weights_path = weights.find(config.weights or None)
     identity = weights.identity(weights_path)
@@ -194,26 +195,27 @@ def run(
     on_step : callable, optional
         Called with a `synthesis.Record` after each step.
     save_every : int
-        Also write the picture after every so many steps, under the name `step_name` gives; 0
-        means never.
+        Also write the picture each time this many steps have been made, with the name
+        `step_name`; 0 means never.
     kit : NetworkKit, optional
-        Shared with other runs, as `transfer` takes it.
+        Shared with other runs; see `transfer`.
 
     Returns
     -------
     Outcome
-        If the user interrupts, of the image so far, with ``interrupted`` as stop reason.
+        If the user interrupts the run, it has the image so far and the stop reason
+        ``interrupted``.
 
     Raises
     ------
     KeyboardInterrupt
-        Interrupted before the first step, so that there is nothing to write.
+        The user interrupted before the first step, so there is nothing to write.
     NonFiniteError
-        The last good image, if a step was made, has been written.
+        If a step was made before it, the last finite image has been written.
     IncompleteError
-        The picture was made, but not every file could be written where it should be.
+        The picture was made, but not every file could be written at its place.
     NstError
-        Anything else that went wrong; nothing has been written.
+        Any other failure; nothing has been written.
     """
     last, failures = None, []
 
@@ -224,8 +226,8 @@ def run(
             on_step(record)
         if save_every and record.step % save_every == 0:
             try:
-                so_far = _so_far(record, "save-every")
-                _write_picture(job, step_name(job.output, record.step), so_far)
+                partial = _partial_result(record, "save-every")
+                _write_picture(job, step_name(job.output, record.step), partial)
             except NstError as error:
                 failures.append(error)
 
@@ -236,16 +238,16 @@ def run(
     except KeyboardInterrupt:
         if last is None:
             raise
-        # The losses at this very image would take another step's time to know.
-        result = _so_far(last, "interrupted")
+        # The record has the losses before its step; those after it would take another step.
+        result = _partial_result(last, "interrupted")
     except NonFiniteError as error:
         if error.result.steps:
-            error.path = _last_good(job, error.result)
+            error.path = _write_last_finite(job, error.result)
         raise
     try:
         outcome = write(job, result)
     except KeyboardInterrupt:
-        # The work is done, so the picture is finished for whoever can wait no longer.
+        # The image is complete, so write it after all.
         outcome = write(job, replace(result, stop_reason="interrupted"))
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
@@ -253,12 +255,12 @@ def run(
     return outcome
 
 
-def _so_far(record, stop_reason):
+def _partial_result(record, stop_reason):
     return Result(record.image, record.step, stop_reason, record.losses, record.beta)
 
 
-def _last_good(job, result):
-    """Write the image before a failure; return where it is, or None."""
+def _write_last_finite(job, result):
+    """Write the last image before a failure; return its path, or None if that fails."""
     try:
         return write(job, result).path
     except IncompleteError as error:
@@ -273,20 +275,22 @@ def write(job: Job, result: Result) -> Outcome:
     Raises
     ------
     IncompleteError
-        The picture was kept at another place, or its sidecar could not be written.
+        The picture was written to another place, or its sidecar could not be written.
     OutputError
-        The picture could be written nowhere.
+        The picture could not be written anywhere.
     """
-    failure, path, pixels = None, job.output, finished(result.image, job.config)
+    failure, path, pixels = None, job.output, finished_pixels(result.image, job.config)
     document = _document(job, result)
     try:
-        _make_folder_again(path)
+        _restore_folder(path)
         _save(job, path, pixels, document)
     except NstError as error:
         failure = str(error)
-        path = _rescued(job, pixels, document)
+        path = _save_elsewhere(job, pixels, document)
         if path is None:
-            raise OutputError(f"{failure} No other place takes the picture either.") from error
+            raise OutputError(
+                f"{failure} The picture could not be written anywhere else either."
+            ) from error
         failure = f"{failure} The picture is kept in {path}."
     try:
         sidecar.write(path, document)
@@ -298,8 +302,8 @@ def write(job: Job, result: Result) -> Outcome:
     return outcome
 
 
-def _make_folder_again(path):
-    """Make the folder of an output that existed before the run."""
+def _restore_folder(path):
+    """Create the folder of an output again if it was removed during the run."""
     try:
         folder = os.path.dirname(files.target_of(path))
         if folder:
@@ -308,14 +312,14 @@ def _make_folder_again(path):
         raise OutputError(f"Cannot write {path}: {reason(error)}.") from error
 
 
-def _rescued(job, pixels, document):
-    """Write a picture as PNG, which holds any size, to the first place that takes it."""
+def _save_elsewhere(job, pixels, document):
+    """Write a picture as PNG, which supports any size, to the first writable folder, if any."""
     stem = os.path.splitext(os.path.basename(job.output))[0]
     folders = [os.path.dirname(job.output), os.curdir]
     with contextlib.suppress(OSError):
         folders.append(tempfile.gettempdir())
     for folder in folders:
-        path = _free_name(os.path.normpath(os.path.join(folder, stem)))
+        path = _unused_name(os.path.normpath(os.path.join(folder, stem)))
         try:
             _save(job, path, pixels, document)
         except NstError:
@@ -324,29 +328,29 @@ def _rescued(job, pixels, document):
     return None
 
 
-def _free_name(stem):
+def _unused_name(stem):
     names = (f"{stem}{number and -number or ''}.png" for number in itertools.count())
     return next(n for n in names if not any(map(os.path.lexists, (n, sidecar_of(n)))))
 
 
-def _most_steps(content, config):
-    """Return the steps at most over all scales."""
+def _max_steps(content, config):
+    """Return the maximum number of steps over all scales."""
     size = images.fit(images.size_of(content), config.size, content)
     scales = len(scale_sizes(config.scales, size))
     return sum(steps_at(config.iterations, scale, scales) for scale in range(1, scales + 1))
 
 
-def _check_step_names(output, steps, taken, overwrite):
-    reserved = set(map(os.path.realpath, taken))
+def _check_step_names(output, steps, protected, overwrite):
+    targets = set(map(os.path.realpath, protected))
     for step in steps:
         path = step_name(output, step)
-        # Hundreds of names in one folder: all else about them is known from the longest.
-        if step == steps[-1] or os.path.lexists(path) or os.path.realpath(path) in reserved:
-            files.check_output(path, taken, overwrite=overwrite, ours=is_picture)
+        # There may be hundreds of new names in one folder. Checking the longest is enough.
+        if step == steps[-1] or os.path.lexists(path) or os.path.realpath(path) in targets:
+            files.check_output(path, protected, overwrite=overwrite, ours=is_picture)
 
 
 def _write_picture(job, path, result):
-    _save(job, path, finished(result.image, job.config), _document(job, result))
+    _save(job, path, finished_pixels(result.image, job.config), _document(job, result))
 
 
 def _document(job, result):
@@ -360,17 +364,17 @@ def _document(job, result):
 
 
 def _save(job, path, pixels, document):
-    """Write a picture with what it carries, as far as its format has room for it."""
+    """Write a picture, with metadata if its format has room for them."""
     metadata = None
     if job.config.metadata:
         metadata = {**sidecar.carried(document), **job.carried}
-        if not _has_room(path, pixels.shape[:2], job.alpha, metadata):
+        if not _fits(path, pixels.shape[:2], job.alpha, metadata):
             metadata = None
     images.write(path, pixels, job.alpha, metadata)
 
 
-def _has_room(path, size, alpha, metadata):
-    """Return whether a picture's format holds its metadata."""
+def _fits(path, size, alpha, metadata):
+    """Return whether a picture's format has room for its metadata."""
     try:
         images.check_size(path, *size, alpha, metadata)
     except ImageError:
@@ -378,8 +382,8 @@ def _has_room(path, size, alpha, metadata):
     return True
 
 
-def finished(image, config):
-    """Return the pixels of the picture that an optimised image becomes.
+def finished_pixels(image, config):
+    """Convert an optimised image to the pixels of the picture, and denoise it if asked to.
 
     Parameters
     ----------
@@ -389,7 +393,6 @@ def finished(image, config):
     Returns
     -------
     numpy.ndarray, shape (H, W, 3), uint8
-        Denoised, where the config says so.
     """
     pixels = images.to_pixels(image, "truncate" if config.faithful else "round")
     if config.denoise:
@@ -412,16 +415,16 @@ def _notes(inputs, weights_path, output, alpha, provenance):
     if inputs.pictures["content"].alpha is not None and not images.holds_alpha(output):
         yield f"{output}: JPEG has no transparency, so the content's is left out."
     metadata = sidecar.carried(provenance)
-    if provenance["config"]["metadata"] and not _has_room(output, size, alpha, metadata):
+    if provenance["config"]["metadata"] and not _fits(output, size, alpha, metadata):
         yield (
-            f"{output}: the metadata are more than its format holds, so the picture carries none; "
-            "its sidecar has them."
+            f"{output}: its format has no room for the metadata, so the picture carries none; the "
+            "sidecar has them."
         )
     start = inputs.pictures.get("init")
     if start is not None:
         height, width = start.pixels.shape[:2]
         to_height, to_width = size
-        # Half a pixel of the smaller picture is rounding.
+        # Shapes may differ by rounding, half a pixel of the smaller picture.
         if abs(height * to_width - width * to_height) > max(height, width, to_height, to_width):
             yield (
                 f"The start image {start.path} has {width} x {height} pixels and is stretched to "
