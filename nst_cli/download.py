@@ -9,9 +9,9 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Optional
+from typing import IO, Any, BinaryIO, Optional
 
 from . import files
 from .errors import DownloadError, reason
@@ -21,14 +21,14 @@ _PARTIAL, _BEYOND_THE_END = 206, 416
 
 
 def fetch(
-    destination: os.PathLike,
+    destination: files.StrPath,
     url: str,
     blob_id: str,
     max_size: int,
     *,
     overwrite: bool = False,
-    progress: Optional[Callable] = None,
-    on_wait: Optional[Callable] = None,
+    progress: Optional[Callable[[int, Optional[int]], object]] = None,
+    on_wait: Optional[Callable[[], object]] = None,
     timeout: float = 30,
 ) -> Path:
     """Download `url` to `destination`, unless the file exists already and is the right one.
@@ -99,7 +99,7 @@ def fetch(
     return destination
 
 
-def _is_complete(target, url, blob_id, overwrite):
+def _is_complete(target: Path, url: str, blob_id: str, overwrite: bool) -> bool:
     """Return whether the right file exists; raise if a different one exists and must stay."""
     if not os.path.lexists(target):
         return False
@@ -114,7 +114,7 @@ def _is_complete(target, url, blob_id, overwrite):
     return actual == blob_id
 
 
-def _locked(part, on_wait):
+def _locked(part: Path, on_wait: Optional[Callable[[], object]]) -> BinaryIO:
     """Open the file `part` for reading and writing, locked against other processes."""
     while True:
         stream = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
@@ -130,7 +130,7 @@ def _locked(part, on_wait):
         stream.close()
 
 
-def _lock(stream, on_wait):
+def _lock(stream: BinaryIO, on_wait: Optional[Callable[[], object]]) -> None:
     try:
         # The system releases the lock when the process ends, even if it is killed.
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -143,7 +143,15 @@ def _lock(stream, on_wait):
         return
 
 
-def _complete(stream, part, url, blob_id, max_size, progress, timeout):
+def _complete(
+    stream: BinaryIO,
+    part: Path,
+    url: str,
+    blob_id: str,
+    max_size: int,
+    progress: Optional[Callable[[int, Optional[int]], object]],
+    timeout: float,
+) -> None:
     """Download what `stream` lacks; start over if the result is not the right content."""
     start = os.fstat(stream.fileno()).st_size
     if start > max_size:
@@ -167,7 +175,14 @@ def _complete(stream, part, url, blob_id, max_size, progress, timeout):
         start = 0
 
 
-def _receive(stream, url, start, max_size, progress, timeout):
+def _receive(
+    stream: BinaryIO,
+    url: str,
+    start: int,
+    max_size: int,
+    progress: Optional[Callable[[int, Optional[int]], object]],
+    timeout: float,
+) -> None:
     """Write the file at `url` to `stream`, from byte `start` on."""
     with _opened(url, start, timeout) as response:
         if response is None:
@@ -190,7 +205,7 @@ def _receive(stream, url, start, max_size, progress, timeout):
         raise _broken(url, f"the connection ended after {done} of {total} bytes")
 
 
-def _too_long(url, max_size, what):
+def _too_long(url: str, max_size: int, what: str) -> DownloadError:
     return DownloadError(
         f"Cannot download {url}: the file has at most {max_size} bytes, and {what}. Download the "
         "file by hand if a proxy answers in its place."
@@ -200,7 +215,15 @@ def _too_long(url, max_size, what):
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows only redirects to addresses that `fetch` would accept."""
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> Optional[urllib.request.Request]:
         if req.type == "https" and urllib.parse.urlsplit(newurl).scheme != "https":
             raise DownloadError(
                 f"Cannot download {req.full_url}: it redirects to {newurl}, which is not https."
@@ -209,23 +232,23 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _check_address(url):
+def _check_address(url: str) -> None:
     try:
         parts = urllib.parse.urlsplit(url)
-        host = parts.hostname
+        scheme, host = parts.scheme, parts.hostname
     except ValueError:
-        parts = host = None
+        scheme, host = "", None
     if not host:
         raise DownloadError(
             f"Cannot download {url}: it is not an address such as https://HOST/FILE."
         )
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_this_machine(host)):
+    if scheme != "https" and not (scheme == "http" and _is_this_machine(host)):
         raise DownloadError(
             f"Cannot download {url}: only https addresses are allowed, or http on this machine."
         )
 
 
-def _is_this_machine(host):
+def _is_this_machine(host: str) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -233,7 +256,7 @@ def _is_this_machine(host):
 
 
 @contextlib.contextmanager
-def _opened(url, start, timeout):
+def _opened(url: str, start: int, timeout: float) -> Iterator[Any]:
     """Yield the response to a request for the bytes from `start` on; None if there are none."""
     headers = {"User-Agent": "nst", "Accept-Encoding": "identity"}
     if start:
@@ -258,7 +281,7 @@ def _opened(url, start, timeout):
         yield response
 
 
-def _total(response, url, start):
+def _total(response: Any, url: str, start: int) -> Optional[int]:
     """Return the size of the whole file in bytes, or None if the server does not say."""
     if response.status == _PARTIAL:
         sent = response.headers.get("Content-Range", "")
@@ -273,21 +296,21 @@ def _total(response, url, start):
     return int(length) if re.fullmatch("[0-9]{1,18}", length) else None
 
 
-def _blocks(response, url):
+def _blocks(response: Any, url: str) -> Iterator[bytes]:
     try:
         yield from iter(lambda: response.read(_BLOCK), b"")
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _broken(url, error) from error
 
 
-def _broken(url, why):
+def _broken(url: str, why: object) -> DownloadError:
     return DownloadError(
         f"Cannot download {url}: {reason(why) if isinstance(why, Exception) else why}. Check the "
         "network and the proxy settings and run it again: it resumes where it stopped."
     )
 
 
-def _sync(folder):
+def _sync(folder: Path) -> None:
     """Write a folder's entries to the disk, if the file system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

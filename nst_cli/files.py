@@ -9,9 +9,12 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO, Callable, Optional
+from typing import Any, BinaryIO, Callable, Optional, Union
 
 from .errors import OutputError, reason
+
+#: A path of the file system.
+StrPath = Union[str, "os.PathLike[str]"]
 
 _BLOCK = 1 << 20
 # Programs that may write the same file at one time.
@@ -21,7 +24,7 @@ _LONGEST_ENDING = 16
 
 
 @contextlib.contextmanager
-def replacing(path: os.PathLike) -> Iterator[str]:
+def replacing(path: StrPath) -> Iterator[str]:
     """Yield a temporary path; rename it to `path` on success, else remove it.
 
     The temporary file is in the folder of `path` and has the same ending, for writers that choose
@@ -57,7 +60,7 @@ def replacing(path: os.PathLike) -> Iterator[str]:
         os.close(descriptor)
 
 
-def write_text(path: os.PathLike, text: str) -> None:
+def write_text(path: StrPath, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all.
 
     Raises
@@ -72,7 +75,7 @@ def write_text(path: os.PathLike, text: str) -> None:
         raise OutputError(f"Cannot write {os.fspath(path)}: {reason(error)}.") from error
 
 
-def write_json(path: os.PathLike, document: Any) -> None:
+def write_json(path: StrPath, document: Any) -> None:
     """Write indented JSON, whole or not at all.
 
     Raises
@@ -100,8 +103,8 @@ def from_json(text: bytes) -> Any:
 
 
 def check_output(
-    path: os.PathLike,
-    inputs: Iterable[os.PathLike] = (),
+    path: StrPath,
+    inputs: Iterable[StrPath] = (),
     *,
     overwrite: bool = False,
     ours: Optional[Callable[[str], bool]] = None,
@@ -164,7 +167,7 @@ def check_output(
         ) from error
 
 
-def ending_of(path: os.PathLike, endings: Sequence[str]) -> str:
+def ending_of(path: StrPath, endings: Sequence[str]) -> str:
     """Return the ending of a file name in lower case; it decides the file's format.
 
     Raises
@@ -184,7 +187,7 @@ def ending_of(path: os.PathLike, endings: Sequence[str]) -> str:
     raise OutputError(f"Cannot write {path}: {problem}{guess}; use {', '.join(endings)}.")
 
 
-def target_of(path: os.PathLike) -> str:
+def target_of(path: StrPath) -> str:
     """Return the target of a symbolic link; any other path is returned unchanged.
 
     Raises
@@ -201,7 +204,7 @@ def target_of(path: os.PathLike) -> str:
     return target
 
 
-def open_regular(path: os.PathLike) -> BinaryIO:
+def open_regular(path: StrPath) -> BinaryIO:
     """Open a regular file for reading bytes; a device or a pipe could be endless.
 
     Raises
@@ -223,7 +226,7 @@ def open_regular(path: os.PathLike) -> BinaryIO:
         raise
 
 
-def sha256(path: os.PathLike) -> str:
+def sha256(path: StrPath) -> str:
     """Return the SHA-256 of a regular file's content, as 64 hex digits.
 
     Raises
@@ -235,20 +238,20 @@ def sha256(path: os.PathLike) -> str:
         return _digest(stream, hashlib.sha256())
 
 
-def git_blob_id(path: os.PathLike) -> str:
+def git_blob_id(path: StrPath) -> str:
     """Return Git's blob id of a file's content: the SHA-1 of ``blob <size>\\0`` and the bytes."""
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         return _digest(stream, hashlib.sha1(b"blob %d\0" % size))
 
 
-def _digest(stream, digest):
+def _digest(stream: BinaryIO, digest: "hashlib._Hash") -> str:
     for block in iter(lambda: stream.read(_BLOCK), b""):
         digest.update(block)
     return digest.hexdigest()
 
 
-def _mode_of(target):
+def _mode_of(target: str) -> Optional[int]:
     """Return the mode of an existing file, or None."""
     try:
         return os.stat(target).st_mode
@@ -256,13 +259,13 @@ def _mode_of(target):
         return None
 
 
-def _check_folder(path, folder):
+def _check_folder(path: str, folder: str) -> None:
     if not os.path.isdir(folder):
         problem = "is not a folder" if os.path.exists(folder) else "does not exist, make it first"
         raise OutputError(f"Cannot write {path}: the folder {folder} {problem}.")
 
 
-def _check_existing(path, target, mode):
+def _check_existing(path: str, target: str, mode: int) -> None:
     if stat.S_ISDIR(mode):
         raise OutputError(f"Cannot write {path}: it is a folder; give the name of a file.")
     if not stat.S_ISREG(mode):
@@ -273,14 +276,14 @@ def _check_existing(path, target, mode):
         raise OutputError(f"Cannot write {path}: the file there is write-protected.")
 
 
-def _is_same_file(first, second):
+def _is_same_file(first: StrPath, second: StrPath) -> bool:
     try:
         return os.path.samefile(first, second)
     except (OSError, ValueError):
         return os.path.realpath(first) == os.path.realpath(second)
 
 
-def _reserved(target):
+def _reserved(target: str) -> tuple[str, int]:
     """Make an empty temporary file for `target`; return its path and a locked descriptor.
 
     A running program holds the lock; the file of a killed program is unlocked.
@@ -300,7 +303,7 @@ def _reserved(target):
     raise OSError(errno.EBUSY, f"{_SLOTS} other programs are writing it")
 
 
-def _created(path):
+def _created(path: str) -> Optional[int]:
     """Make and lock a file; return its descriptor, or None if another program has the file."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
@@ -314,7 +317,7 @@ def _created(path):
     return None
 
 
-def _remove_leftover(path):
+def _remove_leftover(path: str) -> None:
     """Remove a temporary file if no running program has locked it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -329,7 +332,7 @@ def _remove_leftover(path):
         os.close(descriptor)
 
 
-def _locked(descriptor):
+def _locked(descriptor: int) -> Optional[bool]:
     """Lock a file; return False if another program has locked it, None if locks do not exist."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -340,14 +343,14 @@ def _locked(descriptor):
     return True
 
 
-def _is_at(descriptor, path):
+def _is_at(descriptor: int, path: str) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except OSError:
         return False
 
 
-def _sync_folder(folder):
+def _sync_folder(folder: str) -> None:
     """Make a rename durable, if the file system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder or os.curdir, os.O_RDONLY | os.O_CLOEXEC)

@@ -5,6 +5,7 @@ python tools/demo.py out/demo.png
 
 import os
 import sys
+from typing import Optional
 
 from nst_cli import samples, weights
 from nst_cli.cli.progress import tqdm
@@ -22,7 +23,7 @@ BUILTIN = (
 _TIMEOUT = 10
 
 
-def choices():
+def choices() -> str:
     """Return the options of the transfer; download the weights if they are missing."""
     try:
         weights.find()
@@ -32,7 +33,7 @@ def choices():
     try:
         with tqdm(unit="B", unit_scale=True, unit_divisor=1024, delay=0.2) as bar:
 
-            def progress(done, total):
+            def progress(done: int, total: Optional[int]) -> None:
                 bar.total = total
                 bar.update(done - bar.n)
 
@@ -47,7 +48,7 @@ def choices():
         return BUILTIN
 
 
-def main(output):
+def main(output: str) -> None:
     """Replace this process by the command that makes the picture `output`."""
     try:
         options = choices().split()

@@ -15,7 +15,9 @@ import hashlib
 import json
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy
 from numpy.lib.stride_tricks import sliding_window_view
@@ -23,6 +25,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from nst_cli import images, samples, weights
+
+#: Arrays by name.
+Features = dict[str, numpy.ndarray]
+#: The value of a loss and its gradient.
+LossGrad = tuple[float, numpy.ndarray]
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CONTENT_LAYER = "relu4_2"
@@ -43,7 +50,7 @@ LONG_EDGE = 64
 SEED = 0
 
 
-def convolve(maps, weight):
+def convolve(maps: numpy.ndarray, weight: numpy.ndarray) -> numpy.ndarray:
     """Return the 3 x 3 convolution, zero padding of one, of maps of shape (C, H, W)."""
     padded = numpy.pad(maps, ((0, 0), (1, 1), (1, 1)))
     windows = sliding_window_view(padded, (3, 3), axis=(1, 2))
@@ -54,10 +61,10 @@ def convolve(maps, weight):
 class Network:
     """VGG-19 to relu5_1 with average pooling, in float64."""
 
-    def __init__(self, arrays):
+    def __init__(self, arrays: Features):
         self._arrays = {name: array.astype(numpy.float64) for name, array in arrays.items()}
 
-    def forward(self, image):
+    def forward(self, image: numpy.ndarray) -> Features:
         """Return the outputs of all ReLUs by name, for an image of shape (3, H, W)."""
         maps, features = image, {}
         for block, depth in enumerate(DEPTHS, 1):
@@ -71,7 +78,7 @@ class Network:
             maps = halves.reshape(len(maps), height // 2, 2, width // 2, 2).mean(axis=(2, 4))
         return features
 
-    def backward(self, features, heads):
+    def backward(self, features: Features, heads: Features) -> numpy.ndarray:
         """Return the gradient on the image, given gradients on some of the features."""
         gradient = numpy.zeros(1)
         for block in range(len(DEPTHS), 0, -1):
@@ -86,7 +93,7 @@ class Network:
         return gradient
 
 
-def unpooled(gradient, shape):
+def unpooled(gradient: numpy.ndarray, shape: tuple[int, ...]) -> numpy.ndarray:
     """Return the gradient on the input of a 2 x 2 average pooling."""
     result = numpy.zeros(shape)
     spread = gradient.repeat(2, axis=1).repeat(2, axis=2) / 4
@@ -94,7 +101,7 @@ def unpooled(gradient, shape):
     return result
 
 
-def linear(x, s, c):
+def linear(x: numpy.ndarray, s: numpy.ndarray, c: float) -> LossGrad:
     """1000 / (C n) ||sum x - sum s||^2, for maps as matrices of shape (C, n)."""
     channels, n = x.shape
     difference = x.sum(axis=1) - s.sum(axis=1)
@@ -102,7 +109,7 @@ def linear(x, s, c):
     return factor * difference @ difference, 2 * factor * numpy.repeat(difference[:, None], n, 1)
 
 
-def poly(x, s, c):
+def poly(x: numpy.ndarray, s: numpy.ndarray, c: float) -> LossGrad:
     """0.025 / (C^2 n) (||x x' - s s'||^2 + 2 c ||sum x - sum s||^2)."""
     channels, n = x.shape
     gram = x @ x.T - s @ s.T
@@ -112,7 +119,7 @@ def poly(x, s, c):
     return value, 4 * factor * (gram @ x + c * total[:, None])
 
 
-def bn(x, s, c):
+def bn(x: numpy.ndarray, s: numpy.ndarray, c: float) -> LossGrad:
     """500 n / C (||mean x - mean s||^2 + ||std x - std s||^2), no gradient where std is 0."""
     channels, n = x.shape
     means = x.mean(axis=1) - s.mean(axis=1)
@@ -129,7 +136,7 @@ def bn(x, s, c):
 LOSSES = {"linear": linear, "poly": poly, "bn": bn}
 
 
-def smoothing_gradient(image):
+def smoothing_gradient(image: numpy.ndarray) -> numpy.ndarray:
     """A hundredth of the five-point Laplacian over 8, zero outside the image."""
     padded = numpy.pad(image, ((0, 0), (1, 1), (1, 1)))
     neighbours = (
@@ -138,7 +145,14 @@ def smoothing_gradient(image):
     return 1e-2 * (4 * image - neighbours) / 8
 
 
-def descend(network, content, style, image, run, steps=STEPS):
+def descend(
+    network: Network,
+    content: numpy.ndarray,
+    style: numpy.ndarray,
+    image: numpy.ndarray,
+    run: str,
+    steps: int = STEPS,
+) -> Iterator[tuple[numpy.ndarray, dict[str, float], float, float]]:
     """Yield (image, losses, gradient norm, relative change) of each step of the authors' code.
 
     The losses are at the image before the step. The norm is that of the network's gradient,
@@ -152,7 +166,7 @@ def descend(network, content, style, image, run, steps=STEPS):
         features = network.forward(image)
         difference = features[CONTENT_LAYER] - target
         losses = {f"content/{CONTENT_LAYER}": (difference**2).sum()}
-        heads = {CONTENT_LAYER: 2 * difference}
+        heads: dict[str, Any] = {CONTENT_LAYER: 2 * difference}
         for layer in STYLE_LAYERS:
             maps = features[layer]
             x, s = maps.reshape(len(maps), -1), styles[layer].reshape(len(maps), -1)
@@ -173,7 +187,7 @@ def descend(network, content, style, image, run, steps=STEPS):
         yield image, losses, norm, change
 
 
-def sample_inputs():
+def sample_inputs() -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
     """Return the content, style and start images of the recorded runs, shape (3, H, W)."""
     content, style = (images.read(path).pixels for path in (samples.CONTENT, samples.STYLES[0]))
     size = images.fit(content.shape, LONG_EDGE)
@@ -184,12 +198,13 @@ def sample_inputs():
     return content, style, start.astype(numpy.float32)
 
 
-def record(folder):
+def record(folder: Path) -> None:
     """Record the runs of `RUNS` on the sample pictures, with the built-in filter bank."""
     arrays = weights.load(weights.BUILTIN)
     network = Network(arrays)
     content, style, start = (array.astype(numpy.float64) for array in sample_inputs())
-    numbers, kept = {}, {"content": content, "style": style, "init": start}
+    numbers: dict[str, Any] = {}
+    kept = {"content": content, "style": style, "init": start}
     for run in RUNS:
         losses, norms, changes = [], [], []
         for step, (image, *row) in enumerate(descend(network, content, style, start, run), 1):
@@ -201,23 +216,28 @@ def record(folder):
         numbers[run] = {"losses": losses, "gradient_norm": norms, "relative_change": changes}
     digest = hashlib.sha256()
     for array in arrays.values():
-        digest.update(array)
+        digest.update(array.data)
     numbers["weights"] = digest.hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "runs.json").write_text(json.dumps(numbers, indent=1) + "\n")
-    kept = {name: image.astype(numpy.float32)[None] for name, image in kept.items()}
-    numpy.savez_compressed(folder / "images.npz", **kept)
+    recorded: dict[str, Any] = {
+        name: image.astype(numpy.float32)[None] for name, image in kept.items()
+    }
+    numpy.savez_compressed(folder / "images.npz", **recorded)
 
 
-def check(folder, parameters):
+def check(folder: Path, parameters: Path) -> None:
     """Print the differences between this program and recordings of the authors' program."""
     network = Network(weights.load(parameters))
     print("run      step 1    step 5   step 20   gradient norms")
     for run in RUNS:
         recorded = numpy.load(folder / f"{run}.npz")
-        inputs = (recorded[name][0].astype(float) for name in ("content", "style", "init"))
+        content, style, start = (
+            recorded[name][0].astype(float) for name in ("content", "style", "init")
+        )
         differences, norms = [], []
-        for step, (image, _, norm, _) in enumerate(descend(network, *inputs, run), 1):
+        steps = descend(network, content, style, start, run)
+        for step, (image, _, norm, _) in enumerate(steps, 1):
             norms.append(norm)
             if step in KEPT:
                 expected = recorded[f"it{step}"][0]
@@ -227,7 +247,7 @@ def check(folder, parameters):
         print(f"{run:8}" + "".join(f"{value:9.1e} " for value in differences) + f"{worst:9.1e}")
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--record", type=Path, metavar="FOLDER")
     parser.add_argument("--check", nargs=2, type=Path, metavar=("FOLDER", "FILE"))

@@ -11,6 +11,7 @@ References
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw
@@ -21,7 +22,7 @@ LONG_EDGE = 600
 
 # Pictures are drawn larger by this factor and then reduced, which smooths the edges.
 _OVERSAMPLING = 2
-_JPEG = {"quality": 80, "subsampling": 0, "optimize": True}
+_JPEG: dict[str, Any] = {"quality": 80, "subsampling": 0, "optimize": True}
 
 _SUN = np.array([-0.80, 0.42, 0.12]) / np.linalg.norm([-0.80, 0.42, 0.12])
 _SUNLIGHT = np.array([2.60, 1.75, 1.05])
@@ -74,7 +75,7 @@ def _mix(one, other, share):
 # -- Landscape ------------------------------------------------------------------------------------
 
 
-def landscape(long_edge=LONG_EDGE, seed=5):
+def landscape(long_edge: int = LONG_EDGE, seed: int = 5) -> np.ndarray:
     """Draw a mountain lake in evening light.
 
     Parameters
@@ -218,8 +219,8 @@ def _bank(pixels, rng):
 
 
 # Alternately: position from the left in widths of the picture, size in heights; back to front.
-_FIRS = (0.3, 0.2, 0.925, 0.36, 0.845, 0.24, 0.985, 0.48, 0.215, 0.36, 0.145, 0.5, 0.02, 0.52)
-_FIRS += (0.075, 0.74)
+_FIRS = [0.3, 0.2, 0.925, 0.36, 0.845, 0.24, 0.985, 0.48, 0.215, 0.36, 0.145, 0.5, 0.02, 0.52]
+_FIRS += [0.075, 0.74]
 
 
 def _fir(draw, x, foot, size, rng):
@@ -246,7 +247,7 @@ def _rgb(colour):
 # -- Brush strokes --------------------------------------------------------------------------------
 
 
-def whirls(long_edge=LONG_EDGE, seed=3):
+def whirls(long_edge: int = LONG_EDGE, seed: int = 3) -> np.ndarray:
     """Paint whirls and glowing discs in curved strokes, blues against yellows.
 
     Parameters
@@ -303,7 +304,7 @@ _BLUES = "#181e40 #1c2c66 #264c92 #3e7aae #7ca8b6 #c2c4a0"
 _YELLOWS = "#466074 #a45c2e #ca8030 #daa63e #e4c462 #e8dcb2"
 
 
-def patchwork(long_edge=LONG_EDGE, seed=4):
+def patchwork(long_edge: int = LONG_EDGE, seed: int = 4) -> np.ndarray:
     """Paint patches of broad knife strokes in reds, ochres and teals, with dark contours.
 
     Parameters
@@ -459,7 +460,7 @@ def _finish(pixels):
     return np.asarray(image.reduce(_OVERSAMPLING))
 
 
-def main(folder):
+def main(folder: files.StrPath) -> None:
     """Write the three pictures, ``landscape.jpg``, ``whirls.jpg`` and ``patchwork.jpg``.
 
     Parameters

@@ -7,12 +7,15 @@ They have various licences, so they are not part of the project:
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Optional
 
 import click
 
 from nst_cli import download
 from nst_cli.errors import DownloadError, shown
+from nst_cli.files import StrPath
 
 BASE_URL = "https://raw.githubusercontent.com/lyttonhao/Neural-Style-MMD/master/input/"
 
@@ -48,7 +51,11 @@ PICTURES = {
 }
 
 
-def fetch(folder, base_url=BASE_URL, progress=None):
+def fetch(
+    folder: StrPath,
+    base_url: str = BASE_URL,
+    progress: Optional[Callable[[Path], object]] = None,
+) -> dict[str, str]:
     """Download every picture that `folder` lacks; a failure does not stop the others.
 
     Parameters
@@ -81,7 +88,7 @@ def fetch(folder, base_url=BASE_URL, progress=None):
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("folder", default="images")
 @click.option("--base-url", default=BASE_URL, help="Another address of the same pictures.")
-def main(folder, base_url):
+def main(folder: str, base_url: str) -> None:
     """Download the pictures of the paper's figures to FOLDER, by default images.
 
     Pictures that exist already are not downloaded again.

@@ -3,21 +3,32 @@
 import contextlib
 import functools
 import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Optional
 
 from .. import files, images, weights
 from ..config import INITS
 from ..errors import NstError
 from . import sidecar
-from .maker import Finished, Maker, network_of
+from .maker import Finished, Maker, Observer, network_of
+from .plan import Run
 from .workers import Pool
 
 __all__ = ["Finished", "make"]
 
 
 def make(
-    runs, *, refused=None, force=False, overwrite=False, jobs=1, submit=None, on_start=None,
-    on_finished=None, on_stop=None,
-):  # fmt: skip
+    runs: Sequence[Run],
+    *,
+    refused: Optional[Mapping[Run, Sequence[NstError]]] = None,
+    force: bool = False,
+    overwrite: bool = False,
+    jobs: int = 1,
+    submit: Optional[Callable[[Sequence[Run]], Generator[Finished, None, None]]] = None,
+    on_start: Optional[Callable[[Run], Observer]] = None,
+    on_finished: Optional[Callable[[Finished], object]] = None,
+    on_stop: Optional[Callable[[], object]] = None,
+) -> list[Finished]:
     """Make every picture that is missing or out of date.
 
     A run that fails does not stop the others. An interruption saves the images so far and ends
@@ -48,9 +59,9 @@ def make(
     list of Finished
         In the order of `runs`, without those that an interruption prevented.
     """
-    results = {}
+    results: dict[Run, Finished] = {}
 
-    def finish(finished):
+    def finish(finished: Finished) -> None:
         results[finished.run] = finished
         if on_finished:
             on_finished(finished)
@@ -77,12 +88,14 @@ def make(
     return [results[run] for run in runs if run in results]
 
 
-def _finish_all(finished_runs, finish):
+def _finish_all(finished_runs: Iterable[Finished], finish: Callable[[Finished], None]) -> None:
     for finished in finished_runs:
         finish(finished)
 
 
-def _make_here(runs, make_one, on_start):
+def _make_here(
+    runs: Iterable[Run], make_one: Maker, on_start: Optional[Callable[[Run], Observer]]
+) -> Iterator[Finished]:
     """Make runs in this process; yield how each ended, up to one that is interrupted."""
     for run in runs:
         finished = make_one(run, on_start(run) if on_start else None)
@@ -91,7 +104,11 @@ def _make_here(runs, make_one, on_start):
             return
 
 
-def _make_in_processes(pool, finish, on_stop):
+def _make_in_processes(
+    pool: Pool,
+    finish: Callable[[Finished], None],
+    on_stop: Optional[Callable[[], object]],
+) -> None:
     with contextlib.closing(pool):
         try:
             _finish_all(pool.finished(), finish)
@@ -101,15 +118,15 @@ def _make_in_processes(pool, finish, on_stop):
             _finish_all(pool.stop(), finish)
 
 
-def _up_to_date_check():
+def _up_to_date_check() -> Callable[[Run], bool]:
     """Return a function of a run: whether its picture exists and is up to date."""
     picture_checksum = functools.cache(files.sha256)
 
     @functools.cache
-    def weights_checksum(name):
+    def weights_checksum(name: str) -> str:
         return weights.identity(weights.find(name or None))["sha256"]
 
-    def is_up_to_date(run):
+    def is_up_to_date(run: Run) -> bool:
         if not os.path.exists(run.output):
             return False
         inputs = {"content": run.content, "style": run.style}
@@ -126,11 +143,11 @@ def _up_to_date_check():
     return is_up_to_date
 
 
-def _ordered(runs):
+def _ordered(runs: Iterable[Run]) -> list[Run]:
     """Sort runs so that those that share executors are adjacent, and within these, styles."""
     size_of = functools.cache(images.size_of)
 
-    def key(run):
+    def key(run: Run) -> tuple[Any, ...]:
         config = run.config
         size = images.fit(size_of(run.content), config.size, run.content)
         # On a GPU, float32 and deterministic mode can be relaxed later in a process but never
@@ -147,7 +164,7 @@ def _ordered(runs):
         )
 
     # Runs whose size cannot be computed come last, and fail there.
-    def safe_key(run):
+    def safe_key(run: Run) -> tuple[Any, ...]:
         try:
             return (0, *map(str, key(run)))
         except NstError:

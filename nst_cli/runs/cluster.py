@@ -8,7 +8,7 @@ import socket
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ from . import runner, sidecar
 from .inputs import resize_inputs
 from .log import Log
 from .maker import Finished
+from .plan import Run
 
 # Seconds to wait for the scheduler.
 _TIMEOUT = 10
@@ -55,7 +56,7 @@ class Parcel(NamedTuple):
         SHA-256 of the weights that the caller would use.
     """
 
-    pictures: Any
+    pictures: Mapping[str, tuple[str, bytes]]
     config: Config
     ending: str
     weights: str
@@ -76,12 +77,14 @@ class WorkerResult(NamedTuple):
 
     picture: bytes
     log: bytes
-    document: Any
+    document: dict[str, Any]
     error: str = ""
 
 
 @contextlib.contextmanager
-def connected(address: str):
+def connected(
+    address: str,
+) -> Iterator[Callable[[Sequence[Run]], Generator[Finished, None, None]]]:
     """Connect to a scheduler; yield the function that `batch.make` takes as `submit`.
 
     Parameters
@@ -124,20 +127,22 @@ def connected(address: str):
 class _Submission:
     """The runs of one batch at a cluster; a few are submitted ahead, each picture is sent once."""
 
-    def __init__(self, client, runs):
+    def __init__(self, client: Any, runs: Sequence[Run]):
         self._client, self._waiting = client, collections.deque(runs)
         # A unique name, because other callers may use the same cluster.
         self._name, self._submitted = f"nst-{uuid.uuid4().hex}", 0
-        self._attempts, self._running = collections.Counter(), {}
+        self._attempts: collections.Counter[Run] = collections.Counter()
+        self._running: dict[Any, Run] = {}
         # Pictures at the cluster: SHA-256 to the Dask future and the caller's paths.
-        self._pictures, self._picture_checksum = {}, functools.cache(_picture_checksum)
+        self._pictures: dict[str, tuple[Any, set[str]]] = {}
+        self._picture_checksum = functools.cache(_picture_checksum)
         self._weights_checksum = functools.cache(_weights_checksum)
         # Number of runs that still need each path.
         self._needed = collections.Counter(
             path for run in runs for path in set(_pictures_of(run).values())
         )
 
-    def finished(self) -> Iterator[Finished]:
+    def finished(self) -> Generator[Finished, None, None]:
         """Yield how each run ended, as soon as it ends."""
         import distributed
 
@@ -156,7 +161,7 @@ class _Submission:
         finally:
             self._client.cancel(list(self._running))
 
-    def _submit_ahead(self, completed):
+    def _submit_ahead(self, completed: Any) -> Iterator[Finished]:
         """Submit runs until the window is full; yield those that cannot be submitted."""
         while self._waiting and len(self._running) < self._window():
             run = self._waiting.popleft()
@@ -173,18 +178,19 @@ class _Submission:
                 self._running[future] = run
                 completed.add(future)
 
-    def _window(self):
+    def _window(self) -> int:
         """Return how many runs may be submitted at a time."""
         with contextlib.suppress(Exception):
-            return _RUNS_PER_THREAD * max(1, sum(self._client.nthreads().values()))
+            threads: int = sum(self._client.nthreads().values())
+            return _RUNS_PER_THREAD * max(1, threads)
         return _RUNS_PER_THREAD
 
-    def _submit(self, run):
+    def _submit(self, run: Run) -> Any:
         self._attempts[run] += 1
         self._submitted += 1
         paths = _pictures_of(run)
         parcel = Parcel(
-            {name: (path, None) for name, path in paths.items()},
+            {name: (path, b"") for name, path in paths.items()},
             run.config,
             os.path.splitext(run.output)[1],
             self._weights_checksum(run.config.weights),
@@ -193,7 +199,7 @@ class _Submission:
         key = f"{self._name}-{self._submitted}"
         return self._client.submit(_work_on, parcel, key=key, pure=False, **contents)
 
-    def _picture(self, path):
+    def _picture(self, path: str) -> Any:
         """Return the future of a picture's content; send the picture if the cluster lacks it."""
         checksum = self._picture_checksum(path)
         if checksum not in self._pictures:
@@ -203,7 +209,7 @@ class _Submission:
         paths.add(path)
         return picture
 
-    def _retry(self, run):
+    def _retry(self, run: Run) -> None:
         """Put a run back in the queue; forget its pictures that were lost with a worker."""
         self._waiting.appendleft(run)
         for path in _pictures_of(run).values():
@@ -212,7 +218,7 @@ class _Submission:
             if picture is not None and picture.cancelled():
                 del self._pictures[checksum]
 
-    def _release(self, run):
+    def _release(self, run: Run) -> None:
         """Release the pictures at the cluster that no other run needs."""
         for path in set(_pictures_of(run).values()):
             self._needed[path] -= 1
@@ -223,12 +229,12 @@ class _Submission:
                         del self._pictures[checksum]
 
 
-def _pictures_of(run):
+def _pictures_of(run: Run) -> dict[str, str]:
     paths = {"content": run.content, "style": run.style, "init": run.config.init}
     return {name: path for name, path in paths.items() if name != "init" or path not in INITS}
 
 
-def _content(path):
+def _content(path: str) -> bytes:
     try:
         with files.open_regular(path) as stream:
             return stream.read()
@@ -236,18 +242,18 @@ def _content(path):
         raise BatchError(f"Cannot read {path}: {reason(error)}.") from error
 
 
-def _picture_checksum(path):
+def _picture_checksum(path: str) -> str:
     try:
         return files.sha256(path)
     except OSError as error:
         raise BatchError(f"Cannot read {path}: {reason(error)}.") from error
 
 
-def _weights_checksum(name):
+def _weights_checksum(name: str) -> str:
     return weights.identity(weights.find(name or None))["sha256"]
 
 
-def _work_on(parcel, **contents):
+def _work_on(parcel: Parcel, **contents: bytes) -> WorkerResult:
     """Make the picture of a parcel whose pictures were sent separately."""
     pictures = {name: (path, contents[name]) for name, (path, _) in parcel.pictures.items()}
     return work(parcel._replace(pictures=pictures))
@@ -289,7 +295,7 @@ def work(parcel: Parcel) -> WorkerResult:
         return WorkerResult(picture, log, sidecar.read(output).document, error)
 
 
-def _received(run, future):
+def _received(run: Run, future: Any) -> Finished:
     """Write the files of a worker's result; return how the run ended."""
     import distributed
 
@@ -316,7 +322,7 @@ def _received(run, future):
     return Finished(run, "done")
 
 
-def _write(run, result):
+def _write(run: Run, result: WorkerResult) -> None:
     """Write the files of a run, the sidecar last: a picture without a sidecar is made again."""
     for path, content in ((run.output, result.picture), (sidecar.log_of(run.output), result.log)):
         with files.replacing(path) as temporary:

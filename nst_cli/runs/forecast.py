@@ -3,13 +3,17 @@
 import math
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Optional
+from typing import Any, Optional
 
 from .. import engine, images, machine
-from ..config import LAYERS
+from ..config import LAYERS, Config
 from ..errors import EngineError
 from ..synthesis import lbfgs, scale_sizes, steps_at, transfer, vgg
+
+# Height and width.
+Size = tuple[int, int]
 
 # The terms of `memory`, fitted by benchmarks/memory.py to 42 runs from 256 to 768 pixels.
 _FIXED_BYTES = 330 << 20
@@ -55,15 +59,15 @@ class Forecast:
         Time of a call of `transfer` that makes all steps.
     """
 
-    sizes: list
-    steps: list
+    sizes: list[tuple[int, int]]
+    steps: list[int]
     memory: int
     free: Optional[int]
     step_seconds: float
     seconds: float
 
 
-def forecast(content, style, config):
+def forecast(content: Any, style: Any, config: Config) -> Forecast:
     """Predict memory and time of a transfer, after a trial of a few seconds.
 
     Parameters
@@ -93,7 +97,7 @@ def forecast(content, style, config):
     )
 
 
-def check_memory(config, size, style_size):
+def check_memory(config: Config, size: Size, style_size: Size) -> None:
     """Check, before the long work, that a transfer fits into memory.
 
     Parameters
@@ -125,7 +129,7 @@ def check_memory(config, size, style_size):
         )
 
 
-def _advice(config, share):
+def _advice(config: Config, share: float) -> str:
     """Return the advice for a run of which only a share of the pixels would fit."""
     fitting = math.floor(config.size * math.sqrt(share))
     return (
@@ -133,7 +137,7 @@ def _advice(config, share):
     )
 
 
-def _largest_array(config, size, style_size):
+def _largest_array(config: Config, size: Size, style_size: Size) -> float:
     """Return the number of values in the largest array of a transfer."""
     layers = [_values_per_pixel(LAYERS[0])]
     if config.gamma and "gaussian" in config.methods:
@@ -143,7 +147,7 @@ def _largest_array(config, size, style_size):
     return max(max(layers) * max(pixels, style_pixels), history * pixels)
 
 
-def memory(config, size, style_size):
+def memory(config: Config, size: Size, style_size: Size) -> int:
     """Return the peak memory of a transfer's process, as far as the model knows, in bytes.
 
     ::
@@ -180,21 +184,21 @@ def memory(config, size, style_size):
     return round(_FIXED_BYTES + max(steps * math.prod(size), style))
 
 
-def _values_per_pixel(layer):
+def _values_per_pixel(layer: str) -> float:
     """Return the number of values in a layer's feature map per pixel of the picture."""
     block = int(layer[len("relu")])
-    return min(64 << (block - 1), 512) / 4 ** (block - 1)
+    return float(min(64 << (block - 1), 512) / 4 ** (block - 1))
 
 
-def _available(device):
+def _available(device: Any) -> Optional[int]:
     """Return the bytes available to this process, including those it uses; None if unknown."""
-    free = engine.free_memory(device)
+    free: Optional[int] = engine.free_memory(device)
     if device.device_type != "cpu" or free is None:
         return free
     return free + (machine.own_memory() or 0)
 
 
-def _trial(content, style, config):
+def _trial(content: Any, style: Any, config: Config) -> list[Callable[[Sequence[int]], float]]:
     """Return two functions of a size: the seconds until the first step ends, and of a later step.
 
     The first includes the preparation before the steps.
@@ -206,19 +210,19 @@ def _trial(content, style, config):
         edges.insert(0, edges[0] // 2)
     trials = []
     for edge in edges:
-        smaller = [_shrunk(image, edge / longest) for image in (content, style)]
-        trials.append((math.prod(smaller[0].shape[2:]), *_timed(*smaller, config)))
+        small, small_style = (_shrunk(image, edge / longest) for image in (content, style))
+        trials.append((math.prod(small.shape[2:]), *_timed(small, small_style, config)))
     return [_line([(row[0], row[n]) for row in trials]) for n in (1, 2)]
 
 
-def _shrunk(image, factor):
+def _shrunk(image: Any, factor: float) -> Any:
     size = [max(vgg.SMALLEST_SIDE, round(side * factor)) for side in image.shape[2:]]
     return images.resize_input(image, size)
 
 
-def _timed(content, style, config):
+def _timed(content: Any, style: Any, config: Config) -> tuple[float, float]:
     """Return the seconds until the first step ends, and those of a later step."""
-    moments = []
+    moments: list[float] = []
     init = content if config.init not in ("random", "content") else None
     choices = replace(config, scales=1, iterations=_TRIAL_STEPS, stop_eps=0)
     began = time.perf_counter()
@@ -232,7 +236,7 @@ def _timed(content, style, config):
     return first, statistics.median(steps or [first])
 
 
-def _line(points):
+def _line(points: Sequence[tuple[int, float]]) -> Callable[[Sequence[int]], float]:
     """Return seconds as a function of a size: linear in pixels through two (pixels, seconds).
 
     If only one point is given, the line passes through the origin.
@@ -240,7 +244,7 @@ def _line(points):
     (x1, y1), (x2, y2) = ((0, 0.0), *points)[-2:]
     slope = max(y2 - y1, 0) / (x2 - x1)
 
-    def seconds(size):
+    def seconds(size: Sequence[int]) -> float:
         pixels = math.prod(size)
         value = y1 + slope * (pixels - x1)
         # Below both points the line could reach 0.
@@ -249,5 +253,5 @@ def _line(points):
     return seconds
 
 
-def _gigabytes(size):
+def _gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB"

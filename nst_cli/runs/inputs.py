@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import images
-from ..config import INITS
+from ..config import INITS, Config
+from ..files import StrPath
 from . import forecast
 
 
@@ -25,10 +26,10 @@ class Inputs:
     content: Any
     style: Any
     init: Any
-    pictures: dict
+    pictures: dict[str, images.Picture]
 
 
-def read_inputs(content, style, config):
+def read_inputs(content: StrPath, style: StrPath, config: Config) -> Inputs:
     """Read and resize the pictures that a transfer starts from.
 
     Parameters
@@ -53,7 +54,7 @@ def read_inputs(content, style, config):
     return resize_inputs({name: images.read(path) for name, path in paths.items()}, config)
 
 
-def resize_inputs(pictures, config):
+def resize_inputs(pictures: dict[str, images.Picture], config: Config) -> Inputs:
     """Resize pictures to the sizes that a config asks for.
 
     Parameters
@@ -84,6 +85,6 @@ def resize_inputs(pictures, config):
     return Inputs(arrays["content"], arrays["style"], arrays.get("init"), pictures)
 
 
-def _network_input(picture, size, config):
+def _network_input(picture: images.Picture, size: tuple[int, int], config: Config) -> Any:
     pixels = images.resize(picture.pixels, size)
     return images.to_input(pixels, 256 if config.faithful else 255)

@@ -5,9 +5,15 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Optional
 
 from .. import files
 from ..errors import LogError, OutputError, reason
+from ..files import StrPath
+
+if TYPE_CHECKING:
+    # At run time it would load the engine, which reading a log does not need.
+    from ..synthesis import Record
 
 # A line takes about 1 kB.
 _LONGEST_LINE = 1 << 20
@@ -39,8 +45,9 @@ class Log:
         The file exists, and the mode is ``x``.
     """
 
-    def __init__(self, path, mode="w"):
-        self.error, self.steps = None, 0
+    def __init__(self, path: StrPath, mode: str = "w"):
+        self.error: Optional[OSError] = None
+        self.steps = 0
         try:
             self._stream = open(path, mode, buffering=1, encoding="utf-8")  # noqa: SIM115
         except FileExistsError:
@@ -48,7 +55,7 @@ class Log:
         except OSError as error:
             raise OutputError(f"Cannot write the log {path}: {reason(error)}.") from error
 
-    def write(self, record):
+    def write(self, record: "Record") -> None:
         """Add a line for a `synthesis.Record`."""
         line = {
             "step": record.step,
@@ -62,15 +69,15 @@ class Log:
                 self._stream.write(json.dumps(line) + "\n")
                 self.steps += 1
 
-    def __enter__(self):
+    def __enter__(self) -> "Log":  # noqa: PYI034 (Self needs Python 3.11)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         with self._recording_error():
             self._stream.close()
 
     @contextlib.contextmanager
-    def _recording_error(self):
+    def _recording_error(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -78,7 +85,7 @@ class Log:
 
 
 @contextlib.contextmanager
-def writing(path: os.PathLike) -> Iterator[Log]:
+def writing(path: StrPath) -> Iterator[Log]:
     """Yield a `Log` that is written to `path` at once; an older log is replaced at the end.
 
     If the run is killed, an older log is still there. If the run fails, its steps are kept if
@@ -108,7 +115,7 @@ def writing(path: os.PathLike) -> Iterator[Log]:
         raise
 
 
-def _replacing_older(path):
+def _replacing_older(path: str) -> Iterator[Log]:
     """Yield a `Log`; rename it to `path` at the end, unless the run fails without a step."""
     lines = failure = None
     try:
@@ -151,10 +158,10 @@ class Step:
 
     step: int
     scale: int
-    losses: dict
+    losses: dict[str, float]
 
 
-def read(path: os.PathLike) -> tuple[Step, ...]:
+def read(path: StrPath) -> tuple[Step, ...]:
     """Read the steps in a log.
 
     Raises
@@ -163,7 +170,8 @@ def read(path: os.PathLike) -> tuple[Step, ...]:
         The file cannot be read, or a line is not a step or does not follow the previous one. The
         error holds the steps before that line, and whether the file ends within it.
     """
-    path, steps = os.fspath(path), []
+    path = os.fspath(path)
+    steps: list[Step] = []
     try:
         with files.open_regular(path) as stream:
             for number, line in enumerate(_lines(stream), 1):
@@ -181,7 +189,7 @@ def read(path: os.PathLike) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def is_log(path: os.PathLike) -> bool:
+def is_log(path: StrPath) -> bool:
     """Return whether a file is a log: empty, or starting with a step or a part of one."""
     try:
         with files.open_regular(path) as stream:
@@ -201,21 +209,28 @@ def is_log(path: os.PathLike) -> bool:
 
 def is_number(value: object) -> bool:
     """Return whether a JSON value is a number small enough that sums of such stay finite."""
-    return type(value) in (int, float) and abs(value) <= _LARGEST_NUMBER
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) <= _LARGEST_NUMBER
 
 
-def _lines(stream):
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
     return iter(lambda: stream.readline(_LONGEST_LINE + 1), b"")
 
 
-def _step(line, previous):
+def _positive(fields: dict[str, Any], key: str) -> int:
+    value = fields.get(key)
+    if type(value) is not int or not 1 <= value <= _MAX_STEPS:
+        raise ValueError(f"it has no {key!r} that is a whole number from 1 on")
+    return value
+
+
+def _step(line: bytes, previous: Optional[Step]) -> Step:
     """Return the step in a line of bytes, or raise a ValueError that says what is wrong."""
     record = files.from_json(line)
     fields = record if isinstance(record, dict) else {}
-    step, scale, losses = (fields.get(key) for key in ("step", "scale", "losses"))
-    for key, value in (("step", step), ("scale", scale)):
-        if type(value) is not int or not 1 <= value <= _MAX_STEPS:
-            raise ValueError(f"it has no {key!r} that is a whole number from 1 on")
+    step, scale = _positive(fields, "step"), _positive(fields, "scale")
+    losses = fields.get("losses")
     if not isinstance(losses, dict) or "total" not in losses:
         raise ValueError("it has no 'losses' with their 'total'")
     for name, value in losses.items():

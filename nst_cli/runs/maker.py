@@ -2,13 +2,20 @@
 
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Optional
 
+from ..config import Config
 from ..errors import NonFiniteError, NstError, OutputError, reason
+from ..synthesis import Record
 from ..synthesis.kit import NetworkKit
 from . import log, runner
+from .plan import Run
 from .sidecar import log_of
+
+#: Called with the record of each step.
+Observer = Callable[[Record], object]
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class Finished:
         Why the state is not ``done``, in one line; for a bug the traceback.
     """
 
-    run: Any
+    run: Run
     state: str
     seconds: float = 0.0
     reason: str = ""
@@ -45,7 +52,7 @@ class Maker:
     def __init__(self, overwrite: bool = False):
         self._overwrite, self._kit = overwrite, NetworkKit()
 
-    def __call__(self, run, on_step=None) -> Finished:
+    def __call__(self, run: Run, on_step: Optional[Observer] = None) -> Finished:
         """Make the picture of a run.
 
         Parameters
@@ -76,7 +83,7 @@ class Maker:
             state, why = "failed", traceback.format_exc()
         return Finished(run, state, time.monotonic() - began, why)
 
-    def _make(self, run, on_step):
+    def _make(self, run: Run, on_step: Optional[Observer]) -> runner.Outcome:
         log_path = log_of(run.output)
         job = runner.prepare(
             run.content, run.style, run.output, run.config, log=log_path,
@@ -84,7 +91,7 @@ class Maker:
         )  # fmt: skip
         with log.writing(log_path) as lines:
 
-            def observe(record):
+            def observe(record: Record) -> None:
                 lines.write(record)
                 if on_step:
                     on_step(record)
@@ -95,7 +102,7 @@ class Maker:
         return outcome
 
 
-def network_of(config):
+def network_of(config: Config) -> tuple[object, ...]:
     """Return the choices that must be equal for runs to share one network's executors."""
     return (
         config.weights, config.device, config.precision, config.pooling, config.style_layers,
@@ -103,5 +110,5 @@ def network_of(config):
     )  # fmt: skip
 
 
-def _kept(path):
+def _kept(path: Optional[str]) -> str:
     return f" The last good image is in {path}." if path else " No picture was written."

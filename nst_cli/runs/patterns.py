@@ -3,7 +3,8 @@
 import fnmatch
 import glob
 import os
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Optional
 
 from ..errors import reason
 
@@ -75,13 +76,18 @@ def expand(pattern: str, base: str) -> tuple[list[Match], list[str]]:
     start, parts = _fixed_part(pattern, base)
     if not parts:
         return [Match(os.path.normpath(start), "")], []
-    unreadable = []
+    unreadable: list[str] = []
     paths = set(_walk(start, parts, (), unreadable))
     pictures = sorted(path for path in paths if not path.lower().endswith(_NEVER_PICTURES))
     return [_match(path, start) for path in pictures], unreadable
 
 
-def _walk(folder, parts, above, unreadable):
+def _walk(
+    folder: str,
+    parts: Sequence[str],
+    above: tuple[Optional[tuple[int, int]], ...],
+    unreadable: list[str],
+) -> Iterator[str]:
     """Yield the matching files below a folder; `above` has the folders that ``**`` has entered."""
     part, rest = parts[0], parts[1:]
     entries = _entries(folder, unreadable)
@@ -106,12 +112,12 @@ def _walk(folder, parts, above, unreadable):
             yield from _walk(path, parts, above, unreadable)
 
 
-def _match(path, start):
+def _match(path: str, start: str) -> Match:
     below = os.path.relpath(os.path.dirname(path) or os.curdir, start or os.curdir)
     return Match(os.path.normpath(path), _below(below))
 
 
-def _fixed_part(pattern, base):
+def _fixed_part(pattern: str, base: str) -> tuple[str, list[str]]:
     """Split a pattern into its literal folder and the parts from the first wildcard on."""
     home, _, rest = pattern.partition(os.sep)
     if home.startswith("~") and not is_pattern(home):
@@ -126,7 +132,7 @@ def _fixed_part(pattern, base):
     return start, once
 
 
-def _entries(folder, unreadable):
+def _entries(folder: str, unreadable: list[str]) -> list[tuple[str, bool]]:
     """Return ``(path, is_folder)`` of each entry of a folder; none if the folder is missing."""
     try:
         with os.scandir(folder or os.curdir) as entries:
@@ -138,14 +144,14 @@ def _entries(folder, unreadable):
         return []
 
 
-def _is_folder(entry):
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
     except OSError:
         return False
 
 
-def _identity(path):
+def _identity(path: str) -> Optional[tuple[int, int]]:
     try:
         status = os.stat(path or os.curdir)
     except OSError:
@@ -153,17 +159,17 @@ def _identity(path):
     return status.st_dev, status.st_ino
 
 
-def _is_hidden(path):
+def _is_hidden(path: str) -> bool:
     return os.path.basename(path).startswith(".")
 
 
-def _matches(name, part):
+def _matches(name: str, part: str) -> bool:
     if name.startswith(".") and not part.startswith("."):
         return False
     return fnmatch.fnmatchcase(name, _any_case(part))
 
 
-def _any_case(part):
+def _any_case(part: str) -> str:
     """Make the letters of a pattern's ending match both upper and lower case."""
     stem, ending = os.path.splitext(part)
     if "[" in ending or "]" in ending:
@@ -172,7 +178,7 @@ def _any_case(part):
     return stem + "".join(letters)
 
 
-def _below(folder):
+def _below(folder: str) -> str:
     """Return a relative folder without ``..``, so that a path joined with it stays below."""
     parts = folder.split(os.sep)
     return os.sep.join(part for part in parts if part not in ("", os.curdir, os.pardir))

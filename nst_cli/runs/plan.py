@@ -4,13 +4,15 @@ import functools
 import itertools
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from .. import files, images, weights
-from ..config import INITS, PRESETS, Config, did_you_mean
+from ..checks import did_you_mean
+from ..config import INITS, PRESETS, Config
 from ..errors import BatchError, ConfigError, ImageError, NstError, OutputError, reason
+from ..files import StrPath
 from . import patterns, sidecar, tomlfile
 from .templates import output_path, short
 
@@ -23,6 +25,9 @@ _LISTS = ("style_layers", "content_layers")
 _WEIGHTS = ("method", "beta", "layer_weights")
 
 _MAX_RUNS = 100_000
+
+# Keys and values as TOML has them; pictures become `patterns.Match`.
+Table = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,16 @@ class Plan(NamedTuple):
         Requests of the file for which there is no run, one line each.
     """
 
-    runs: Any
-    notes: Any
-    failures: Any
+    runs: list[Run]
+    notes: list[str]
+    failures: list[str]
 
 
-def read(path, overrides=None, template=None) -> Plan:
+def read(
+    path: StrPath,
+    overrides: Optional[Mapping[str, Any]] = None,
+    template: Optional[str] = None,
+) -> Plan:
     """Read a batch file.
 
     Parameters
@@ -82,14 +91,14 @@ def read(path, overrides=None, template=None) -> Plan:
     BatchError
         The file cannot be read, or a key, a value or a template in it is not valid.
     """
-    path, overrides = os.path.expanduser(os.fspath(path)), dict(overrides or {})
-    if overrides.get("init"):
-        overrides["init"] = os.path.expanduser(overrides["init"])
+    path, choices = os.path.expanduser(os.fspath(path)), dict(overrides or {})
+    if choices.get("init"):
+        choices["init"] = os.path.expanduser(choices["init"])
     document = tomlfile.read(path)
     for key in document:
         if key not in _TABLES:
             raise BatchError(f"{path}: unknown key {key!r}{did_you_mean(key, _TABLES)}")
-    return _Reader(path, overrides, template).plan(document)
+    return _Reader(path, choices, template).plan(document)
 
 
 def check(runs: Iterable[Run], overwrite: bool = False) -> dict[Run, list[NstError]]:
@@ -120,7 +129,8 @@ def check(runs: Iterable[Run], overwrite: bool = False) -> dict[Run, list[NstErr
     pictures = _errors(_check_picture, (path for run in runs for path in _inputs(run)))
     networks = _errors(_check_weights, (run.config.weights for run in runs))
     inputs = _identities(runs, networks)
-    problems, writable = {}, set()
+    problems: dict[Run, list[NstError]] = {}
+    writable: set[str] = set()
     for run in runs:
         errors = [pictures[path] for path in dict.fromkeys(_inputs(run)) if path in pictures]
         errors += [networks[name] for name in [run.config.weights] if name in networks]
@@ -133,13 +143,14 @@ def check(runs: Iterable[Run], overwrite: bool = False) -> dict[Run, list[NstErr
     return problems
 
 
-def _inputs(run):
+def _inputs(run: Run) -> tuple[str, ...]:
     return (run.content, run.style) + ((run.config.init,) if run.config.init not in INITS else ())
 
 
-def _check_distinct(runs):
+def _check_distinct(runs: Iterable[Run]) -> None:
     """Raise if two runs would write the same file."""
-    numbers, folder_of = {}, functools.cache(os.path.realpath)
+    numbers: dict[str, int] = {}
+    folder_of = functools.cache(os.path.realpath)
     for number, run in enumerate(runs, 1):
         for path, _ in sidecar.outputs(run.output):
             folder, name = os.path.split(path)
@@ -155,9 +166,9 @@ def _check_distinct(runs):
                 )
 
 
-def _errors(check_one, values):
+def _errors(check_one: Callable[[str], None], values: Iterable[str]) -> dict[str, NstError]:
     """Return ``{value: error}`` of the values that fail a check; each value is checked once."""
-    errors = {}
+    errors: dict[str, NstError] = {}
     for value in dict.fromkeys(values):
         try:
             check_one(value)
@@ -166,7 +177,7 @@ def _errors(check_one, values):
     return errors
 
 
-def _check_picture(path):
+def _check_picture(path: str) -> None:
     if os.path.isdir(path):
         raise BatchError(
             f"Cannot read {path}: it is a folder. In a [[grid]], {os.path.join(path, '*.jpg')} "
@@ -175,15 +186,17 @@ def _check_picture(path):
     images.size_of(path)
 
 
-def _check_weights(name):
+def _check_weights(name: str) -> None:
     path = weights.find(name or None)
     if path != weights.BUILTIN:
         weights.load(path)
 
 
-def _identities(runs, bad_networks):
+def _identities(
+    runs: Iterable[Run], bad_networks: Mapping[str, NstError]
+) -> dict[Optional[tuple[int, int]], StrPath]:
     """Return ``{(device, inode): path}`` of all files that the runs read."""
-    paths = [path for run in runs for path in _inputs(run)]
+    paths: list[StrPath] = [path for run in runs for path in _inputs(run)]
     names = {run.config.weights for run in runs} - bad_networks.keys()
     paths += [path for path in map(weights.find, names) if path != weights.BUILTIN]
     known = {_identity(path): path for path in dict.fromkeys(paths)}
@@ -191,7 +204,7 @@ def _identities(runs, bad_networks):
     return known
 
 
-def _identity(path):
+def _identity(path: StrPath) -> Optional[tuple[int, int]]:
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -199,7 +212,13 @@ def _identity(path):
     return status.st_dev, status.st_ino
 
 
-def _check_outputs(run, inputs, overwrite, writable, can_be_made):
+def _check_outputs(
+    run: Run,
+    inputs: Mapping[Optional[tuple[int, int]], StrPath],
+    overwrite: bool,
+    writable: set[str],
+    can_be_made: bool,
+) -> None:
     """Check the three files of a run; `writable` caches the folders known to be writable."""
     images.check_ending(run.output)
     folder = os.path.dirname(run.output)
@@ -221,7 +240,7 @@ def _check_outputs(run, inputs, overwrite, writable, can_be_made):
             files.check_output(path, overwrite=overwrite, ours=ours)
 
 
-def _is_free(path):
+def _is_free(path: str) -> bool:
     """Return whether a path is unused; False if it is impossible, for example too long."""
     try:
         os.lstat(path)
@@ -232,7 +251,7 @@ def _is_free(path):
     return False
 
 
-def _make_folder(folder):
+def _make_folder(folder: str) -> None:
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
@@ -242,17 +261,19 @@ def _make_folder(folder):
 class _Reader:
     """Reads the tables of one batch file."""
 
-    def __init__(self, path, overrides, template):
+    def __init__(self, path: str, overrides: Mapping[str, Any], template: Optional[str]):
         self._path, self._folder = path, os.path.dirname(path)
         self._overrides, self._template = overrides, template
-        self._notes, self._failures = [], []
+        self._notes: list[str] = []
+        self._failures: list[str] = []
         # Paths that patterns matched; and those of them left out because nst made them.
-        self._matched, self._left_out = set(), set()
+        self._matched: set[str] = set()
+        self._left_out: set[str] = set()
         self._expanded = functools.cache(functools.partial(patterns.expand, base=self._folder))
         self._is_by_nst = functools.cache(_is_by_nst)
 
-    def plan(self, document):
-        runs = []
+    def plan(self, document: Table) -> Plan:
+        runs: list[Run] = []
         for where, table in self._tables(document):
             if len(runs) == _MAX_RUNS:
                 raise BatchError(f"{self._path} has more than {_MAX_RUNS} runs.")
@@ -276,7 +297,7 @@ class _Reader:
             )
         return Plan(runs, list(dict.fromkeys(self._notes)), self._failures)
 
-    def _tables(self, document):
+    def _tables(self, document: Table) -> Iterator[tuple[str, Table]]:
         """Yield ``(where, table)`` for each run; its keys override the defaults."""
         defaults = dict(self._table("[defaults]", document.get("defaults", {})))
         if "output" in document:
@@ -294,7 +315,7 @@ class _Reader:
                     for combination in self._combinations(where, {**paths, **table}):
                         yield where, {**defaults, **combination}
 
-    def _table(self, where, entry):
+    def _table(self, where: str, entry: Any) -> Table:
         if not isinstance(entry, dict):
             raise BatchError(f"{self._path}, {where}: it is not a table of keys and values.")
         for key in entry:
@@ -304,7 +325,7 @@ class _Reader:
                 )
         return entry
 
-    def _single(self, table):
+    def _single(self, table: Table) -> Table:
         """Return the table of a single run with its pictures as `patterns.Match`."""
         paths = {
             key: patterns.literal(table[key], self._folder) if _is_path(table[key]) else table[key]
@@ -313,7 +334,7 @@ class _Reader:
         }
         return {**table, **paths}
 
-    def _combinations(self, where, table):
+    def _combinations(self, where: str, table: Table) -> Iterator[Table]:
         """Yield a table for each combination of the values in a grid's lists."""
         axes = {}
         for key, value in table.items():
@@ -329,9 +350,10 @@ class _Reader:
         for combination in itertools.product(*axes.values()):
             yield dict(zip(axes, combination))
 
-    def _pictures(self, where, key, values):
+    def _pictures(self, where: str, key: str, values: Iterable[Any]) -> list[Any]:
         """Return the pictures that paths and patterns name, each once."""
-        pictures, unmatched = {}, []
+        pictures: dict[str, Any] = {}
+        unmatched: list[str] = []
         for value in values:
             if not _is_path(value):
                 # `_run` refuses it, in a message that names the key.
@@ -355,7 +377,7 @@ class _Reader:
         )
         return list(pictures.values())
 
-    def _leaves_out(self, pattern, match):
+    def _leaves_out(self, pattern: str, match: patterns.Match) -> bool:
         """Return whether a pattern leaves out a match, because nst made it; take note of it."""
         # A file whose name is the pattern itself was named literally.
         literal = patterns.beside(self._folder, pattern)
@@ -364,13 +386,13 @@ class _Reader:
         self._left_out.add(match.path)
         return True
 
-    def _without_own_outputs(self, runs):
+    def _without_own_outputs(self, runs: list[Run]) -> list[Run]:
         """Leave out runs whose inputs were matched by a pattern and are outputs of other runs."""
-        outputs = {}
+        outputs: dict[str, list[Run]] = {}
         for run in runs:
             outputs.setdefault(os.path.abspath(run.output), []).append(run)
 
-        def is_output(path):
+        def is_output(path: str) -> bool:
             makers = outputs.get(os.path.abspath(path), ()) if path in self._matched else ()
             return any(path not in _inputs(run) for run in makers)
 
@@ -379,15 +401,17 @@ class _Reader:
             self._left_out.update(filter(is_output, (run.content, run.style)))
         return kept
 
-    def _run(self, table, number):
+    def _run(self, table: Table, number: int) -> Run:
         for key, value in table.items():
             _check_kind(key, value)
-        pictures = {key: table.get(key) for key in _PATHS}
-        for key, match in pictures.items():
+        pictures: dict[str, patterns.Match] = {}
+        for key in _PATHS:
+            match = table.get(key)
             if not isinstance(match, patterns.Match):
                 given = short(match) if key in table else "missing"
                 raise BatchError(f"{key} is {given}; it must be the path of a picture.")
             _check_path(key, match.path)
+            pictures[key] = match
         choices = {key: value for key, value in table.items() if key not in (*_PATHS, "output")}
         for key, names in (("init", (None, *INITS)), ("weights", (None, "", weights.BUILTIN))):
             if choices.get(key) not in names:
@@ -406,7 +430,7 @@ class _Reader:
         return Run(pictures["content"].path, pictures["style"].path, output, config)
 
 
-def _is_by_nst(path):
+def _is_by_nst(path: str) -> bool:
     """Return whether a picture has nst's metadata, or a sidecar of nst's beside it."""
     try:
         if images.read_metadata(path) is not None:
@@ -417,12 +441,12 @@ def _is_by_nst(path):
     return sidecar.is_sidecar(sidecar.sidecar_of(path))
 
 
-def _is_path(value):
+def _is_path(value: object) -> bool:
     """Return whether a value can be used as a path; if not, `_check_kind` says why."""
     return isinstance(value, str) and "\0" not in value
 
 
-def _check_kind(key, value):
+def _check_kind(key: str, value: Any) -> None:
     """Refuse a list or table in place of a single value, and lists or tables in one another."""
     if isinstance(value, patterns.Match):
         return
@@ -443,7 +467,7 @@ def _check_kind(key, value):
             raise BatchError(f"{key} is {short(part)}; it must not contain a NUL character.")
 
 
-def _check_path(key, path):
+def _check_path(key: str, path: str) -> None:
     """Refuse an impossible path, and a missing one with a wildcard or the trace of a backslash."""
     try:
         os.fsencode(path)

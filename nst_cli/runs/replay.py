@@ -1,16 +1,20 @@
 """Makes a picture again from its own record, and compares the two."""
 
+import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import numpy
 
 from .. import files, images, weights
 from ..config import Config
 from ..errors import ImageError, OutputError, SidecarError, WeightsError, reason
+from ..files import StrPath
 from . import runner, sidecar
+from .sidecar import Sidecar
 
 # If one of these differs, the last digits of the result may differ.
 _MACHINE = ("device", "precision", "threads", "processor")
@@ -34,7 +38,7 @@ class Recipe:
     """
 
     picture: str
-    document: dict
+    document: dict[str, Any]
     config: Config
     content: str
     style: str
@@ -58,7 +62,7 @@ class Replay:
     largest: Optional[int]
 
 
-def read(picture: os.PathLike, locations: Optional[dict] = None) -> Recipe:
+def read(picture: StrPath, locations: Optional[Mapping[str, StrPath]] = None) -> Recipe:
     """Read how a picture was made, and find its inputs.
 
     An input may be in the picture's folder or in the working folder. If a sidecar describes the
@@ -106,7 +110,7 @@ def read(picture: os.PathLike, locations: Optional[dict] = None) -> Recipe:
     return Recipe(picture, description.document, config, inputs["content"], inputs["style"])
 
 
-def prepare(recipe: Recipe, output: os.PathLike, *, overwrite: bool = False) -> runner.Job:
+def prepare(recipe: Recipe, output: StrPath, *, overwrite: bool = False) -> runner.Job:
     """Return the `runner.Job` that makes the picture again as the file `output`.
 
     Raises
@@ -137,7 +141,7 @@ def differences(recipe: Recipe, job: runner.Job) -> list[str]:
     return [f"{name} was {_printable(a)}, is {b}" for name, a, b in pairs if a != b]
 
 
-def compare(recipe: Recipe, output: os.PathLike) -> Replay:
+def compare(recipe: Recipe, output: StrPath) -> Replay:
     """Compare the picture made again with the original."""
     identical = Path(recipe.picture).read_bytes() == Path(output).read_bytes()
     first, second = (images.read(path).pixels for path in (recipe.picture, output))
@@ -147,27 +151,33 @@ def compare(recipe: Recipe, output: os.PathLike) -> Replay:
     return Replay(os.fspath(output), identical, largest)
 
 
-def _records(picture):
+def _records(picture: str) -> tuple[Sidecar, Optional[Sidecar]]:
     """Return a picture's record, and its sidecar or None if that does not describe it.
 
     The record is the one in the picture, or that of the sidecar if the picture has none.
     """
+    beside = None
     carries = sidecar.read_carried(picture)
-    try:
-        beside = sidecar.read(picture)
-        if not sidecar.describes(beside, picture):
-            beside = None
-    except SidecarError:
-        beside = None
-    if not carries and not beside:
+    with contextlib.suppress(SidecarError):
+        description = sidecar.read(picture)
+        if sidecar.describes(description, picture):
+            beside = description
+    record = carries or beside
+    if not record:
         raise ImageError(
             f"{picture} does not say how it was made: nst did not make it, or it was edited, or "
             "made with --no-metadata and separated from its sidecar."
         )
-    return carries or beside, beside
+    return record, beside
 
 
-def _same_picture(picture, role, description, beside, given):
+def _same_picture(
+    picture: str,
+    role: str,
+    description: Sidecar,
+    beside: Optional[Sidecar],
+    given: Optional[StrPath],
+) -> str:
     """Return the path of an input whose content is the one recorded."""
     recorded, problems = getattr(description, role), []
     for path in [given] if given else _places(picture, role, description, beside):
@@ -186,7 +196,7 @@ def _same_picture(picture, role, description, beside, given):
     raise ImageError(problems[0])
 
 
-def _places(picture, role, description, beside):
+def _places(picture: str, role: str, description: Sidecar, beside: Optional[Sidecar]) -> list[str]:
     """Return where an input may be: beside the picture, at its sidecar's path, or here."""
     name = os.path.basename(getattr(description, role).path)
     places = [os.path.join(os.path.dirname(picture), name)]
@@ -196,14 +206,18 @@ def _places(picture, role, description, beside):
     return list(dict.fromkeys((*places, name)))
 
 
-def _same_weights(picture, description, beside, given):
+def _same_weights(
+    picture: str,
+    description: Sidecar,
+    beside: Optional[Sidecar],
+    given: Optional[StrPath],
+) -> str:
     """Return the recorded weights: those given, this machine's, or at the sidecar's path."""
     recorded = description.weights
-    if given or recorded.path == weights.BUILTIN:
-        choices = [given or recorded.path]
-    else:
+    choices: list[Optional[StrPath]] = [given or recorded.path]
+    if not given and recorded.path != weights.BUILTIN:
         choices = [None, *filter(os.path.isfile, _places(picture, "weights", description, beside))]
-    problem = None
+    problem: Optional[WeightsError] = None
     for choice in choices:
         try:
             path = weights.find(choice)
@@ -217,10 +231,11 @@ def _same_weights(picture, description, beside, given):
             f"The weights {path} differ from those the picture was made with: their SHA-256 is "
             f"{digest[:12]}…, and was {recorded.sha256[:12]}…; name the right ones with --weights."
         )
+    assert problem
     raise problem
 
 
-def _printable(value):
+def _printable(value: object) -> str:
     """Return an untrusted value as printable text of limited length."""
     text = str(value)[:80]
     return "".join(letter if letter.isprintable() else "?" for letter in text)

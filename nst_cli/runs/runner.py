@@ -5,8 +5,9 @@ import itertools
 import os
 import platform
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import numpy
 import PIL
@@ -14,10 +15,11 @@ import PIL
 from .. import __version__, engine, files, images, machine, weights
 from ..config import INITS, Config
 from ..errors import ImageError, IncompleteError, NonFiniteError, NstError, OutputError, reason
-from ..synthesis import Result, denoise, scale_sizes, steps_at, transfer
+from ..files import StrPath
+from ..synthesis import Record, Result, denoise, scale_sizes, steps_at, transfer
 from ..synthesis.kit import NetworkKit
 from . import sidecar
-from .inputs import read_inputs
+from .inputs import Inputs, read_inputs
 from .log import is_log
 from .sidecar import is_picture, is_sidecar, sidecar_of, step_name
 
@@ -50,9 +52,9 @@ class Job:
     style: Any
     init: Any
     alpha: Any
-    provenance: dict
-    notes: tuple
-    carried: dict = field(default_factory=dict)
+    provenance: dict[str, Any]
+    notes: tuple[str, ...]
+    carried: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,13 @@ class Outcome:
 
 
 def prepare(
-    content: os.PathLike,
-    style: os.PathLike,
-    output: os.PathLike,
+    content: StrPath,
+    style: StrPath,
+    output: StrPath,
     config: Config,
     *,
     save_every: int = 0,
-    log: Optional[os.PathLike] = None,
+    log: Optional[StrPath] = None,
     overwrite: bool = False,
 ) -> Job:
     """Read and check everything that a transfer needs, before the long work.
@@ -111,10 +113,17 @@ def prepare(
     output = os.fspath(output)
     start = () if config.init in INITS else (config.init,)
     weights_path = weights.find(config.weights or None)
-    protected = [content, style, *start] + [weights_path] * (weights_path != weights.BUILTIN)
+    protected: list[StrPath] = [content, style, *start]
+    if weights_path != weights.BUILTIN:
+        protected.append(weights_path)
     images.check_ending(output)
-    outputs = [(output, is_picture), (sidecar_of(output), is_sidecar)]
-    for path, ours in outputs + [(log, is_log)] * bool(log):
+    outputs: list[tuple[StrPath, Callable[[str], bool]]] = [
+        (output, is_picture),
+        (sidecar_of(output), is_sidecar),
+    ]
+    if log:
+        outputs.append((log, is_log))
+    for path, ours in outputs:
         files.check_output(path, protected, overwrite=overwrite, ours=ours)
         protected.append(path)
     if save_every:
@@ -125,7 +134,7 @@ def prepare(
     return assemble(read_inputs(content, style, config), output, config)
 
 
-def assemble(inputs, output, config):
+def assemble(inputs: Inputs, output: str, config: Config) -> Job:
     """Return a `Job` for pictures that have been read; check device, weights and output format.
 
     Parameters
@@ -183,7 +192,7 @@ def assemble(inputs, output, config):
 def run(
     job: Job,
     *,
-    on_step: Optional[Callable] = None,
+    on_step: Optional[Callable[[Record], object]] = None,
     save_every: int = 0,
     kit: Optional[NetworkKit] = None,
 ) -> Outcome:
@@ -217,9 +226,10 @@ def run(
     NstError
         Any other failure; nothing has been written.
     """
-    last, failures = None, []
+    last: Optional[Record] = None
+    failures: list[NstError] = []
 
-    def after_step(record):
+    def after_step(record: Record) -> None:
         nonlocal last
         last = record
         if on_step:
@@ -255,16 +265,16 @@ def run(
     return outcome
 
 
-def _partial_result(record, stop_reason):
+def _partial_result(record: Record, stop_reason: str) -> Result:
     return Result(record.image, record.step, stop_reason, record.losses, record.beta)
 
 
-def _write_last_finite(job, result):
+def _write_last_finite(job: Job, result: Result) -> Optional[str]:
     """Write the last image before a failure; return its path, or None if that fails."""
     try:
         return write(job, result).path
     except IncompleteError as error:
-        return error.outcome.path
+        return str(error.outcome.path)
     except OutputError:
         return None
 
@@ -279,19 +289,18 @@ def write(job: Job, result: Result) -> Outcome:
     OutputError
         The picture could not be written anywhere.
     """
-    failure, path, pixels = None, job.output, finished_pixels(result.image, job.config)
+    failure, path, pixels = "", job.output, finished_pixels(result.image, job.config)
     document = _document(job, result)
     try:
         _restore_folder(path)
         _save(job, path, pixels, document)
     except NstError as error:
-        failure = str(error)
-        path = _save_elsewhere(job, pixels, document)
-        if path is None:
+        other = _save_elsewhere(job, pixels, document)
+        if other is None:
             raise OutputError(
-                f"{failure} The picture could not be written anywhere else either."
+                f"{error} The picture could not be written anywhere else either."
             ) from error
-        failure = f"{failure} The picture is kept in {path}."
+        failure, path = f"{error} The picture is kept in {other}.", other
     try:
         sidecar.write(path, document)
     except OutputError as error:
@@ -302,7 +311,7 @@ def write(job: Job, result: Result) -> Outcome:
     return outcome
 
 
-def _restore_folder(path):
+def _restore_folder(path: str) -> None:
     """Create the folder of an output again if it was removed during the run."""
     try:
         folder = os.path.dirname(files.target_of(path))
@@ -312,7 +321,7 @@ def _restore_folder(path):
         raise OutputError(f"Cannot write {path}: {reason(error)}.") from error
 
 
-def _save_elsewhere(job, pixels, document):
+def _save_elsewhere(job: Job, pixels: Any, document: dict[str, Any]) -> Optional[str]:
     """Write a picture as PNG, which supports any size, to the first writable folder, if any."""
     stem = os.path.splitext(os.path.basename(job.output))[0]
     folders = [os.path.dirname(job.output), os.curdir]
@@ -328,19 +337,21 @@ def _save_elsewhere(job, pixels, document):
     return None
 
 
-def _unused_name(stem):
+def _unused_name(stem: str) -> str:
     names = (f"{stem}{number and -number or ''}.png" for number in itertools.count())
     return next(n for n in names if not any(map(os.path.lexists, (n, sidecar_of(n)))))
 
 
-def _max_steps(content, config):
+def _max_steps(content: StrPath, config: Config) -> int:
     """Return the maximum number of steps over all scales."""
     size = images.fit(images.size_of(content), config.size, content)
     scales = len(scale_sizes(config.scales, size))
     return sum(steps_at(config.iterations, scale, scales) for scale in range(1, scales + 1))
 
 
-def _check_step_names(output, steps, protected, overwrite):
+def _check_step_names(
+    output: str, steps: range, protected: Sequence[StrPath], overwrite: bool
+) -> None:
     targets = set(map(os.path.realpath, protected))
     for step in steps:
         path = step_name(output, step)
@@ -349,11 +360,11 @@ def _check_step_names(output, steps, protected, overwrite):
             files.check_output(path, protected, overwrite=overwrite, ours=is_picture)
 
 
-def _write_picture(job, path, result):
+def _write_picture(job: Job, path: str, result: Result) -> None:
     _save(job, path, finished_pixels(result.image, job.config), _document(job, result))
 
 
-def _document(job, result):
+def _document(job: Job, result: Result) -> dict[str, Any]:
     return dict(
         job.provenance,
         steps=result.steps,
@@ -363,7 +374,7 @@ def _document(job, result):
     )
 
 
-def _save(job, path, pixels, document):
+def _save(job: Job, path: str, pixels: Any, document: dict[str, Any]) -> None:
     """Write a picture, with metadata if its format has room for them."""
     metadata = None
     if job.config.metadata:
@@ -373,16 +384,17 @@ def _save(job, path, pixels, document):
     images.write(path, pixels, job.alpha, metadata)
 
 
-def _fits(path, size, alpha, metadata):
+def _fits(path: str, size: Sequence[int], alpha: Any, metadata: Optional[dict[str, Any]]) -> bool:
     """Return whether a picture's format has room for its metadata."""
     try:
-        images.check_size(path, *size, alpha, metadata)
+        height, width = size
+        images.check_size(path, height, width, alpha, metadata)
     except ImageError:
         return False
     return True
 
 
-def finished_pixels(image, config):
+def finished_pixels(image: Any, config: Config) -> Any:
     """Convert an optimised image to the pixels of the picture, and denoise it if asked to.
 
     Parameters
@@ -401,11 +413,17 @@ def finished_pixels(image, config):
     return pixels
 
 
-def _identity(picture):
-    return picture and {"path": picture.path, "sha256": picture.sha256}
+def _identity(picture: Optional[images.Picture]) -> Optional[dict[str, str]]:
+    return {"path": picture.path, "sha256": picture.sha256} if picture else None
 
 
-def _notes(inputs, weights_path, output, alpha, provenance):
+def _notes(
+    inputs: Inputs,
+    weights_path: StrPath,
+    output: str,
+    alpha: Any,
+    provenance: dict[str, Any],
+) -> Iterator[str]:
     size = inputs.content.shape[2:]
     if weights_path == weights.BUILTIN:
         yield (

@@ -6,13 +6,14 @@ through `parse`.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from .. import files, images, weights
 from ..config import INITS, Config
 from ..errors import ConfigError, ImageError, OutputError, SidecarError, reason
+from ..files import StrPath
 from . import log
 
 #: The stop reasons of runs that finished.
@@ -89,25 +90,25 @@ class Sidecar:
         The whole JSON object.
     """
 
-    choices: dict
+    choices: dict[str, Any]
     content: Source
     style: Source
     init: Optional[Source]
     weights: Source
     steps: int
     stop_reason: str
-    beta: dict
-    losses: dict
-    versions: dict
+    beta: dict[str, float]
+    losses: dict[str, float]
+    versions: dict[str, str]
     picture: Optional[PictureFile]
-    document: dict
+    document: dict[str, Any]
 
     @property
     def finished(self) -> bool:
         """Whether the run finished."""
         return self.stop_reason in FINISHED
 
-    def config(self, **changes) -> Config:
+    def config(self, **changes: Any) -> Config:
         """Return the choices as a `Config`, with some of them changed.
 
         Raises
@@ -121,29 +122,29 @@ class Sidecar:
             raise SidecarError(f"an option is unknown to this version of nst: {error}") from error
 
 
-def sidecar_of(picture: os.PathLike) -> str:
+def sidecar_of(picture: StrPath) -> str:
     """Return the path of the JSON file beside a picture, ``OUT.png.json``."""
     return f"{os.fspath(picture)}.json"
 
 
-def log_of(picture: os.PathLike) -> str:
+def log_of(picture: StrPath) -> str:
     """Return the path of the log beside a picture of a batch, ``OUT.png.jsonl``."""
     return f"{os.fspath(picture)}.jsonl"
 
 
-def step_name(picture: os.PathLike, step: int) -> str:
+def step_name(picture: StrPath, step: int) -> str:
     """Return the path of the picture after a step: ``OUT-00100.png`` beside ``OUT.png``."""
     stem, ending = os.path.splitext(os.fspath(picture))
     return f"{stem}-{step:05d}{ending}"
 
 
-def carried(document: Mapping) -> dict:
+def carried(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a sidecar that the picture carries: names and checksums, no folders."""
     metadata = {key: value for key, value in document.items() if key != "file"}
     return _with_paths(metadata, os.path.basename)
 
 
-def write(picture: os.PathLike, document: Mapping) -> str:
+def write(picture: StrPath, document: Mapping[str, Any]) -> str:
     """Write the sidecar of a finished picture; return its path.
 
     Parameters
@@ -171,7 +172,7 @@ def write(picture: os.PathLike, document: Mapping) -> str:
     return path
 
 
-def read(picture: os.PathLike) -> Sidecar:
+def read(picture: StrPath) -> Sidecar:
     """Read the sidecar of a picture.
 
     Raises
@@ -186,7 +187,7 @@ def read(picture: os.PathLike) -> Sidecar:
         raise SidecarError(f"Cannot read {path}: {error}") from error
 
 
-def read_carried(picture: os.PathLike) -> Optional[Sidecar]:
+def read_carried(picture: StrPath) -> Optional[Sidecar]:
     """Read how a picture was made from its own metadata; return None if it has none of nst's.
 
     Raises
@@ -205,7 +206,7 @@ def read_carried(picture: os.PathLike) -> Optional[Sidecar]:
         raise SidecarError(f"Cannot use the metadata of {os.fspath(picture)}: {error}") from error
 
 
-def lead_to(picture: os.PathLike, path: str, *folders: os.PathLike) -> Optional[str]:
+def lead_to(picture: StrPath, path: str, *folders: StrPath) -> Optional[str]:
     """Resolve a path in a picture's sidecar, if the file may be read.
 
     A stranger may have written the sidecar. Therefore only files in or below the picture's
@@ -227,7 +228,7 @@ def lead_to(picture: os.PathLike, path: str, *folders: os.PathLike) -> Optional[
     return None
 
 
-def describes(description: Sidecar, picture: os.PathLike) -> bool:
+def describes(description: Sidecar, picture: StrPath) -> bool:
     """Return whether a sidecar describes the picture file as it is now."""
     try:
         return description.picture is not None and description.picture == _picture_file(picture)
@@ -235,7 +236,7 @@ def describes(description: Sidecar, picture: os.PathLike) -> bool:
         return False
 
 
-def is_up_to_date(picture: os.PathLike, config: Config, inputs: Mapping) -> bool:
+def is_up_to_date(picture: StrPath, config: Config, inputs: Mapping[str, str]) -> bool:
     """Return whether a picture is up to date: a run would make it as its sidecar describes it.
 
     Parameters
@@ -260,7 +261,7 @@ def is_up_to_date(picture: os.PathLike, config: Config, inputs: Mapping) -> bool
         return False
 
 
-def outputs(picture: os.PathLike) -> tuple[tuple[str, Callable[[str], bool]], ...]:
+def outputs(picture: StrPath) -> tuple[tuple[str, Callable[[str], bool]], ...]:
     """Return the paths of a run's files, each with a function that recognises nst's own files."""
     return (
         (os.fspath(picture), is_picture),
@@ -269,7 +270,7 @@ def outputs(picture: os.PathLike) -> tuple[tuple[str, Callable[[str], bool]], ..
     )
 
 
-def is_picture(path: os.PathLike) -> bool:
+def is_picture(path: StrPath) -> bool:
     """Return whether nst made a picture, and it was not changed since."""
     try:
         description = read(path)
@@ -292,7 +293,7 @@ def is_picture(path: os.PathLike) -> bool:
         return False
 
 
-def is_sidecar(path: os.PathLike) -> bool:
+def is_sidecar(path: StrPath) -> bool:
     """Return whether a file is a sidecar written by nst; it may be damaged."""
     try:
         with files.open_regular(path) as stream:
@@ -359,7 +360,7 @@ def parse(document: Any) -> Sidecar:
     return description
 
 
-def _loaded(path):
+def _loaded(path: StrPath) -> Any:
     try:
         with files.open_regular(path) as stream:
             text = stream.read(_LARGEST_FILE + 1)
@@ -374,7 +375,7 @@ def _loaded(path):
         raise SidecarError(f"{error}.") from error
 
 
-def _is_plain(value, depth):
+def _is_plain(value: Any, depth: int) -> bool:
     """Return whether all numbers are finite and nothing is nested deeper than `depth`."""
     if isinstance(value, (dict, list)):
         inner = value.values() if isinstance(value, dict) else value
@@ -382,7 +383,7 @@ def _is_plain(value, depth):
     return not isinstance(value, (int, float)) or isinstance(value, bool) or log.is_number(value)
 
 
-def _field(document, name, kind):
+def _field(document: dict[str, Any], name: str, kind: type) -> Any:
     value = document.get(name)
     # In Python, bool is a kind of int.
     if not isinstance(value, kind) or isinstance(value, bool):
@@ -390,18 +391,18 @@ def _field(document, name, kind):
     return value
 
 
-def _lacking(what):
+def _lacking(what: str) -> SidecarError:
     return SidecarError(f"{what} is missing or of a wrong type, so nst did not write it.")
 
 
-def _count(document, name):
-    value = _field(document, name, int)
+def _count(document: dict[str, Any], name: str) -> int:
+    value: int = _field(document, name, int)
     if not 0 <= value <= _MAX_STEPS:
         raise SidecarError(f"{name!r} is out of range, so nst did not write it.")
     return value
 
 
-def _source(document, role):
+def _source(document: dict[str, Any], role: str) -> Source:
     entry = _field(document, role, dict)
     what = f"{_PATH_KEYS[role]} or sha256 of {role!r}"
     path, checksum = entry.get(_PATH_KEYS[role]), entry.get("sha256")
@@ -411,11 +412,11 @@ def _source(document, role):
     return Source(path, checksum)
 
 
-def _is_checksum(value):
+def _is_checksum(value: object) -> bool:
     return isinstance(value, str) and bool(_SHA256.fullmatch(value))
 
 
-def _check_path(value, what):
+def _check_path(value: object, what: str) -> None:
     try:
         if not isinstance(value, str) or b"\0" in os.fsencode(value):
             raise _lacking(what)
@@ -423,29 +424,29 @@ def _check_path(value, what):
         raise _lacking(what) from None
 
 
-def _described(entry):
+def _described(entry: Any) -> Optional[PictureFile]:
     if entry is None:
         return None
     fields = entry if isinstance(entry, dict) else {}
     checksum, size = fields.get("sha256"), fields.get("size")
     if not _is_checksum(checksum) or type(size) is not int or size < 0:
         raise _lacking("'file'")
-    return PictureFile(checksum, size)
+    return PictureFile(str(checksum), size)
 
 
-def _numbers(document, name):
-    entries = _field(document, name, dict)
+def _numbers(document: dict[str, Any], name: str) -> dict[str, float]:
+    entries: dict[str, float] = _field(document, name, dict)
     for key, value in entries.items():
         if not log.is_number(value):
             raise _lacking(f"the number {key!r} of {name!r}")
     return entries
 
 
-def _picture_file(picture):
+def _picture_file(picture: StrPath) -> PictureFile:
     return PictureFile(files.sha256(picture), os.path.getsize(picture))
 
 
-def _with_paths(document, change):
+def _with_paths(document: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
     """Return a document with all paths changed, those of the inputs and those of the choices."""
     changed = dict(document)
     for role, key in _PATH_KEYS.items():
@@ -460,7 +461,7 @@ def _with_paths(document, change):
     return {**changed, "config": choices}
 
 
-def _relative_to(folder, path):
+def _relative_to(folder: str, path: str) -> str:
     """Return a path relative to a folder, or absolute if they have only the root in common."""
     if path == weights.BUILTIN:
         return path
@@ -473,7 +474,7 @@ def _relative_to(folder, path):
     return os.path.relpath(path, folder)
 
 
-def _without_paths(config):
+def _without_paths(config: Config) -> dict[str, Any]:
     # Inputs are compared by their checksums.
     init = config.init if config.init in INITS else None
     return {**config.to_dict(), "weights": None, "init": init}

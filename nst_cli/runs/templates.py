@@ -8,7 +8,8 @@ import string
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..config import Config, did_you_mean
+from ..checks import did_you_mean
+from ..config import Config
 from ..errors import BatchError, reason
 from .patterns import Match
 
@@ -75,7 +76,7 @@ def output_path(
 
 
 @functools.lru_cache(maxsize=1)
-def _names_in(template):
+def _names_in(template: str) -> list[str]:
     """Return the names of a template's fields; refuse nested fields and huge widths."""
     names = []
     try:
@@ -93,7 +94,7 @@ def _names_in(template):
     return names
 
 
-def _word(value):
+def _word(value: object) -> str:
     values = value if isinstance(value, tuple) else [value]
     words = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
     return "+".join(words).replace(os.sep, "-")

@@ -1,12 +1,12 @@
 """Reads a TOML file into a dict; reports what is wrong with it in one line."""
 
 import codecs
-import os
 import unicodedata
 from typing import Any
 
 from .. import files
 from ..errors import BatchError, reason
+from ..files import StrPath
 
 try:
     import tomllib
@@ -24,7 +24,7 @@ _OTHER_ENCODINGS = {
 _BACKSLASH = "in a path use /, or put the text between 'single quotes'"
 
 
-def read(path: os.PathLike) -> dict[str, Any]:
+def read(path: StrPath) -> dict[str, Any]:
     """Read a TOML file in UTF-8, which may begin with a byte order mark.
 
     Raises
@@ -34,7 +34,8 @@ def read(path: os.PathLike) -> dict[str, Any]:
     """
     text = _text(path)
     try:
-        return tomllib.loads(text)
+        document: dict[str, Any] = tomllib.loads(text)
+        return document
     # Numbers beyond Python's limits do not raise TOMLDecodeError.
     except (ValueError, OverflowError) as error:
         # Backslashes in a path cause these: an unknown escape, or a bad number after \x or \u.
@@ -45,7 +46,7 @@ def read(path: os.PathLike) -> dict[str, Any]:
         raise BatchError(f"{path} is not a batch file: it is nested too deeply.") from error
 
 
-def _text(path):
+def _text(path: StrPath) -> str:
     """Return the text of a batch file, without a byte order mark."""
     try:
         with files.open_regular(path) as stream:

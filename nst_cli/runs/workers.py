@@ -10,14 +10,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Optional
 
 from .. import engine, machine
 from ..engine.gpu import library
 from ..errors import reason
+from ..synthesis import Record
 from .maker import Finished, Maker
+from .plan import Run
 
 # Seconds for a worker to save the image so far; it finishes the current step first.
 _SAVE_TIMEOUT = 120
@@ -41,8 +43,8 @@ class _Worker:
     """
 
     number: int
-    process: Any
-    run: Any = None
+    process: "subprocess.Popen[bytes]"
+    run: Optional[Run] = None
 
 
 class Pool:
@@ -57,11 +59,12 @@ class Pool:
         Allow replacing files that nst did not make.
     """
 
-    def __init__(self, runs, jobs: int, overwrite: bool = False):
+    def __init__(self, runs: Sequence[Run], jobs: int, overwrite: bool = False):
         self._overwrite = overwrite
-        self._waiting, self._workers = collections.deque(runs), {}
+        self._waiting = collections.deque(runs)
+        self._workers: dict[Any, _Worker] = {}
         # Answers not yet yielded; an interruption must not lose one.
-        self._answers = collections.deque()
+        self._answers: collections.deque[Finished] = collections.deque()
         self._jobs = max(1, min(jobs, len(self._waiting)))
         # A run may name a card by its number, so every worker must see all cards.
         numbered = any(run.config.device.startswith("gpu:") for run in runs)
@@ -100,6 +103,7 @@ class Pool:
                 self._drop(connection)
                 yield self._answers.pop()
         for worker in self._workers.values():
+            assert worker.run
             yield _not_made(worker.run)
 
     def close(self) -> None:
@@ -109,9 +113,15 @@ class Pool:
         for connection in list(self._workers):
             self._drop(connection)
 
-    def _receive(self, connection, worker, if_dead=None):
+    def _receive(
+        self,
+        connection: Any,
+        worker: _Worker,
+        if_dead: Optional[Callable[[Run], Finished]] = None,
+    ) -> bool:
         """Receive a worker's answer; return whether the worker can take another run."""
         run, worker.run = worker.run, None
+        assert run
         try:
             answer = replace(connection.recv(), run=run)
         except (EOFError, OSError):
@@ -120,7 +130,7 @@ class Pool:
         self._answers.append(answer)
         return connection in self._workers and answer.state != "interrupted"
 
-    def _start(self, number):
+    def _start(self, number: int) -> Iterator[Finished]:
         """Start a worker if a run is waiting; if none can be started at all, fail every run."""
         while self._waiting:
             try:
@@ -137,7 +147,7 @@ class Pool:
                 return
             self._drop(connection)
 
-    def _send_next(self, connection, worker):
+    def _send_next(self, connection: Any, worker: _Worker) -> bool:
         """Send a worker the next run; return False if no run is waiting or the worker is dead."""
         if not self._waiting:
             return False
@@ -150,7 +160,7 @@ class Pool:
             return False
         return True
 
-    def _drop(self, connection):
+    def _drop(self, connection: Any) -> None:
         """Close the connection to a worker, which makes it exit, and wait for its end."""
         worker = self._workers.pop(connection, None)
         if worker is None:
@@ -162,25 +172,27 @@ class Pool:
             worker.process.kill()
             worker.process.wait()
 
-    def _environment(self, number):
+    def _environment(self, number: int) -> dict[str, str]:
         """Return a worker's environment variables; libraries read some of them while loading."""
         share = max(1, machine.usable_cores() // self._jobs)
         card = self._cards[number % len(self._cards)] if self._cards else None
         return engine.worker_environment(share, card)
 
 
-def _not_made(run):
+def _not_made(run: Run) -> Finished:
     return Finished(run, "interrupted", reason="no picture was written")
 
 
-def _died(run, process):
+def _died(run: Run, process: "subprocess.Popen[bytes]") -> Finished:
     code = process.returncode
     how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
     why = f"its process ended {how}; was there too little memory for --jobs?"
     return Finished(run, "failed", reason=why)
 
 
-def _start_process(variables, overwrite):
+def _start_process(
+    variables: Mapping[str, str], overwrite: bool
+) -> tuple[Any, "subprocess.Popen[bytes]"]:
     """Start a worker process; return our end of a connection to it, and the process."""
     ours, theirs = multiprocessing.connection.Pipe()
     code = (
@@ -212,19 +224,19 @@ class _Interruption:
     an observer of steps, and raises the exception again after the step.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.arrived, self._is_running = False, False
 
-    def handle(self, *_):
+    def handle(self, *_: object) -> None:
         first, self.arrived = not self.arrived, True
         if first and self._is_running:
             raise KeyboardInterrupt
 
-    def __call__(self, record):
+    def __call__(self, record: Record) -> None:
         if self.arrived:
             raise KeyboardInterrupt
 
-    def make(self, maker, run):
+    def make(self, maker: Maker, run: Run) -> Finished:
         try:
             self._is_running = True
             if self.arrived:
@@ -259,7 +271,7 @@ def serve(descriptor: int, overwrite: bool) -> None:
             connection.send(interruption.make(maker, connection.recv()))
 
 
-def _watch(descriptor):
+def _watch(descriptor: int) -> None:
     """Send this process SIGTERM when the other end of its connection closes."""
     ending = select.poll()
     ending.register(descriptor, 0)

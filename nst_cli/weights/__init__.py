@@ -9,10 +9,13 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional, Union
+
+import numpy
 
 from .. import download, files, folders
 from ..errors import WeightsError, reason
+from ..files import StrPath
 from . import builtin, params
 
 #: The authors' file, Git's id of its content, and an upper bound on its size in bytes: VGG-19's
@@ -51,7 +54,7 @@ def cache_folder() -> Optional[Path]:
     return folders.user_folder("XDG_CACHE_HOME", ".cache")
 
 
-def find(given=None):
+def find(given: Optional[StrPath] = None) -> Union[Path, str]:
     """Find the weights to use.
 
     The first of: `given`, the variable NST_WEIGHTS, `models` in the working folder, the cache.
@@ -88,7 +91,7 @@ def find(given=None):
     )
 
 
-def check(path):
+def check(path: StrPath) -> Report:
     """Read a file of weights completely and describe it.
 
     Parameters
@@ -117,7 +120,7 @@ def check(path):
     )
 
 
-def load(weights_path):
+def load(weights_path: StrPath) -> dict[str, numpy.ndarray]:
     """Load the weights that `find` returned.
 
     Parameters
@@ -139,7 +142,7 @@ def load(weights_path):
     return builtin.build() if weights_path == BUILTIN else params.load(weights_path)
 
 
-def identity(weights_path):
+def identity(weights_path: StrPath) -> dict[str, str]:
     """Identify weights, for the metadata of a picture.
 
     Parameters
@@ -166,10 +169,10 @@ def identity(weights_path):
 
 
 def fetch(
-    destination: Optional[os.PathLike] = None,
+    destination: Optional[StrPath] = None,
     url: str = PUBLISHED_URL,
     blob_id: str = PUBLISHED_BLOB_ID,
-    **options,
+    **options: Any,
 ) -> Path:
     """Download VGG-19's published weights, unless the file exists already, and check them.
 
@@ -198,37 +201,38 @@ def fetch(
         There is neither a `destination` nor a cache.
     """
     cache = cache_folder()
-    if destination is None and cache is None:
+    cached = cache / FILE_NAME if cache else None
+    target = cached if destination is None else _in_folder(destination)
+    if target is None:
         raise WeightsError(
             "There is no home folder for the weights: name a destination, or set HOME or "
             "XDG_CACHE_HOME to an absolute path."
         )
-    target = cache / FILE_NAME if destination is None else _in_folder(destination)
-    if cache and target == cache / FILE_NAME:
+    if target == cached:
         options["overwrite"] = True
     return download.fetch(target, url, blob_id, PUBLISHED_MAX_SIZE, **options)
 
 
-def _file_digest(path):
+def _file_digest(path: StrPath) -> str:
     status = os.stat(path)
     return _digest_of(os.fspath(path), status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 # Each run of a batch needs the digest, and reading 80 MB takes time.
 @functools.lru_cache(maxsize=8)
-def _digest_of(path, *version):
+def _digest_of(path: str, *version: int) -> str:
     return files.sha256(path)
 
 
 @functools.cache
-def _builtin_digest():
+def _builtin_digest() -> str:
     digest = hashlib.sha256()
     for array in builtin.build().values():
-        digest.update(array)
+        digest.update(array.data)
     return digest.hexdigest()
 
 
-def _chosen(origin, choice):
+def _chosen(origin: str, choice: StrPath) -> Union[Path, str]:
     if choice == BUILTIN:
         return BUILTIN
     path = _in_folder(choice)
@@ -242,7 +246,7 @@ def _chosen(origin, choice):
     return path
 
 
-def _in_folder(path):
+def _in_folder(path: StrPath) -> Path:
     # Unlike `Path.expanduser`, this leaves ~NAME unchanged if no such user exists.
     path = Path(os.path.expanduser(path))
     return path / FILE_NAME if os.path.isdir(path) else path

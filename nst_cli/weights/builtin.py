@@ -11,6 +11,7 @@ cascade responds most to ripples of one width, and the optimiser draws those rip
 """
 
 import functools
+from collections.abc import Iterator, Mapping
 
 import numpy
 
@@ -47,7 +48,7 @@ _AXES = numpy.array([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [0.5, 0.5, -1.0]])
 _CENTRE = numpy.array([[[123.68]], [[116.779]], [[103.939]]], numpy.float32)
 
 
-def build():
+def build() -> dict[str, numpy.ndarray]:
     """Compute the bank.
 
     Returns
@@ -60,7 +61,9 @@ def build():
     return dict(_bank())
 
 
-def calibration_picture(random, size=_CALIBRATION_SIZE, leaves=400):
+def calibration_picture(
+    random: numpy.random.RandomState, size: int = _CALIBRATION_SIZE, leaves: int = 400
+) -> numpy.ndarray:
     """Paint ellipses, curved strokes and stripes of all sizes on top of each other.
 
     Parameters
@@ -94,7 +97,9 @@ def calibration_picture(random, size=_CALIBRATION_SIZE, leaves=400):
     return picture.clip(0, 255).astype(numpy.float32)
 
 
-def activations(arrays, picture):
+def activations(
+    arrays: Mapping[str, numpy.ndarray], picture: numpy.ndarray
+) -> Iterator[tuple[str, numpy.ndarray]]:
     """Yield ``(layer, features)`` of a picture, features (N, H, W) after the ReLU.
 
     Parameters
@@ -113,7 +118,7 @@ def activations(arrays, picture):
 
 
 @functools.lru_cache(maxsize=1)
-def _bank():
+def _bank() -> dict[str, numpy.ndarray]:
     random = numpy.random.RandomState(_SEED)
     features = calibration_picture(random) - _CENTRE
     arrays = {}
@@ -140,7 +145,7 @@ def _bank():
     return arrays
 
 
-def _first_filters(random, outputs):
+def _first_filters(random: numpy.random.RandomState, outputs: int) -> numpy.ndarray:
     """Return pairs of opposite sign: every other pair a colour, the rest edges and lines."""
     filters = []
     for pair in range(outputs // 2):
@@ -154,7 +159,7 @@ def _first_filters(random, outputs):
     return numpy.array(filters, numpy.float32)
 
 
-def _edge_filters(random, outputs, inputs):
+def _edge_filters(random: numpy.random.RandomState, outputs: int, inputs: int) -> numpy.ndarray:
     """Return filters that each apply one derivative to a few channels; every kernel sums to 0."""
     weight = numpy.zeros((outputs, inputs, 3, 3), numpy.float32)
     for output in range(outputs):
@@ -164,7 +169,9 @@ def _edge_filters(random, outputs, inputs):
     return weight
 
 
-def _let_pass(weight, response, features, layer):
+def _let_pass(
+    weight: numpy.ndarray, response: numpy.ndarray, features: numpy.ndarray, layer: str
+) -> numpy.ndarray:
     """Add the passing channels to the edge filters, in place; return the response."""
     outputs, inputs = weight.shape[:2]
     passing = outputs // 2 if layer.endswith("_1") else outputs
@@ -178,7 +185,7 @@ def _let_pass(weight, response, features, layer):
     return response
 
 
-def _derivative(random, order):
+def _derivative(random: numpy.random.RandomState, order: int) -> numpy.ndarray:
     """Return the first or second derivative of a small Gaussian in a random direction, 3 × 3."""
     angle = random.uniform(0, 2 * numpy.pi)
     cos, sin = numpy.cos(angle), numpy.sin(angle)
@@ -188,7 +195,7 @@ def _derivative(random, order):
     return straight + 2 * cos * sin * numpy.outer(_SLOPE, _SLOPE)
 
 
-def _pink_noise(random, size):
+def _pink_noise(random: numpy.random.RandomState, size: int) -> numpy.ndarray:
     """Return noise whose amplitude falls as 1 / frequency, standard deviation 1."""
     rows, columns = numpy.fft.fftfreq(size)[:, None], numpy.fft.rfftfreq(size)
     frequency = numpy.hypot(rows, columns)
@@ -198,14 +205,14 @@ def _pink_noise(random, size):
     return (noise / noise.std()).astype(numpy.float32)
 
 
-def _pooled_before(layer, features):
+def _pooled_before(layer: str, features: numpy.ndarray) -> numpy.ndarray:
     if not layer.endswith("_1") or layer == "conv1_1":
         return features
     channels, height, width = features.shape
     return features.reshape(channels, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
 
 
-def _convolve(features, weight):
+def _convolve(features: numpy.ndarray, weight: numpy.ndarray) -> numpy.ndarray:
     """Convolve (N, H, W) with (M, N, 3, 3), zero padding, by sums over each filter's few inputs.
 
     A matrix product would be simpler. But its last digits change with the number of threads, and

@@ -8,11 +8,13 @@ compared with the bytes that are left before anything is allocated.
 import math
 import os
 import struct
+from typing import Any
 
 import numpy
 
 from ..config import BLOCKS
 from ..errors import WeightsError, reason
+from ..files import StrPath
 
 FILE_MAGIC = 0x112
 DENSE = 0
@@ -29,7 +31,7 @@ _MOST_DIMENSIONS = 32
 _CHANNELS = (64, 128, 256, 512, 512)
 
 
-def _convolutions():
+def _convolutions() -> dict[str, tuple[int, int, int, int]]:
     layers, inputs = {}, 3
     for block, (depth, channels) in enumerate(zip(BLOCKS, _CHANNELS), start=1):
         for index in range(1, depth + 1):
@@ -45,7 +47,7 @@ CONVOLUTIONS = _convolutions()
 REQUIRED = tuple(CONVOLUTIONS)[: tuple(CONVOLUTIONS).index("conv5_1") + 1]
 
 
-def read(path):
+def read(path: StrPath) -> dict[str, numpy.ndarray]:
     """Read every array of an MXNet `.params` file.
 
     Parameters
@@ -83,7 +85,7 @@ def read(path):
     return named
 
 
-def load(path):
+def load(path: StrPath) -> dict[str, numpy.ndarray]:
     """Read VGG-19's convolutions from a `.params` file.
 
     Parameters
@@ -122,7 +124,7 @@ def load(path):
 class _Reader:
     """A file's bytes and a position in them; its errors name the file and the broken part."""
 
-    def __init__(self, path):
+    def __init__(self, path: StrPath):
         self.path, self.position = path, 0
         try:
             if os.path.isdir(path):
@@ -138,15 +140,15 @@ class _Reader:
             raise WeightsError(f"Cannot read the weights {path}: {reason(error)}.") from error
 
     @property
-    def left(self):
+    def left(self) -> int:
         return len(self.content) - self.position
 
-    def error(self, problem):
+    def error(self, problem: str) -> WeightsError:
         return WeightsError(
             f"{self.path} is broken: {problem}. Get the file again (nst weights fetch)."
         )
 
-    def skip(self, size, what):
+    def skip(self, size: int, what: str) -> int:
         """Move past the `size` bytes of the part `what`; return where they start."""
         if size > self.left:
             raise self.error(f"the file ends in {what} ({size} bytes needed, {self.left} left)")
@@ -154,13 +156,13 @@ class _Reader:
         self.position += size
         return start
 
-    def unpack(self, form, what):
+    def unpack(self, form: str, what: str) -> tuple[Any, ...]:
         form = "<" + form
         start = self.skip(struct.calcsize(form), what)
         return struct.unpack(form, self.content[start : self.position].tobytes())
 
 
-def _array(reader, what):
+def _array(reader: _Reader, what: str) -> numpy.ndarray:
     shape = _shape(reader, what)
     _, _, flag = reader.unpack("iii", what)
     if flag not in DTYPES:
@@ -170,7 +172,7 @@ def _array(reader, what):
     return numpy.frombuffer(reader.content, dtype, size, start).reshape(shape)
 
 
-def _shape(reader, what):
+def _shape(reader: _Reader, what: str) -> tuple[int, ...]:
     (magic,) = reader.unpack("I", what)
     if magic in (_MAGIC_V2, _MAGIC_V3):
         storage, dimensions = reader.unpack("ii", what)
@@ -190,7 +192,7 @@ def _shape(reader, what):
     return shape
 
 
-def _names(reader, count):
+def _names(reader: _Reader, count: int) -> list[str]:
     (named,) = reader.unpack("Q", "the number of names")
     if named != count:
         raise reader.error(f"it has {named} names for {count} arrays")
@@ -206,7 +208,9 @@ def _names(reader, count):
     return names
 
 
-def _checked(path, name, array, shape):
+def _checked(
+    path: StrPath, name: str, array: numpy.ndarray, shape: tuple[int, ...]
+) -> numpy.ndarray:
     if array.shape != shape:
         raise WeightsError(
             f"{path} is not VGG-19: array '{name}' has the shape {array.shape}, not {shape}."
