@@ -6,50 +6,61 @@ A check takes the name of the field and the value given for it, and raises `Conf
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Optional
 
 from .errors import ConfigError
 
-# Longer values are cut in messages.
+#: Takes a field's name and a value; returns the value in its final form.
+Check = Callable[[str, Any], Any]
+
+# Characters of a value in a message.
 _LONGEST_SHOWN = 40
 
 
-def parse_weights(text, field=None):
+def parse_weights(text: str, field: Optional[str] = None) -> dict[str, float]:
     """Read ``"name=weight,name=weight"``; an empty text gives an empty dict.
 
     Raises
     ------
     ConfigError
-        An entry is not of that form, or a name comes twice; it concerns `field`.
+        An entry has another form, or a name occurs twice. The error names `field`.
     """
-    weights = {}
+    weights: dict[str, float] = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = (part.strip() for part in entry.partition("="))
         if not equals or name in weights:
-            found = "names it twice" if equals else "is not of the form name=weight"
+            problem = "repeats a name" if equals else "is not of the form name=weight"
             raise ConfigError(
-                f"{short(text)}: {short(entry)} {found}; as in 'bn=0.3,poly=0.7'.", field
+                f"{short(text)}: {short(entry)} {problem}; an example is 'bn=0.3,poly=0.7'.",
+                field,
             )
         weights[name] = number(field, value, what=f"{name} in {short(text)}")
     return weights
 
 
-def did_you_mean(word, names):
-    """Return the end of an error message about an unknown `word`: a suggestion, or all names."""
+def did_you_mean(word: object, names: Iterable[str]) -> str:
+    """Return the end of a message about an unknown `word`: the closest name, or all names."""
     names = list(names)
     lowered = [name.lower() for name in names]
-    # A long text takes long to compare, and resembles none.
+    # Comparing a long text takes long, and no name resembles it.
     close = difflib.get_close_matches(str(word)[:_LONGEST_SHOWN].lower(), lowered, 1)
     if close:
         return f": did you mean {names[lowered.index(close[0])]!r}?"
     return f": choose from {', '.join(names)}."
 
 
-def number(field, value, low=0.0, positive=False, what=None):
-    """Return `value` as a finite float not below `low`; `what` names it, where not the field."""
+def number(
+    field: Optional[str],
+    value: Any,
+    low: float = 0.0,
+    positive: bool = False,
+    what: Optional[str] = None,
+) -> float:
+    """Return `value` as a finite float of at least `low`; messages call it `what` or `field`."""
     what = what or field
     try:
-        # True is 1.0 to Python, and so are the digits of any script.
+        # float() also takes True, and digits of other scripts.
         if isinstance(value, bool) or (isinstance(value, str) and not value.isascii()):
             raise ValueError
         result = float(value)
@@ -65,27 +76,32 @@ def number(field, value, low=0.0, positive=False, what=None):
     return result
 
 
-def short(value):
+def short(value: object) -> str:
+    """Return a value as Python spells it, cut to the length that fits a message."""
     try:
         text = repr(value)
     except ValueError:
-        # Python refuses to write out integers of thousands of digits.
+        # Python does not print integers of thousands of digits.
         return f"of type {type(value).__name__}, with too many digits"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
-def positive(field, value):
+def positive(field: str, value: Any) -> float:
+    """Return `value` as a finite float above 0."""
     return number(field, value, positive=True)
 
 
-def or_auto(check):
+def or_auto(check: Check) -> Check:
+    """Return a check that also accepts ``auto``."""
     return lambda field, value: value if value == "auto" else check(field, value)
 
 
-def integer(low, high):
-    def check(field, value):
+def integer(low: int, high: int) -> Check:
+    """Return a check of whole numbers from `low` to `high`."""
+
+    def check(field: str, value: Any) -> Any:
         result = number(field, value, -math.inf)
-        # No bound is near 2 ** 53, up to which a float holds an integer exactly.
+        # Exact: the bounds are far below 2 ** 53.
         if result != int(result) or not low <= result <= high:
             raise ConfigError(
                 f"{field} is {short(value)}; it must be a whole number from {low} to {high}.",
@@ -96,20 +112,22 @@ def integer(low, high):
     return check
 
 
-def choice(field, value, names):
+def choice(field: str, value: Any, names: Collection[str]) -> str:
+    """Return `value` if it is one of `names`."""
     if not isinstance(value, str) or value not in names:
         raise ConfigError(f"Unknown {field} {short(value)}{did_you_mean(value, names)}", field)
     return value
 
 
-def one_of(names):
+def one_of(names: Collection[str]) -> Check:
+    """Return a check for one of some names."""
     return lambda field, value: choice(field, value, names)
 
 
-def weight_list(names, kind):
-    """Return a check that brings a text or a mapping to the text ``"name=weight,…"``."""
+def weight_list(names: Collection[str], kind: str) -> Check:
+    """Return a check that turns a text or a mapping into the text ``"name=weight,…"``."""
 
-    def check(field, value):
+    def check(field: str, value: Any) -> Any:
         if isinstance(value, str):
             weights = parse_weights(value, field)
         elif isinstance(value, Mapping):
@@ -132,14 +150,14 @@ def weight_list(names, kind):
     return check
 
 
-def fusion(names):
+def fusion(names: Collection[str]) -> Check:
     """Return a check of one name, or of a fusion: ``"name=weight,…"`` or a mapping."""
-    weights_of = weight_list(names, "method")
+    check_weights = weight_list(names, "method")
 
-    def check(field, value):
+    def check(field: str, value: Any) -> Any:
         if isinstance(value, str) and "=" not in value:
             return choice(field, value.strip(), names)
-        text = weights_of(field, value)
+        text = check_weights(field, value)
         weights = parse_weights(text)
         if not any(weights.values()):
             raise ConfigError(f"Every weight of the fusion {text!r} is 0.", field)
@@ -150,33 +168,30 @@ def fusion(names):
     return check
 
 
-def balance(names):
-    """Return a check of β′: ``paper``, ``auto``, a number, or one for each of some names."""
-    weights_of = weight_list(names, "method")
+def balance(names: Collection[str]) -> Check:
+    """Return a check of β′: ``paper``, ``auto``, a number, or one number per method."""
+    check_weights = weight_list(names, "method")
 
-    def check(field, value):
+    def check(field: str, value: Any) -> Any:
         if value in ("paper", "auto"):
             return value
         if isinstance(value, Mapping) or (isinstance(value, str) and "=" in value):
-            return weights_of(field, value)
+            return check_weights(field, value)
         try:
             return number(field, value)
         except ConfigError:
             if isinstance(value, (int, float)):
                 raise
-            words = (
-                f"{field} is {short(value)}; it must be paper, auto or a number that is not "
-                "negative."
-            )
-            raise ConfigError(words, field) from None
+            message = f"{field} is {short(value)}; it must be paper, auto or a number from 0 on."
+            raise ConfigError(message, field) from None
 
     return check
 
 
-def layer_list(names):
-    """Return a check of a list of layers, or of their names with commas between."""
+def layer_list(names: Collection[str]) -> Check:
+    """Return a check of layers, given as a list or as a text with commas."""
 
-    def check(field, value):
+    def check(field: str, value: Any) -> Any:
         if not isinstance(value, (str, list, tuple)):
             raise ConfigError(f"{field} is {short(value)}; it must be a list of layers.", field)
         parts = value.split(",") if isinstance(value, str) else value
@@ -193,17 +208,20 @@ def layer_list(names):
     return check
 
 
-def device(field, value):
+def device(field: str, value: Any) -> str:
+    """Return `value` if it names a device."""
     if isinstance(value, str) and re.fullmatch(r"auto|cpu|gpu(:[0-9]{1,3})?", value):
         return value
     raise ConfigError(f"device is {short(value)}; it must be auto, cpu, gpu or gpu:N.", field)
 
 
-def flag(field, value):
+def flag(field: str, value: Any) -> bool:
+    """Return `value` if it is a bool."""
     if isinstance(value, bool):
         return value
     raise ConfigError(f"{field} is {short(value)}; it must be true or false.", field)
 
 
-def text(field, value):
+def text(field: str, value: Any) -> str:
+    """Return `value` as a string; every value passes."""
     return str(value)

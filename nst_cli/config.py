@@ -5,7 +5,7 @@ loading anything else.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -13,8 +13,8 @@ from . import checks
 from .checks import did_you_mean, parse_weights, short
 from .errors import ConfigError
 
-# The authors' factors per method: they bring the gradients of style and content on the image
-# to the same order (section 4 of the paper; the values are in the authors' code alone).
+# The authors' β′ per method. It makes the gradients of style and content on the image similar in
+# size (section 4 of the paper; only the authors' code gives the values).
 PAPER_BETA = {"linear": 2e3, "poly": 1e-1, "gaussian": 3e14, "bn": 1e3}
 METHODS = tuple(PAPER_BETA)
 
@@ -25,7 +25,7 @@ LAYERS = tuple(
     for index in range(1, depth + 1)
 )
 
-# Each optimiser's `lr` unless one is given: a learning rate, and for the others levels of grey.
+# Default `lr` of each optimiser: a learning rate for sgd, grey levels for the others.
 LEARNING_RATES = {"sgd": 1e-3, "adam": 4.0, "lbfgs": 10.0}
 OPTIMIZERS = tuple(LEARNING_RATES)
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "auto")
@@ -35,8 +35,8 @@ INITS = ("random", "content")
 # Larger pictures are refused, as by Pillow: a small file may claim any size.
 MAX_PIXELS = 89_478_485
 
-# MXNet counts the values of an array in 31 bits: even at the smallest height, 16 pixels, the 64
-# channels of the first layer end here.
+# MXNet indexes arrays with 31 bits. At the smallest height, 16 pixels, the 64 channels of the
+# first layer reach that limit at this width.
 _MOST_SIZE = 2**21 - 1
 _MOST_ITERATIONS = 10**9
 _MOST_PIXELS = 2**40
@@ -44,27 +44,27 @@ _MOST_PIXELS = 2**40
 
 @dataclass(frozen=True)
 class Option:
-    """One choice of a user's: the only place that its default, check and description have.
+    """One option of a transfer: its defaults, check and description, defined only here.
 
     Attributes
     ----------
     paper, fast : object
-        Its value in each preset.
+        Default in each preset.
     check : callable
-        Takes the field's name and a value, and returns the value in its final form.
+        Takes the field's name and a value; returns the value in its final form.
     help : str
-        What it does, in a sentence or two; for the help text, and for the reference in the docs.
+        Description in a sentence or two, for the help text.
     metavar : str
-        How its values are written in a help text.
+        Placeholder for the value in the help text.
     choices : tuple of str
-        All its values, where these are few words.
+        All allowed values, if the option takes one of a few words.
     names_path : bool
-        Whether its value may be the path of a file.
+        Whether the value may be the path of a file.
     """
 
     paper: Any
     fast: Any
-    check: Callable[[str, Any], Any]
+    check: checks.Check
     help: str
     metavar: str = ""
     choices: tuple[str, ...] = ()
@@ -76,15 +76,16 @@ _SAME: Any = object()
 
 def _option(
     paper: Any,
-    check: Callable[[str, Any], Any],
+    check: checks.Check,
     help: str,
     metavar: str = "",
     fast: Any = _SAME,
-    **how: Any,
+    choices: tuple[str, ...] = (),
+    names_path: bool = False,
 ) -> Any:
-    """Return a dataclass field, None until a preset fills it; its metadata hold the `Option`."""
+    """Return a dataclass field with the `Option` in its metadata; None stands for the default."""
     fast = paper if fast is _SAME else fast
-    option = Option(paper, fast, check, help, metavar, **how)
+    option = Option(paper, fast, check, help, metavar, choices, names_path)
     return dataclasses.field(default=None, metadata={"option": option})
 
 
@@ -96,13 +97,13 @@ def _one_of(paper: str, names: tuple[str, ...], help: str, fast: Any = _SAME) ->
 class Config:
     """All choices of one transfer; a field left out takes its value from the preset.
 
-    Each field below has its default for preset ``paper`` (and for ``fast``, where it differs),
-    the check that its values pass, and what it does. `OPTIONS` holds the same by name.
+    Each field below states its default in preset ``paper`` (and in ``fast``, if that differs),
+    the check of its values, and its description. `OPTIONS` holds the same by name.
 
     Raises
     ------
     ConfigError
-        A value is of the wrong kind, out of range or unknown, or values contradict each other.
+        A value has the wrong type, is out of range or unknown, or contradicts another value.
     """
 
     preset: str = "paper"
@@ -116,23 +117,23 @@ class Config:
     beta: Union[str, float] = _option(
         "paper",
         checks.balance(METHODS),
-        "Factor that balances style and content at gamma 1: the authors' value for each method, "
-        "measured on the start image, or given. A fusion takes METHOD=X,...",
+        "Style factor at gamma 1: paper for the authors' value per method, auto to measure it on "
+        "the start image, or a number. A fusion takes METHOD=X,...",
         "paper|auto|X",
     )
     gamma: float = _option(
-        5.0, checks.number, "Balance factor: more gives more style and less content.", "X"
+        5.0, checks.number, "Balance of style and content: higher gives more style.", "X"
     )
     c: float = _option(
         0.0,
         checks.number,
-        "Constant of the polynomial kernel (x.y + c)^2; 0 makes it the Gram matrix loss.",
+        "Constant of the polynomial kernel (x.y + c)^2; 0 gives the Gram matrix loss.",
         "X",
     )
     layer_weights: str = _option(
         "",
         checks.weight_list(LAYERS, "layer"),
-        "Weights of style layers (w_l of Eq. 5); 1 where not given.",
+        "Weights of style layers (w_l of Eq. 5); a layer not named has weight 1.",
         "LAYER=X,...",
     )
     style_layers: tuple[str, ...] = _option(
@@ -145,23 +146,25 @@ class Config:
         ("relu4_2",), checks.layer_list(LAYERS), "Layers of the content loss.", "LAYER,..."
     )
     pooling: str = _one_of(
-        "avg", POOLINGS, "Pooling of the network: avg as in the paper, max as VGG-19 was trained."
+        "avg",
+        POOLINGS,
+        "Pooling in the network: avg as in the paper, max as in VGG-19's training.",
     )
     size: int = _option(
-        600, checks.integer(16, _MOST_SIZE), "Long edge of the picture made.", "PIXELS"
+        600, checks.integer(16, _MOST_SIZE), "Long edge of the finished picture.", "PIXELS"
     )
     style_fit: str = _one_of(
         "squeeze",
         STYLE_FITS,
-        "Resize the style image to the content's exact size, as the authors do, or keep its "
-        "aspect and give its long edge --size pixels.",
+        "squeeze: resize the style image to the content's exact size, as the authors do; keep: "
+        "preserve its aspect ratio, with a long edge of --size pixels.",
         fast="keep",
     )
     iterations: int = _option(
         1000,
         checks.integer(0, _MOST_ITERATIONS),
-        "Most steps at the full size, and a third of it at each smaller one; 0 only evaluates "
-        "the objective.",
+        "Maximum number of steps at the full size, and a third of it at each smaller size; 0 "
+        "only evaluates the objective.",
         "N",
         fast=150,
     )
@@ -183,47 +186,48 @@ class Config:
     scales: Union[str, int] = _option(
         1,
         checks.or_auto(checks.integer(1, 8)),
-        "Number of sizes to optimise at, each twice the one before and starting from its result; "
-        "auto depends on --size.",
+        "Number of image sizes, each twice the previous one and starting from its result; auto "
+        "depends on --size.",
         "N|auto",
         fast="auto",
     )
     precision: str = _one_of(
         "float32",
         PRECISIONS,
-        "Precision of the convolutions; auto: bfloat16 where the processor has it, tf32 where the "
-        "GPU has it; float16 is for GPUs.",
+        "Precision of the convolutions. auto: bfloat16 if the processor supports it, tf32 if the "
+        "GPU does, else float32. float16 is for GPUs.",
         fast="auto",
     )
     tv_weight: float = _option(
-        1e-2, checks.number, "Weight of the smoothing (total variation) at each step.", "X"
+        1e-2, checks.number, "Weight of the total variation smoothing in each step.", "X"
     )
     denoise: float = _option(
         0.02,
         checks.number,
-        "Weight of the total variation denoising of the finished picture; 0 is off.",
+        "Weight of the total variation denoising of the finished picture; 0 disables.",
         "X",
     )
     init: str = _option(
         "random",
         checks.text,
-        "Start image.",
+        "Start image: random noise, the content, or any picture.",
         "random|content|FILE",
         fast="content",
         names_path=True,
     )
-    seed: int = _option(0, checks.integer(0, 2**32 - 1), "Seed of everything random.", "N")
+    seed: int = _option(0, checks.integer(0, 2**32 - 1), "Seed of all random numbers.", "N")
     device: str = _option("auto", checks.device, "Device to compute on.", "auto|cpu|gpu|gpu:N")
     deterministic: bool = _option(
         False,
         checks.flag,
-        "On a GPU, compute the same each time, which takes longer (not yet tried on hardware); "
-        "the CPU always does.",
+        "On a GPU, make every run give the same result, which takes longer (not yet tried on "
+        "hardware). On a CPU that is always so.",
     )
     weights: str = _option(
         "",
         checks.text,
-        "VGG-19 parameters; by default NST_WEIGHTS, then models/ here, then the user's cache.",
+        "VGG-19 parameters. Default: NST_WEIGHTS, else models/vgg19.params in the working folder, "
+        "else the user's cache.",
         "FILE|builtin",
         names_path=True,
     )
@@ -237,10 +241,10 @@ class Config:
     metadata: bool = _option(
         True,
         checks.flag,
-        "Whether the picture carries how it was made; its sidecar has it in any case.",
+        "Store in the picture how it was made; the sidecar has that in any case.",
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         checks.choice("preset", self.preset, PRESETS)
         for name, default in PRESETS[self.preset].items():
             given = getattr(self, name)
@@ -248,7 +252,7 @@ class Config:
             object.__setattr__(self, name, checked)
         self._check_together()
 
-    def _check_together(self):
+    def _check_together(self) -> None:
         for layer in parse_weights(self.layer_weights):
             if layer not in self.style_layers:
                 raise ConfigError(
@@ -266,22 +270,24 @@ class Config:
             example = ",".join(f"{name}={PAPER_BETA[name]:g}" for name in self.methods)
             raise ConfigError(
                 f"beta {self.beta:g} is one value for several methods, whose losses differ by "
-                f"orders of magnitude: give each its own, as in {example!r}.",
+                f"orders of magnitude: give one per method, as in {example!r}.",
                 "beta",
             )
         if not self.alpha and not self._has_style():
             raise ConfigError(
-                "alpha is 0, and so is gamma, beta or each weight of a method or a layer: nothing "
+                "alpha is 0, and so is gamma, beta, or every weight of a method or layer: nothing "
                 "is left to minimise.",
                 "alpha" if self.gamma else "gamma",
             )
 
-    def _has_style(self):
-        """Return whether a style loss has any weight."""
-        beta = self.beta
-        if isinstance(beta, str):
-            beta = 1.0 if beta in ("paper", "auto") else parse_weights(beta)
-        factors = beta if isinstance(beta, dict) else dict.fromkeys(self.methods, beta)
+    def _has_style(self) -> bool:
+        """Return whether any style loss has a weight above 0."""
+        if isinstance(self.beta, float):
+            factors = dict.fromkeys(self.methods, self.beta)
+        elif self.beta in ("paper", "auto"):
+            factors = dict.fromkeys(self.methods, 1.0)
+        else:
+            factors = parse_weights(self.beta)
         return (
             self.gamma > 0
             and any(weight * factors[method] for method, weight in self.methods.items())
@@ -289,32 +295,32 @@ class Config:
         )
 
     @property
-    def methods(self):
+    def methods(self) -> dict[str, float]:
         """The style losses and their fusion weights, ``{method: weight}``."""
         return parse_weights(self.method) if "=" in self.method else {self.method: 1.0}
 
     @property
-    def faithful(self):
-        """Whether pixels are scaled and rounded as in the authors' code: × 256, truncated."""
+    def faithful(self) -> bool:
+        """Whether pixels are scaled by 256 and truncated, as in the authors' code."""
         return self.preset == "paper"
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> float:
         """`lr` as a number."""
-        return LEARNING_RATES[self.optimizer] if self.lr == "auto" else self.lr
+        return LEARNING_RATES[self.optimizer] if self.lr == "auto" else float(self.lr)
 
-    def layer_weight(self, layer):
+    def layer_weight(self, layer: str) -> float:
         """Return w_l of Eq. 5 for a style layer."""
         return parse_weights(self.layer_weights).get(layer, 1.0)
 
-    def to_dict(self):
-        """Return the choices as a plain dict that JSON can hold; `from_dict` undoes it."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the choices as a dict that JSON can hold; `from_dict` is the inverse."""
         plain = dataclasses.asdict(self)
         return {name: list(v) if isinstance(v, tuple) else v for name, v in plain.items()}
 
     @classmethod
-    def from_dict(cls, choices):
-        """Make a Config from what `to_dict` returned, or from a part of it.
+    def from_dict(cls, choices: Mapping[str, Any]) -> "Config":
+        """Make a Config from the result of `to_dict`, or from some of its items.
 
         Raises
         ------
@@ -335,9 +341,9 @@ OPTIONS: dict[str, Option] = {
     if "option" in field.metadata
 }
 
-#: The values of each preset by field name. ``paper``: the experiments of section 4 of the paper
-#: with the constants of the authors' code. ``fast``: the same objective, minimised in a fraction
-#: of the time.
+#: The values of each preset by field name. ``paper`` repeats the experiments of section 4 of the
+#: paper with the constants of the authors' code. ``fast`` minimises the same objective in a
+#: fraction of the time.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {name: option.paper for name, option in OPTIONS.items()},
     "fast": {name: option.fast for name, option in OPTIONS.items()},

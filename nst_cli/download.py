@@ -1,4 +1,4 @@
-"""Downloads a file whose content is known by its Git blob id, and resumes where it broke off."""
+"""Downloads a file, resumes an interrupted download, and checks the content's Git blob id."""
 
 import contextlib
 import fcntl
@@ -9,9 +9,9 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Optional
+from typing import IO, Any, BinaryIO, Optional
 
 from . import files
 from .errors import DownloadError, reason
@@ -21,36 +21,36 @@ _PARTIAL, _BEYOND_THE_END = 206, 416
 
 
 def fetch(
-    destination: os.PathLike,
+    destination: files.StrPath,
     url: str,
     blob_id: str,
-    most: int,
+    max_size: int,
     *,
     overwrite: bool = False,
-    progress: Optional[Callable] = None,
-    on_wait: Optional[Callable] = None,
+    progress: Optional[Callable[[int, Optional[int]], object]] = None,
+    on_wait: Optional[Callable[[], object]] = None,
     timeout: float = 30,
 ) -> Path:
-    """Download `url` to `destination`, unless the right file is there.
+    """Download `url` to `destination`, unless the file exists already and is the right one.
 
-    What has arrived is kept beside it with the ending ``.part`` until it is whole and right; the
-    next call resumes it. Of two calls at once the second waits for the first.
+    Until the content is complete and checked, it is in a file beside `destination` with the
+    ending ``.part``, which the next call resumes. Two calls at the same time take turns.
 
     Parameters
     ----------
     destination : path-like
-        Through a symbolic link it is the link's target that is written.
+        If it is a symbolic link, the link's target is written.
     url : str
-        An https address; http is taken from this machine alone (``http://localhost:8000``).
-        Proxies are taken from the environment.
+        An https address, or http on this machine (``http://localhost:8000``). Proxies are taken
+        from the environment.
     blob_id : str
-        The id that Git gives the right content, 40 hex digits.
-    most : int
-        Bytes that the right content has at most.
+        Git's id of the right content, 40 hex digits.
+    max_size : int
+        Upper bound on the size of the right content, in bytes.
     overwrite : bool
-        Replace a file there that is not the right one.
+        Replace an existing file that is not the right one.
     progress : callable, optional
-        Called as ``progress(done, total)`` in bytes; `total` is None where the server is silent.
+        Called as ``progress(done, total)`` in bytes; `total` is None if the server does not say.
     on_wait : callable, optional
         Called with no arguments before waiting for another process.
     timeout : float
@@ -64,30 +64,30 @@ def fetch(
     Raises
     ------
     DownloadError
-        Another file is there, the server or the network failed, the disk is full, or what
-        arrived is not the right content.
+        A different file exists, the server or the network failed, the disk is full, or the
+        content is not the right one.
     """
     destination = Path(destination)
     target = Path(os.path.realpath(destination))
     part = target.with_name(f"{target.name}.part")
     _check_address(url)
     try:
-        if _is_there(target, url, blob_id, overwrite):
+        if _is_complete(target, url, blob_id, overwrite):
             return destination
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(part, on_wait) as stream:
             try:
-                # Another process may have made it meanwhile.
-                if _is_there(target, url, blob_id, overwrite):
+                # Another process may have finished it meanwhile.
+                if _is_complete(target, url, blob_id, overwrite):
                     stream.truncate(0)
                     return destination
-                _complete(stream, part, url, blob_id, most, progress, timeout)
+                _complete(stream, part, url, blob_id, max_size, progress, timeout)
                 os.fsync(stream.fileno())
                 os.replace(part, target)
             finally:
                 with contextlib.suppress(OSError):
                     stream.flush()
-                # Before the lock ends: later the name may be another process's.
+                # While the lock is held: later another process may use the name.
                 if not os.fstat(stream.fileno()).st_size:
                     os.unlink(part)
         _sync(target.parent)
@@ -99,23 +99,23 @@ def fetch(
     return destination
 
 
-def _is_there(target, url, blob_id, overwrite):
-    """Return whether the right file is there; raise for one that must stay."""
+def _is_complete(target: Path, url: str, blob_id: str, overwrite: bool) -> bool:
+    """Return whether the right file exists; raise if a different one exists and must stay."""
     if not os.path.lexists(target):
         return False
     if not target.is_file():
         raise DownloadError(f"{target} is not a file: name another place.")
-    found = files.git_blob_id(target)
-    if found != blob_id and not overwrite:
+    actual = files.git_blob_id(target)
+    if actual != blob_id and not overwrite:
         raise DownloadError(
-            f"{target} is there already and is not the file at {url} (blob id {found}, not "
+            f"{target} exists already and is not the file at {url} (blob id {actual}, not "
             f"{blob_id}): move it away, name another place or replace it by --overwrite."
         )
-    return found == blob_id
+    return actual == blob_id
 
 
-def _locked(part, on_wait):
-    """Return the file `part`, open for reading and writing, and locked against other processes."""
+def _locked(part: Path, on_wait: Optional[Callable[[], object]]) -> BinaryIO:
+    """Open the file `part` for reading and writing, locked against other processes."""
     while True:
         stream = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
@@ -130,59 +130,74 @@ def _locked(part, on_wait):
         stream.close()
 
 
-def _lock(stream, on_wait):
+def _lock(stream: BinaryIO, on_wait: Optional[Callable[[], object]]) -> None:
     try:
-        # The system ends the lock with the process, whatever ends the process.
+        # The system releases the lock when the process ends, even if it is killed.
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         if on_wait:
             on_wait()
         fcntl.flock(stream, fcntl.LOCK_EX)
     except OSError:
-        # Some file systems have no locks; the checksum notices what goes wrong.
+        # Some file systems have no locks; the checksum detects a mix-up.
         return
 
 
-def _complete(stream, part, url, blob_id, most, progress, timeout):
-    """Download what `stream` lacks; start over where the whole is not the right content."""
+def _complete(
+    stream: BinaryIO,
+    part: Path,
+    url: str,
+    blob_id: str,
+    max_size: int,
+    progress: Optional[Callable[[int, Optional[int]], object]],
+    timeout: float,
+) -> None:
+    """Download what `stream` lacks; start over if the result is not the right content."""
     start = os.fstat(stream.fileno()).st_size
-    if start > most:
+    if start > max_size:
         start = 0
     while True:
         stream.truncate(start)
         stream.seek(start)
-        _receive(stream, url, start, most, progress, timeout)
+        _receive(stream, url, start, max_size, progress, timeout)
         stream.flush()
-        found = files.git_blob_id(part)
-        if found == blob_id:
+        actual = files.git_blob_id(part)
+        if actual == blob_id:
             return
         stream.truncate(0)
         if not start:
             raise DownloadError(
-                f"What came from {url} is not the right file (blob id {found}, not {blob_id}) and "
-                "was removed: run it again, or download the file by hand if a proxy answers in "
-                "its place."
+                f"The content from {url} is not the right file (blob id {actual}, not {blob_id}) "
+                "and was removed: run it again, or download the file by hand if a proxy answers "
+                "in its place."
             )
-        # The beginning was of another file.
+        # The first bytes came from a different file.
         start = 0
 
 
-def _receive(stream, url, start, most, progress, timeout):
-    """Write to `stream` the file at `url` from the byte `start` on."""
+def _receive(
+    stream: BinaryIO,
+    url: str,
+    start: int,
+    max_size: int,
+    progress: Optional[Callable[[int, Optional[int]], object]],
+    timeout: float,
+) -> None:
+    """Write the file at `url` to `stream`, from byte `start` on."""
     with _opened(url, start, timeout) as response:
         if response is None:
             return
         done = start if response.status == _PARTIAL else 0
         total = _total(response, url, done)
-        if total is not None and total > most:
-            raise _too_long(url, most, f"the server's is {total}")
+        if total is not None and total > max_size:
+            raise _too_long(url, max_size, f"the server's is {total}")
         stream.truncate(done)
         stream.seek(done)
         for block in _blocks(response, url):
             done += len(block)
-            if done > most:
+            if done > max_size:
                 stream.truncate(0)
-                raise _too_long(url, most, "the server sends more")
+                raise _too_long(url, max_size, "the server sends more")
             stream.write(block)
             if progress:
                 progress(done, total)
@@ -190,17 +205,25 @@ def _receive(stream, url, start, most, progress, timeout):
         raise _broken(url, f"the connection ended after {done} of {total} bytes")
 
 
-def _too_long(url, most, what):
+def _too_long(url: str, max_size: int, what: str) -> DownloadError:
     return DownloadError(
-        f"Cannot download {url}: the file has at most {most} bytes, and {what}. Download the file "
-        "by hand if a proxy answers in its place."
+        f"Cannot download {url}: the file has at most {max_size} bytes, and {what}. Download the "
+        "file by hand if a proxy answers in its place."
     )
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to addresses that could have been given as well."""
+    """Follows only redirects to addresses that `fetch` would accept."""
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> Optional[urllib.request.Request]:
         if req.type == "https" and urllib.parse.urlsplit(newurl).scheme != "https":
             raise DownloadError(
                 f"Cannot download {req.full_url}: it redirects to {newurl}, which is not https."
@@ -209,24 +232,23 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _check_address(url):
+def _check_address(url: str) -> None:
     try:
         parts = urllib.parse.urlsplit(url)
-        host = parts.hostname
+        scheme, host = parts.scheme, parts.hostname
     except ValueError:
-        parts = host = None
+        scheme, host = "", None
     if not host:
         raise DownloadError(
             f"Cannot download {url}: it is not an address such as https://HOST/FILE."
         )
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_this_machine(host)):
+    if scheme != "https" and not (scheme == "http" and _is_this_machine(host)):
         raise DownloadError(
-            f"Cannot download {url}: only https addresses are taken, and http from this machine "
-            "itself."
+            f"Cannot download {url}: only https addresses are allowed, or http on this machine."
         )
 
 
-def _is_this_machine(host):
+def _is_this_machine(host: str) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -234,19 +256,19 @@ def _is_this_machine(host):
 
 
 @contextlib.contextmanager
-def _opened(url, start, timeout):
-    """Yield the answer to a request for the bytes from `start`; None if there are no more."""
+def _opened(url: str, start: int, timeout: float) -> Iterator[Any]:
+    """Yield the response to a request for the bytes from `start` on; None if there are none."""
     headers = {"User-Agent": "nst", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
     try:
         request = urllib.request.Request(url, headers=headers)
-        # An opener of its own reads the proxies anew; urlopen keeps those of its first call.
+        # Unlike urlopen, a new opener reads the proxy settings again.
         response = urllib.request.build_opener(_Redirects).open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == _BEYOND_THE_END and start:
-            # All of it was there already, or more than that: the checksum decides.
+            # All bytes have been received, or too many: the checksum decides.
             yield None
             return
         raise DownloadError(
@@ -259,8 +281,8 @@ def _opened(url, start, timeout):
         yield response
 
 
-def _total(response, url, start):
-    """Return the size of the whole file in bytes, or None where the server does not say."""
+def _total(response: Any, url: str, start: int) -> Optional[int]:
+    """Return the size of the whole file in bytes, or None if the server does not say."""
     if response.status == _PARTIAL:
         sent = response.headers.get("Content-Range", "")
         match = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", sent.strip())
@@ -274,22 +296,22 @@ def _total(response, url, start):
     return int(length) if re.fullmatch("[0-9]{1,18}", length) else None
 
 
-def _blocks(response, url):
+def _blocks(response: Any, url: str) -> Iterator[bytes]:
     try:
         yield from iter(lambda: response.read(_BLOCK), b"")
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _broken(url, error) from error
 
 
-def _broken(url, why):
+def _broken(url: str, why: object) -> DownloadError:
     return DownloadError(
         f"Cannot download {url}: {reason(why) if isinstance(why, Exception) else why}. Check the "
-        "network and the proxy settings and run it again: what has come is kept."
+        "network and the proxy settings and run it again: it resumes where it stopped."
     )
 
 
-def _sync(folder):
-    """Have the system write a folder's entries to the disk, where it can."""
+def _sync(folder: Path) -> None:
+    """Write a folder's entries to the disk, if the file system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,35 +1,38 @@
-"""The errors a user can be told about; everything else is a bug and keeps its traceback."""
+"""The errors that nst reports to the user; any other exception is a bug, with its traceback."""
 
 import unicodedata
+from collections.abc import Sequence
+from typing import Any, Optional
 
-# Controls, the two separators of lines, and what stands for a byte that is no text; and what
-# turns the direction of writing, by which a name can pose as another.
-_UNSHOWN = {"Cc", "Zl", "Zp", "Cs"}
-_TURNS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c")
+# Control characters, line and paragraph separators, and surrogates, which stand for undecodable
+# bytes.
+_ESCAPED_CATEGORIES = {"Cc", "Zl", "Zp", "Cs"}
+# Changing the writing direction can make one name look like another.
+_DIRECTIONS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c")
 
 
 class NstError(Exception):
-    """Something the user can mend; the message is one line that says what and how."""
+    """A problem that the user can fix; the message is one line that says what and how."""
 
 
 class ConfigError(NstError):
-    """A choice that cannot be taken: a name, a number or a combination of options.
+    """An invalid option value, or a combination of options that contradict each other.
 
     Parameters
     ----------
     message : str
-        One line: what was found and what would have worked.
+        One line: the value, and what would have worked.
     field : str, optional
-        The `Config` field it concerns, as spelled there (``layer_weights``).
+        Name of the `Config` field (``layer_weights``).
     """
 
-    def __init__(self, message, field=None):
+    def __init__(self, message: str, field: Optional[str] = None):
         super().__init__(message)
         self.field = field
 
 
 class ImageError(NstError):
-    """A picture that cannot be read, is not fit to work on, or cannot be written."""
+    """A picture that cannot be read, used or written."""
 
 
 class OutputError(NstError):
@@ -37,23 +40,23 @@ class OutputError(NstError):
 
 
 class IncompleteError(OutputError):
-    """A picture was made, but not every file could be written where it should be.
+    """A picture was made, but not every file could be written at its place.
 
     Parameters
     ----------
     message : str
-        One line that names the file that failed, and where the picture is.
+        One line: the file that could not be written, and where the picture is.
     outcome : object
         The `Outcome` of the run.
     """
 
-    def __init__(self, message, outcome=None):
+    def __init__(self, message: str, outcome: Any = None):
         super().__init__(message)
         self.outcome = outcome
 
 
 class SidecarError(NstError):
-    """A description of how a picture was made that is missing, broken or not by nst."""
+    """The record of how a picture was made is missing, broken, or not written by nst."""
 
 
 class BatchError(NstError):
@@ -61,7 +64,7 @@ class BatchError(NstError):
 
 
 class ReportError(NstError):
-    """A folder or a sidecar that no report can be made of."""
+    """A folder or a sidecar that cannot be shown in a report."""
 
 
 class LogError(NstError):
@@ -70,43 +73,43 @@ class LogError(NstError):
     Parameters
     ----------
     message : str
-        One line that names the file, and the line in it.
+        One line: the file, and the number of the broken line.
     steps : sequence of log.Step, optional
-        Those before the line that is broken.
+        The steps before the broken line.
     is_cut : bool
-        Whether the file ends within that line, as that of a killed run does.
+        Whether the file ends within the broken line, as the log of a killed run may.
     """
 
-    def __init__(self, message, steps=(), is_cut=False):
+    def __init__(self, message: str, steps: Sequence[Any] = (), is_cut: bool = False):
         super().__init__(message)
         self.steps, self.is_cut = tuple(steps), is_cut
 
 
 class WeightsError(NstError):
-    """Network parameters that are missing, broken or of another network."""
+    """Network parameters that are missing, broken, or not those of VGG-19."""
 
 
 class DownloadError(NstError):
-    """A file that cannot be downloaded, or that is not the one expected."""
+    """A file that cannot be downloaded, or whose content is not the expected one."""
 
 
 class EngineError(NstError):
-    """MXNet cannot be loaded here, or the device asked for is not there."""
+    """MXNet cannot be loaded, the device is missing, or the run does not fit into memory."""
 
 
 class ShapeError(NstError):
-    """Arrays that do not belong together."""
+    """Arrays whose shapes do not match."""
 
 
 class NonFiniteError(NstError):
-    """The optimisation left the finite numbers.
+    """The loss or a gradient became NaN or infinite.
 
     Parameters
     ----------
     message : str
-        One line that names the step and the layer.
+        One line: the step and the layer.
     result : object
-        The `Result` of the steps before it, with the last good image.
+        The `Result` of the steps before, with the last finite image.
 
     Attributes
     ----------
@@ -114,31 +117,32 @@ class NonFiniteError(NstError):
         Where that image was written.
     """
 
-    # Unpickling calls it with the message alone and then restores the attributes.
-    def __init__(self, message, result=None):
+    # Unpickling calls `cls(message)` and then restores `__dict__`, so `result` needs a default.
+    def __init__(self, message: str, result: Any = None):
         super().__init__(message)
-        self.result, self.path = result, None
+        self.result = result
+        self.path: Optional[str] = None
 
 
-def reason(error):
-    """Return what an exception says, in one line."""
+def reason(error: BaseException) -> str:
+    """Return an exception's message as one line, without a final full stop."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split()).rstrip(".")
 
 
-def shown(text: str) -> str:
-    """Return a text with its control characters and line ends escaped, for a message of one line.
+def shown(text: object) -> str:
+    """Return a text for one line of output: control characters and line ends are escaped.
 
-    A byte of a file's name that is no text comes out as ``\\xe9``.
+    An undecodable byte of a file name becomes an escape such as ``\\xe9``.
     """
-    return "".join(_escaped(c) if _is_unshown(c) else c for c in str(text))
+    return "".join(_escaped(c) if _needs_escape(c) else c for c in str(text))
 
 
-def _is_unshown(character):
-    return character in _TURNS or unicodedata.category(character) in _UNSHOWN
+def _needs_escape(character: str) -> bool:
+    return character in _DIRECTIONS or unicodedata.category(character) in _ESCAPED_CATEGORIES
 
 
-def _escaped(character):
+def _escaped(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"

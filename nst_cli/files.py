@@ -1,4 +1,4 @@
-"""Files that are whole or missing, that replace only what nst made, and their checksums."""
+"""Writes files whole or not at all, protects the user's files, and computes checksums."""
 
 import contextlib
 import difflib
@@ -9,24 +9,28 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO, Callable, Optional
+from typing import Any, BinaryIO, Callable, Optional, Union
 
 from .errors import OutputError, reason
 
+#: A path of the file system.
+StrPath = Union[str, "os.PathLike[str]"]
+
 _BLOCK = 1 << 20
-# How many programs may write one file at a time.
+# Programs that may write the same file at one time.
 _SLOTS = 8
-# A longer ending is left out of a temporary name.
+# A temporary name keeps the ending of its target up to this length.
 _LONGEST_ENDING = 16
 
 
 @contextlib.contextmanager
-def replacing(path: os.PathLike) -> Iterator[str]:
+def replacing(path: StrPath) -> Iterator[str]:
     """Yield a temporary path; rename it to `path` on success, else remove it.
 
-    The temporary file lies beside `path` and has its ending, for writers that choose a format by
-    the ending. If `path` is a symbolic link, the link's target is replaced. An existing file's
-    permissions are kept. What a killed writer of the same file left behind is removed.
+    The temporary file is in the folder of `path` and has the same ending, for writers that choose
+    a format by the ending. If `path` is a symbolic link, the link's target is replaced. An
+    existing file's permissions are kept. Temporary files that killed writers of the same file
+    left behind are removed.
 
     Parameters
     ----------
@@ -44,7 +48,7 @@ def replacing(path: os.PathLike) -> Iterator[str]:
         with contextlib.suppress(FileNotFoundError):
             os.fchmod(descriptor, os.stat(target).st_mode & 0o777)
         yield temporary
-        # Otherwise a power cut may leave the name without the content.
+        # Without this a power cut may leave the new name with no content.
         os.fsync(descriptor)
         os.replace(temporary, target)
         _sync_folder(os.path.dirname(target))
@@ -56,7 +60,7 @@ def replacing(path: os.PathLike) -> Iterator[str]:
         os.close(descriptor)
 
 
-def write_text(path: os.PathLike, text: str) -> None:
+def write_text(path: StrPath, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all.
 
     Raises
@@ -71,7 +75,7 @@ def write_text(path: os.PathLike, text: str) -> None:
         raise OutputError(f"Cannot write {os.fspath(path)}: {reason(error)}.") from error
 
 
-def write_json(path: os.PathLike, document: Any) -> None:
+def write_json(path: StrPath, document: Any) -> None:
     """Write indented JSON, whole or not at all.
 
     Raises
@@ -83,12 +87,12 @@ def write_json(path: os.PathLike, document: Any) -> None:
 
 
 def from_json(text: bytes) -> Any:
-    """Return what a JSON text says that a stranger may have written.
+    """Parse JSON from an untrusted source.
 
     Raises
     ------
     ValueError
-        It is not JSON, or nested too deeply; in one line.
+        The text is not JSON, or nested too deeply; the message is one line.
     """
     try:
         return json.loads(text)
@@ -99,31 +103,32 @@ def from_json(text: bytes) -> Any:
 
 
 def check_output(
-    path: os.PathLike,
-    inputs: Iterable[os.PathLike] = (),
+    path: StrPath,
+    inputs: Iterable[StrPath] = (),
     *,
     overwrite: bool = False,
     ours: Optional[Callable[[str], bool]] = None,
 ) -> None:
-    """Check, before the long work, that `path` can be written and no file of the user's is lost.
+    """Check, before the long work, that `path` can be written without losing a user's file.
+
+    An existing file that is empty, as ``mktemp`` makes it, may always be replaced.
 
     Parameters
     ----------
     path : path-like
         A symbolic link stands for its target.
     inputs : iterable of path-like, optional
-        Files that must not be overwritten, by any name or link, even if `overwrite` is set.
+        Files that must not be overwritten under any name or link, even with `overwrite`.
     overwrite : bool
-        Whether an existing file may be replaced that nst did not make.
+        Allow replacing an existing file that nst did not make.
     ours : callable, optional
-        Returns True for the path of an existing file that nst made. By default no file counts.
-        An empty file, as ``mktemp`` makes it, may be replaced in any case.
+        Takes the path of an existing file; returns True if nst made it. By default nst made none.
 
     Raises
     ------
     OutputError
-        The folder is missing or not writable; or `path` is a folder, a device, a pipe, protected,
-        one of `inputs`, or a file that nst did not make.
+        The folder is missing or read-only, or `path` is a folder, a device, a pipe,
+        write-protected, one of `inputs`, or a file that nst did not make.
     """
     path = os.fspath(path)
     try:
@@ -151,7 +156,7 @@ def check_output(
             "choose another name."
         )
     try:
-        # Permission bits do not reveal media that are read-only.
+        # Permission bits do not show that a medium is read-only.
         temporary, descriptor = _reserved(target)
         os.unlink(temporary)
         os.close(descriptor)
@@ -162,13 +167,13 @@ def check_output(
         ) from error
 
 
-def ending_of(path: os.PathLike, endings: Sequence[str]) -> str:
-    """Return the ending of a name in lower case, which decides the format of a file.
+def ending_of(path: StrPath, endings: Sequence[str]) -> str:
+    """Return the ending of a file name in lower case; it decides the file's format.
 
     Raises
     ------
     OutputError
-        It is none of `endings`.
+        The ending is not one of `endings`.
     """
     path = os.fspath(path)
     ending = os.path.splitext(path)[1]
@@ -182,8 +187,8 @@ def ending_of(path: os.PathLike, endings: Sequence[str]) -> str:
     raise OutputError(f"Cannot write {path}: {problem}{guess}; use {', '.join(endings)}.")
 
 
-def target_of(path: os.PathLike) -> str:
-    """Return the file that is written under a path: the target of a symbolic link, else the path.
+def target_of(path: StrPath) -> str:
+    """Return the target of a symbolic link; any other path is returned unchanged.
 
     Raises
     ------
@@ -199,15 +204,15 @@ def target_of(path: os.PathLike) -> str:
     return target
 
 
-def open_regular(path: os.PathLike) -> BinaryIO:
-    """Open a regular file for reading bytes; devices and pipes, which may never end, are refused.
+def open_regular(path: StrPath) -> BinaryIO:
+    """Open a regular file for reading bytes; a device or a pipe could be endless.
 
     Raises
     ------
     OSError
-        The file cannot be opened, or is no regular file.
+        The file cannot be opened, or is not a regular file.
     """
-    # Opening a pipe would wait for its writer.
+    # Without O_NONBLOCK, opening a pipe would wait for its writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         mode = os.fstat(descriptor).st_mode
@@ -221,32 +226,32 @@ def open_regular(path: os.PathLike) -> BinaryIO:
         raise
 
 
-def sha256(path: os.PathLike) -> str:
+def sha256(path: StrPath) -> str:
     """Return the SHA-256 of a regular file's content, as 64 hex digits.
 
     Raises
     ------
     OSError
-        The file cannot be read, or is no regular file.
+        The file cannot be read, or is not a regular file.
     """
     with open_regular(path) as stream:
         return _digest(stream, hashlib.sha256())
 
 
-def git_blob_id(path: os.PathLike) -> str:
-    """Return the id Git gives a file's content: SHA-1 of ``blob <size>\\0`` and the bytes."""
+def git_blob_id(path: StrPath) -> str:
+    """Return Git's blob id of a file's content: the SHA-1 of ``blob <size>\\0`` and the bytes."""
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         return _digest(stream, hashlib.sha1(b"blob %d\0" % size))
 
 
-def _digest(stream, digest):
+def _digest(stream: BinaryIO, digest: "hashlib._Hash") -> str:
     for block in iter(lambda: stream.read(_BLOCK), b""):
         digest.update(block)
     return digest.hexdigest()
 
 
-def _mode_of(target):
+def _mode_of(target: str) -> Optional[int]:
     """Return the mode of an existing file, or None."""
     try:
         return os.stat(target).st_mode
@@ -254,13 +259,13 @@ def _mode_of(target):
         return None
 
 
-def _check_folder(path, folder):
+def _check_folder(path: str, folder: str) -> None:
     if not os.path.isdir(folder):
         problem = "is not a folder" if os.path.exists(folder) else "does not exist, make it first"
         raise OutputError(f"Cannot write {path}: the folder {folder} {problem}.")
 
 
-def _check_existing(path, target, mode):
+def _check_existing(path: str, target: str, mode: int) -> None:
     if stat.S_ISDIR(mode):
         raise OutputError(f"Cannot write {path}: it is a folder; give the name of a file.")
     if not stat.S_ISREG(mode):
@@ -271,17 +276,17 @@ def _check_existing(path, target, mode):
         raise OutputError(f"Cannot write {path}: the file there is write-protected.")
 
 
-def _is_same_file(first, second):
+def _is_same_file(first: StrPath, second: StrPath) -> bool:
     try:
         return os.path.samefile(first, second)
     except (OSError, ValueError):
         return os.path.realpath(first) == os.path.realpath(second)
 
 
-def _reserved(target):
+def _reserved(target: str) -> tuple[str, int]:
     """Make an empty temporary file for `target`; return its path and a locked descriptor.
 
-    The lock tells the files of programs that run from those of programs that were killed.
+    A running program holds the lock; the file of a killed program is unlocked.
     """
     folder, name = os.path.split(target)
     key = hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
@@ -298,8 +303,8 @@ def _reserved(target):
     raise OSError(errno.EBUSY, f"{_SLOTS} other programs are writing it")
 
 
-def _created(path):
-    """Make and lock a file; None if another program has it."""
+def _created(path: str) -> Optional[int]:
+    """Make and lock a file; return its descriptor, or None if another program has the file."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, 0o666)
@@ -307,19 +312,19 @@ def _created(path):
         return None
     if _locked(descriptor) is not False and _is_at(descriptor, path):
         return descriptor
-    # Another program took it for a leftover and removes it.
+    # Before it was locked, another program took it for a leftover.
     os.close(descriptor)
     return None
 
 
-def _remove_leftover(path):
-    """Remove a temporary file whose writer is dead."""
+def _remove_leftover(path: str) -> None:
+    """Remove a temporary file if no running program has locked it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return
     try:
-        # Locked by this process, no other renames or removes it.
+        # While this process holds the lock, no other renames or removes the file.
         if _locked(descriptor) and _is_at(descriptor, path):
             with contextlib.suppress(OSError):
                 os.unlink(path)
@@ -327,8 +332,8 @@ def _remove_leftover(path):
         os.close(descriptor)
 
 
-def _locked(descriptor):
-    """Lock a file; False if another program holds the lock, None if there are no locks here."""
+def _locked(descriptor: int) -> Optional[bool]:
+    """Lock a file; return False if another program has locked it, None if locks do not exist."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -338,15 +343,15 @@ def _locked(descriptor):
     return True
 
 
-def _is_at(descriptor, path):
+def _is_at(descriptor: int, path: str) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except OSError:
         return False
 
 
-def _sync_folder(folder):
-    """Make a rename durable; some file systems cannot."""
+def _sync_folder(folder: str) -> None:
+    """Make a rename durable, if the file system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder or os.curdir, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -124,4 +124,4 @@ def test_each_picture_is_sent_once_and_only_some_runs_wait_at_the_cluster(monkey
         known = {"content": run.content, "style": run.style}
         known = {name: images.read(path).sha256 for name, path in known.items()}
         known["weights"] = weights.identity(weights.BUILTIN)["sha256"]
-        assert sidecar.is_made(run.output, run.config, known)
+        assert sidecar.is_up_to_date(run.output, run.config, known)

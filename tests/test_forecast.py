@@ -50,7 +50,9 @@ def test_an_error_for_a_run_that_does_not_fit_names_the_size_that_does(monkeypat
     config, size = Config(device="cpu", size=1000), (1000, 750)
     monkeypatch.setattr(engine, "free_memory", lambda device: 10**9)
     monkeypatch.setattr(machine, "own_memory", lambda: 5 * 10**8)
-    with pytest.raises(EngineError, match="takes up to .* 1.5 GB can be had; --size") as failure:
+    with pytest.raises(
+        EngineError, match="takes up to .* 1.5 GB are available; --size"
+    ) as failure:
         forecast.check_memory(config, size, size)
     fitting = int(str(failure.value).split("--size ")[1].split()[0])
     for edge, fits in ((fitting, True), (fitting + 2, False)):
@@ -64,7 +66,7 @@ def test_an_error_for_a_run_that_does_not_fit_names_the_size_that_does(monkeypat
 def test_where_no_size_fits_none_is_named(monkeypatch):
     monkeypatch.setattr(engine, "free_memory", lambda device: 0)
     monkeypatch.setattr(machine, "own_memory", lambda: 10**8)
-    with pytest.raises(EngineError, match="free some first"):
+    with pytest.raises(EngineError, match="free some memory first"):
         forecast.check_memory(Config(device="cpu"), (600, 600), (600, 600))
 
 

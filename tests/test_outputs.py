@@ -227,7 +227,9 @@ def test_a_picture_whose_folder_takes_no_file_is_kept_in_the_working_folder(fold
 def test_a_picture_that_fits_nowhere_is_one_line(folder, monkeypatch):
     made = job()
     monkeypatch.setattr(images, "write", lambda path, *_: _refuse(path))
-    with pytest.raises(OutputError, match=r"out\.png: no\. No other place takes the picture"):
+    with pytest.raises(
+        OutputError, match=r"out\.png: no\. The picture could not be written anywhere else"
+    ):
         runner.run(made)
 
 
@@ -270,7 +272,7 @@ def test_metadata_beyond_the_format_do_not_cost_the_picture(folder, monkeypatch)
     assert sidecar.read("out.jpg").versions["nst"] == "x" * 70_000
     assert sidecar.is_picture("out.jpg")
     monkeypatch.setattr(machine, "describe", lambda: "x" * 70_000)
-    assert "the picture carries none; its sidecar has them" in job("out.jpg").notes[0]
+    assert "the picture carries none; the sidecar has them" in job("out.jpg").notes[0]
     assert job("out.jpg", metadata=False).notes == job("out.png").notes == ()
 
 

@@ -108,7 +108,7 @@ def test_another_file_of_that_name_is_left_alone(run, folder):
     code, _, err = run()
     assert code == 1
     assert content_of(folder) == {**CONTENT, "a.jpg": b"my own"}
-    assert "is there already" in err[1]
+    assert "exists already" in err[1]
 
 
 def test_a_server_that_sends_more_than_a_picture_has_is_refused(run, server, folder):

@@ -460,7 +460,7 @@ def test_a_folder_among_the_pictures_comes_with_the_pattern_that_was_meant():
     os.mkdir("in/photos")
     runs = read("[[run]]\ncontent = 'photos'\nstyle = 's.png'\n")
     (messages,) = messages_of(runs).values()
-    assert "In a [[grid]], in/photos/*.jpg stands for the pictures in it." in messages[0]
+    assert "In a [[grid]], in/photos/*.jpg names the pictures in it." in messages[0]
 
 
 def test_each_input_is_looked_at_once_however_many_runs_need_it(monkeypatch):

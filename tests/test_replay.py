@@ -60,7 +60,7 @@ def test_an_input_that_differs_is_named(folder, name):
     noise(8, 24, 32).save(folder / f"{name}.png")
     before = content_of(folder)
     line = error_of(nst(folder, "replay", "y.jpg"), 1)
-    assert f"{name}.png is another than the picture was made from" in line
+    assert f"{name}.png differs from the one the picture was made from" in line
     assert content_of(folder) == before
 
 

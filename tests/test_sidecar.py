@@ -147,7 +147,7 @@ def test_what_is_of_another_kind_or_out_of_range_is_named_in_a_line(change, name
 
 @pytest.mark.parametrize("value", [None, 5, "text", [], [1]])
 def test_what_is_no_object_is_no_sidecar(value):
-    with pytest.raises(SidecarError, match="no JSON object"):
+    with pytest.raises(SidecarError, match="not a JSON object"):
         sidecar.parse(value)
 
 
@@ -308,38 +308,38 @@ INPUTS = {"content": "1" * 64, "style": "2" * 64, "weights": "4" * 64}
 
 def test_a_picture_is_made_if_its_sidecar_says_so():
     save("a.png", document("elsewhere"))
-    assert sidecar.is_made("a.png", Config(), INPUTS)
-    assert sidecar.is_made("a.png", Config(max_pixels=0), INPUTS)
-    assert not sidecar.is_made("a.png", Config(gamma=1), INPUTS)
-    assert not sidecar.is_made("a.png", Config(), {**INPUTS, "style": "5" * 64})
-    assert not sidecar.is_made("a.png", Config(), {**INPUTS, "init": "5" * 64})
+    assert sidecar.is_up_to_date("a.png", Config(), INPUTS)
+    assert sidecar.is_up_to_date("a.png", Config(max_pixels=0), INPUTS)
+    assert not sidecar.is_up_to_date("a.png", Config(gamma=1), INPUTS)
+    assert not sidecar.is_up_to_date("a.png", Config(), {**INPUTS, "style": "5" * 64})
+    assert not sidecar.is_up_to_date("a.png", Config(), {**INPUTS, "init": "5" * 64})
 
 
 def test_a_picture_whose_sidecar_is_of_an_earlier_run_is_not_made(folder):
     with_an_older_sidecar(folder)
-    assert not sidecar.is_made("a.png", Config(gamma=1), INPUTS)
-    assert not sidecar.is_made("a.png", Config(gamma=2), INPUTS)
+    assert not sidecar.is_up_to_date("a.png", Config(gamma=1), INPUTS)
+    assert not sidecar.is_up_to_date("a.png", Config(gamma=2), INPUTS)
 
 
 def test_a_picture_made_before_an_option_existed_is_still_made():
     what = document()
     del what["config"]["metadata"]
     save("a.png", what)
-    assert sidecar.is_made("a.png", Config(), INPUTS)
-    assert not sidecar.is_made("a.png", Config(metadata=False), INPUTS)
+    assert sidecar.is_up_to_date("a.png", Config(), INPUTS)
+    assert not sidecar.is_up_to_date("a.png", Config(metadata=False), INPUTS)
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"program": "nst", "config": {}}', "[[["])
 def test_a_picture_with_a_damaged_sidecar_is_not_made(folder, text):
     save("a.png")
     (folder / "a.png.json").write_text(text)
-    assert not sidecar.is_made("a.png", Config(), INPUTS)
+    assert not sidecar.is_up_to_date("a.png", Config(), INPUTS)
 
 
 def test_a_picture_that_is_gone_is_not_made():
     save("a.png")
     os.unlink("a.png")
-    assert not sidecar.is_made("a.png", Config(), INPUTS)
+    assert not sidecar.is_up_to_date("a.png", Config(), INPUTS)
 
 
 def test_pictures_of_every_format_are_known(folder):

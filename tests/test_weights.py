@@ -176,7 +176,7 @@ def test_a_changed_byte_is_read_or_refused_but_never_fatal(tmp_path_factory, pla
         (start(1) + struct.pack("<Iii", V2, 1, 1) + bytes(64), "sparse"),
         (small()[:-34] + names("arg:a"), "1 names for 2 arrays"),
         (small()[:-26] + struct.pack("<Q", 1 << 60), "ends"),
-        (small()[:-1] + b"a", "names differ"),
+        (small()[:-1] + b"a", "different names"),
         (small()[:-1] + b"\xff", "not UTF-8"),
         (small() + b"junk", "4 bytes follow"),
     ],

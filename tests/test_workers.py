@@ -163,7 +163,7 @@ def test_what_mxnet_was_given_in_this_process_does_not_reach_the_others(folder):
         (ImageError("It is broken."), "It is broken."),
         (OSError(28, "No space left on device", "x.png"), "x.png: No space left on device."),
         (OSError(28, "No space left on device"), "0.png: No space left on device."),
-        (MemoryError(), "There is not enough memory for it; --size makes it smaller."),
+        (MemoryError(), "There is not enough memory; choose a smaller --size."),
         (NonFiniteError("Not finite."), "Not finite. No picture was written."),
     ],
 )

@@ -1,29 +1,30 @@
-"""Stylise the sample pair in about a minute on two cores, with VGG-19 if it is available.
+"""Stylises the sample pair in about a minute on two cores; uses VGG-19 if it can be downloaded.
 
 python tools/demo.py out/demo.png
 """
 
 import os
 import sys
+from typing import Optional
 
 from nst_cli import samples, weights
 from nst_cli.cli.progress import tqdm
 from nst_cli.errors import NstError
 
 TRAINED = "--preset fast --size 320"
-# From noise the built-in filters draw more strokes than from the content, where preset fast
-# starts; their deeper layers add next to nothing.
+# The built-in filters draw more strokes if the run starts from noise, unlike preset fast. Their
+# deeper layers add next to nothing.
 BUILTIN = (
     "--weights builtin --size 320 --iterations 150 "
     "--style-layers relu1_1,relu2_1,relu3_1 --content-layers relu3_1"
 )
 
-# Seconds. Without a network the demo goes on at once.
+# Seconds without a byte after which the demo stops waiting for the weights.
 _TIMEOUT = 10
 
 
-def choices():
-    """Return the options of the transfer, after fetching the weights where they are missing."""
+def choices() -> str:
+    """Return the options of the transfer; download the weights if they are missing."""
     try:
         weights.find()
         return TRAINED
@@ -32,7 +33,7 @@ def choices():
     try:
         with tqdm(unit="B", unit_scale=True, unit_divisor=1024, delay=0.2) as bar:
 
-            def progress(done, total):
+            def progress(done: int, total: Optional[int]) -> None:
                 bar.total = total
                 bar.update(done - bar.n)
 
@@ -40,15 +41,15 @@ def choices():
         return TRAINED
     except NstError as error:
         print(
-            f"{error}\nThe demo goes on with the built-in filter bank: colours and brush strokes "
-            "come through, objects' textures do not.",
+            f"{error}\nThe demo continues with the built-in filter bank: colours and brush "
+            "strokes come through, objects' textures do not.",
             file=sys.stderr,
         )
         return BUILTIN
 
 
-def main(output):
-    """Make the picture `output`, as the command would, in this process's place."""
+def main(output: str) -> None:
+    """Replace this process by the command that makes the picture `output`."""
     try:
         options = choices().split()
     except KeyboardInterrupt:

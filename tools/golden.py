@@ -1,10 +1,10 @@
-"""Records the golden runs in `tests/golden`: the authors' descent in float64, by NumPy alone.
+"""Records the golden runs in `tests/golden`: the authors' gradient descent in float64 NumPy.
 
-An independent program: no MXNet, no module of `nst_cli.synthesis`. It follows the formulas of
-the paper with the constants of the authors' code, written out below. `--check` holds it against
-recordings of the authors' own program (on MXNet 1.9.1, with VGG-19), which are too large for the
-repository; `--record` then writes the small runs that the tests compare with, on the sample
-pictures and the built-in filter bank, so that anyone can repeat them.
+This program is independent of nst's: it uses neither MXNet nor `nst_cli.synthesis`. It follows
+the formulas of the paper with the constants of the authors' code, which are written out below.
+`--check` compares it with recordings of the authors' program (MXNet 1.9.1, VGG-19), which are too
+large for the repository. `--record` writes the small runs that the tests use, on the sample
+pictures with the built-in filter bank, so that anyone can repeat them.
 
     python tools/golden.py --check FOLDER VGG19.params
     python tools/golden.py --record tests/golden
@@ -15,7 +15,9 @@ import hashlib
 import json
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy
 from numpy.lib.stride_tricks import sliding_window_view
@@ -24,11 +26,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from nst_cli import images, samples, weights
 
+#: Arrays by name.
+Features = dict[str, numpy.ndarray]
+#: The value of a loss and its gradient.
+LossGrad = tuple[float, numpy.ndarray]
+
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CONTENT_LAYER = "relu4_2"
 DEPTHS = (2, 2, 4, 4, 1)
 
-#: Name of a run to its fusion {method: share}, gamma, and the constant of the polynomial kernel.
+#: For each run: its fusion {method: share}, gamma, and the constant of the polynomial kernel.
 RUNS = {
     "linear": ({"linear": 1.0}, 5, 0),
     "poly": ({"poly": 1.0}, 5, 0),
@@ -37,13 +44,13 @@ RUNS = {
     "bnpoly": ({"bn": 0.3, "poly": 0.7}, 5, 0),
 }
 STEPS = 20
-#: Steps whose image is kept.
+#: Steps after which images are compared.
 KEPT = (1, 5, 20)
 LONG_EDGE = 64
 SEED = 0
 
 
-def convolve(maps, weight):
+def convolve(maps: numpy.ndarray, weight: numpy.ndarray) -> numpy.ndarray:
     """Return the 3 x 3 convolution, zero padding of one, of maps of shape (C, H, W)."""
     padded = numpy.pad(maps, ((0, 0), (1, 1), (1, 1)))
     windows = sliding_window_view(padded, (3, 3), axis=(1, 2))
@@ -54,11 +61,11 @@ def convolve(maps, weight):
 class Network:
     """VGG-19 to relu5_1 with average pooling, in float64."""
 
-    def __init__(self, arrays):
+    def __init__(self, arrays: Features):
         self._arrays = {name: array.astype(numpy.float64) for name, array in arrays.items()}
 
-    def forward(self, image):
-        """Return every ReLU's output for an image of shape (3, H, W), by name."""
+    def forward(self, image: numpy.ndarray) -> Features:
+        """Return the outputs of all ReLUs by name, for an image of shape (3, H, W)."""
         maps, features = image, {}
         for block, depth in enumerate(DEPTHS, 1):
             for index in range(1, depth + 1):
@@ -71,8 +78,8 @@ class Network:
             maps = halves.reshape(len(maps), height // 2, 2, width // 2, 2).mean(axis=(2, 4))
         return features
 
-    def backward(self, features, heads):
-        """Return the gradient on the image, from gradients on some of the features."""
+    def backward(self, features: Features, heads: Features) -> numpy.ndarray:
+        """Return the gradient on the image, given gradients on some of the features."""
         gradient = numpy.zeros(1)
         for block in range(len(DEPTHS), 0, -1):
             for index in range(DEPTHS[block - 1], 0, -1):
@@ -86,15 +93,15 @@ class Network:
         return gradient
 
 
-def unpooled(gradient, shape):
-    """Return the gradient before a 2 x 2 average pooling."""
+def unpooled(gradient: numpy.ndarray, shape: tuple[int, ...]) -> numpy.ndarray:
+    """Return the gradient on the input of a 2 x 2 average pooling."""
     result = numpy.zeros(shape)
     spread = gradient.repeat(2, axis=1).repeat(2, axis=2) / 4
     result[:, : spread.shape[1], : spread.shape[2]] = spread
     return result
 
 
-def linear(x, s, c):
+def linear(x: numpy.ndarray, s: numpy.ndarray, c: float) -> LossGrad:
     """1000 / (C n) ||sum x - sum s||^2, for maps as matrices of shape (C, n)."""
     channels, n = x.shape
     difference = x.sum(axis=1) - s.sum(axis=1)
@@ -102,7 +109,7 @@ def linear(x, s, c):
     return factor * difference @ difference, 2 * factor * numpy.repeat(difference[:, None], n, 1)
 
 
-def poly(x, s, c):
+def poly(x: numpy.ndarray, s: numpy.ndarray, c: float) -> LossGrad:
     """0.025 / (C^2 n) (||x x' - s s'||^2 + 2 c ||sum x - sum s||^2)."""
     channels, n = x.shape
     gram = x @ x.T - s @ s.T
@@ -112,7 +119,7 @@ def poly(x, s, c):
     return value, 4 * factor * (gram @ x + c * total[:, None])
 
 
-def bn(x, s, c):
+def bn(x: numpy.ndarray, s: numpy.ndarray, c: float) -> LossGrad:
     """500 n / C (||mean x - mean s||^2 + ||std x - std s||^2), no gradient where std is 0."""
     channels, n = x.shape
     means = x.mean(axis=1) - s.mean(axis=1)
@@ -129,7 +136,7 @@ def bn(x, s, c):
 LOSSES = {"linear": linear, "poly": poly, "bn": bn}
 
 
-def smoothing_gradient(image):
+def smoothing_gradient(image: numpy.ndarray) -> numpy.ndarray:
     """A hundredth of the five-point Laplacian over 8, zero outside the image."""
     padded = numpy.pad(image, ((0, 0), (1, 1), (1, 1)))
     neighbours = (
@@ -138,11 +145,18 @@ def smoothing_gradient(image):
     return 1e-2 * (4 * image - neighbours) / 8
 
 
-def descend(network, content, style, image, run, steps=STEPS):
+def descend(
+    network: Network,
+    content: numpy.ndarray,
+    style: numpy.ndarray,
+    image: numpy.ndarray,
+    run: str,
+    steps: int = STEPS,
+) -> Iterator[tuple[numpy.ndarray, dict[str, float], float, float]]:
     """Yield (image, losses, gradient norm, relative change) of each step of the authors' code.
 
-    The losses are those at the image before the step, and the norm is that of the network's
-    gradient before it is clipped and before the smoothing is added.
+    The losses are at the image before the step. The norm is that of the network's gradient,
+    before clipping and without the smoothing.
     """
     shares, gamma, c = RUNS[run]
     target = network.forward(content)[CONTENT_LAYER]
@@ -152,7 +166,7 @@ def descend(network, content, style, image, run, steps=STEPS):
         features = network.forward(image)
         difference = features[CONTENT_LAYER] - target
         losses = {f"content/{CONTENT_LAYER}": (difference**2).sum()}
-        heads = {CONTENT_LAYER: 2 * difference}
+        heads: dict[str, Any] = {CONTENT_LAYER: 2 * difference}
         for layer in STYLE_LAYERS:
             maps = features[layer]
             x, s = maps.reshape(len(maps), -1), styles[layer].reshape(len(maps), -1)
@@ -173,8 +187,8 @@ def descend(network, content, style, image, run, steps=STEPS):
         yield image, losses, norm, change
 
 
-def sample_inputs():
-    """Return content, style and start image, shape (3, H, W), of the recorded runs."""
+def sample_inputs() -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """Return the content, style and start images of the recorded runs, shape (3, H, W)."""
     content, style = (images.read(path).pixels for path in (samples.CONTENT, samples.STYLES[0]))
     size = images.fit(content.shape, LONG_EDGE)
     content, style = (
@@ -184,12 +198,13 @@ def sample_inputs():
     return content, style, start.astype(numpy.float32)
 
 
-def record(folder):
-    """Write the runs of `RUNS` on the sample pictures, with the built-in filter bank."""
+def record(folder: Path) -> None:
+    """Record the runs of `RUNS` on the sample pictures, with the built-in filter bank."""
     arrays = weights.load(weights.BUILTIN)
     network = Network(arrays)
     content, style, start = (array.astype(numpy.float64) for array in sample_inputs())
-    numbers, kept = {}, {"content": content, "style": style, "init": start}
+    numbers: dict[str, Any] = {}
+    kept = {"content": content, "style": style, "init": start}
     for run in RUNS:
         losses, norms, changes = [], [], []
         for step, (image, *row) in enumerate(descend(network, content, style, start, run), 1):
@@ -201,32 +216,38 @@ def record(folder):
         numbers[run] = {"losses": losses, "gradient_norm": norms, "relative_change": changes}
     digest = hashlib.sha256()
     for array in arrays.values():
-        digest.update(array)
+        digest.update(array.data)
     numbers["weights"] = digest.hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "runs.json").write_text(json.dumps(numbers, indent=1) + "\n")
-    kept = {name: image.astype(numpy.float32)[None] for name, image in kept.items()}
-    numpy.savez_compressed(folder / "images.npz", **kept)
+    recorded: dict[str, Any] = {
+        name: image.astype(numpy.float32)[None] for name, image in kept.items()
+    }
+    numpy.savez_compressed(folder / "images.npz", **recorded)
 
 
-def check(folder, parameters):
-    """Print how far this program is from recordings of the authors' program."""
+def check(folder: Path, parameters: Path) -> None:
+    """Print the differences between this program and recordings of the authors' program."""
     network = Network(weights.load(parameters))
     print("run      step 1    step 5   step 20   gradient norms")
     for run in RUNS:
         recorded = numpy.load(folder / f"{run}.npz")
-        inputs = (recorded[name][0].astype(float) for name in ("content", "style", "init"))
-        distances, norms = [], []
-        for step, (image, _, norm, _) in enumerate(descend(network, *inputs, run), 1):
+        content, style, start = (
+            recorded[name][0].astype(float) for name in ("content", "style", "init")
+        )
+        differences, norms = [], []
+        steps = descend(network, content, style, start, run)
+        for step, (image, _, norm, _) in enumerate(steps, 1):
             norms.append(norm)
             if step in KEPT:
-                wanted = recorded[f"it{step}"][0]
-                distances.append(numpy.linalg.norm(image - wanted) / numpy.linalg.norm(wanted))
+                expected = recorded[f"it{step}"][0]
+                error = numpy.linalg.norm(image - expected) / numpy.linalg.norm(expected)
+                differences.append(error)
         worst = numpy.abs(numpy.array(norms) / recorded["gradient_norm"] - 1).max()
-        print(f"{run:8}" + "".join(f"{value:9.1e} " for value in distances) + f"{worst:9.1e}")
+        print(f"{run:8}" + "".join(f"{value:9.1e} " for value in differences) + f"{worst:9.1e}")
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--record", type=Path, metavar="FOLDER")
     parser.add_argument("--check", nargs=2, type=Path, metavar=("FOLDER", "FILE"))

@@ -1,8 +1,8 @@
-"""Compute the sample pictures: ``python tools/paint.py [FOLDER]``, by default in their place.
+"""Computes the sample pictures: ``python tools/paint.py [FOLDER]``; default: nst_cli/samples.
 
-The landscape is a height field of eroded noise [1]_, seen in perspective, lit by a low sun and
-mirrored in a lake. The styles are thousands of brush strokes, each an arc with bristles and a
-thickness; the light falls on the thickness.
+The landscape is a height field of eroded noise [1]_ in perspective, lit by a low sun and mirrored
+in a lake. The styles consist of thousands of brush strokes. Each is an arc with bristles and a
+thickness, which is lit from the side.
 
 References
 ----------
@@ -11,6 +11,7 @@ References
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw
@@ -19,17 +20,17 @@ from nst_cli import files, samples
 
 LONG_EDGE = 600
 
-# Everything is drawn larger by this factor and then reduced, which smooths the edges.
+# Pictures are drawn larger by this factor and then reduced, which smooths the edges.
 _OVERSAMPLING = 2
-_JPEG = {"quality": 80, "subsampling": 0, "optimize": True}
+_JPEG: dict[str, Any] = {"quality": 80, "subsampling": 0, "optimize": True}
 
 _SUN = np.array([-0.80, 0.42, 0.12]) / np.linalg.norm([-0.80, 0.42, 0.12])
 _SUNLIGHT = np.array([2.60, 1.75, 1.05])
 _SKYLIGHT = np.array([0.30, 0.42, 0.66])
 _ZENITH = np.array([0.13, 0.30, 0.58])
 _HORIZON = np.array([1.15, 0.72, 0.42])
-_EYE = 0.16  # The camera's height over the lake, in km as all of the landscape.
-_SKYLINE = 0.62  # The horizon's place, from the top.
+_EYE = 0.16  # Height of the camera above the lake. The landscape's unit is 1 km.
+_SKYLINE = 0.62  # Position of the horizon, as a share of the height from the top.
 
 
 # -- Noise ----------------------------------------------------------------------------------------
@@ -57,7 +58,7 @@ def _fractal(x, y, table, octaves, erosion=0.0):
         across, down = across + slope_x, down + slope_y
         total = total + weight * value / (1 + erosion * (across**2 + down**2))
         weight /= 2
-        # Turned as it is doubled, so that the grids of the octaves do not line up.
+        # Scaled by 2 and rotated, so that the grids of the octaves do not align.
         x, y = 1.6 * x - 1.2 * y + 17.3, 1.2 * x + 1.6 * y + 5.7
     return total
 
@@ -74,7 +75,7 @@ def _mix(one, other, share):
 # -- Landscape ------------------------------------------------------------------------------------
 
 
-def landscape(long_edge=LONG_EDGE, seed=5):
+def landscape(long_edge: int = LONG_EDGE, seed: int = 5) -> np.ndarray:
     """Draw a mountain lake in evening light.
 
     Parameters
@@ -102,7 +103,7 @@ def landscape(long_edge=LONG_EDGE, seed=5):
 
 
 def _ground(x, z, table, octaves=9):
-    """Return the height over the lake."""
+    """Return the height of the ground above the lake."""
     peaks = _fractal(x / 3.4 + 31, z / 3.4 + 7, table, octaves, erosion=0.9)
     valley = _smoothstep(0.4, 4.5, np.hypot(0.4, x - 0.35 * np.sin(z / 2)) - 0.1 * z + 0.4)
     rise = 0.25 + 1.0 * valley + 2.2 * _smoothstep(6, 14, z)
@@ -111,12 +112,12 @@ def _ground(x, z, table, octaves=9):
 
 
 def _view(across, up, eye, table):
-    """Return the light from each direction, NaN where the lake is in view."""
+    """Return the light from each direction, NaN where the lake is visible."""
     z = np.geomspace(1.5, 45, across.shape[1] * 3 // 4)
     height = _ground(across[0] * z[:, None], z[:, None], table)
     lake = -eye / z[:, None] if eye > 0 else -1e9
     seen = np.maximum.accumulate(np.where(height > 0, (height - eye) / z[:, None], lake))
-    # The first place that is as high in the view as the pixel is what the pixel shows.
+    # A pixel shows the nearest ground that reaches its height in the view.
     place = np.stack([np.searchsorted(s, u) for s, u in zip(seen.T, up.T)], axis=1)
     light = _sky(across, up, table)
     hit = place < len(z)
@@ -132,7 +133,7 @@ def _view(across, up, eye, table):
 
 
 def _land(across, z, sky, table):
-    """Return the light from the ground at depth `z`, through the haze before it."""
+    """Return the light from the ground at depth `z`, seen through haze."""
     x, step = across * z, 0.0015 * z
     height = _ground(x, z, table)
     slope_x = (_ground(x + step, z, table) - height) / step
@@ -156,7 +157,7 @@ def _land(across, z, sky, table):
 
 
 def _sky(across, up, table):
-    """Return the light of the sky, whose clouds are a layer of noise in perspective."""
+    """Return the light of the sky; the clouds are a layer of noise in perspective."""
     up = np.maximum(up, 0)
     glow = np.exp(-3.0 * np.hypot(across + 0.55, 1.2 * (up - 0.05)))
     clear = _mix(_HORIZON, _ZENITH, _smoothstep(-0.05, 0.42, up)) * (0.75 + 0.9 * glow[..., None])
@@ -170,7 +171,7 @@ def _sky(across, up, table):
 
 
 def _lake(across, up, table):
-    """Return the light of the lake: what the mirrored eye sees, moved by ripples."""
+    """Return the light of the lake: the view from the mirrored camera, displaced by ripples."""
     mirrored = _view(across, -up, -_EYE, table)
     rows, columns = np.indices(up.shape)
     near = np.maximum(-up, 1e-3)
@@ -184,14 +185,14 @@ def _lake(across, up, table):
 
 
 def _film(light):
-    """Return 0 to 1 from light, with a film's soft shoulder and a print's contrast."""
+    """Map light to values from 0 to 1, with soft highlights and a print's contrast."""
     light = 0.85 * np.nan_to_num(light)
     soft = light * (2.51 * light + 0.03) / (light * (2.43 * light + 0.59) + 0.14)
     return np.clip(1.33 * np.sqrt(soft.clip(0, 1)) - 0.05, 0, 1)
 
 
 def _bank(pixels, rng):
-    """Draw the near bank: earth, grass and firs, dark but where the sun catches them."""
+    """Draw the near bank: earth, grass and firs, dark except where the sun reaches them."""
     image = Image.fromarray(np.rint(pixels).astype(np.uint8))
     draw, (width, height) = ImageDraw.Draw(image), image.size
     x = np.linspace(-0.02, 1.02, 240)
@@ -217,9 +218,9 @@ def _bank(pixels, rng):
     return np.asarray(image)
 
 
-# By turns: place from the left in widths of the picture, size in heights; those behind first.
-_FIRS = (0.3, 0.2, 0.925, 0.36, 0.845, 0.24, 0.985, 0.48, 0.215, 0.36, 0.145, 0.5, 0.02, 0.52)
-_FIRS += (0.075, 0.74)
+# Alternately: position from the left in widths of the picture, size in heights; back to front.
+_FIRS = [0.3, 0.2, 0.925, 0.36, 0.845, 0.24, 0.985, 0.48, 0.215, 0.36, 0.145, 0.5, 0.02, 0.52]
+_FIRS += [0.075, 0.74]
 
 
 def _fir(draw, x, foot, size, rng):
@@ -246,7 +247,7 @@ def _rgb(colour):
 # -- Brush strokes --------------------------------------------------------------------------------
 
 
-def whirls(long_edge=LONG_EDGE, seed=3):
+def whirls(long_edge: int = LONG_EDGE, seed: int = 3) -> np.ndarray:
     """Paint whirls and glowing discs in curved strokes, blues against yellows.
 
     Parameters
@@ -289,7 +290,7 @@ def whirls(long_edge=LONG_EDGE, seed=3):
     return _paint(long_edge, 0.75, layers, flow, colour, rng)
 
 
-# Centre, radius, the way it turns, and how it glows.
+# Centre x and y, radius, direction of rotation, and glow.
 _WHIRLS = [
     (0.76, 0.20, 0.078, 1.0, 1.00),
     (0.22, 0.17, 0.046, -1.0, 0.95),
@@ -303,7 +304,7 @@ _BLUES = "#181e40 #1c2c66 #264c92 #3e7aae #7ca8b6 #c2c4a0"
 _YELLOWS = "#466074 #a45c2e #ca8030 #daa63e #e4c462 #e8dcb2"
 
 
-def patchwork(long_edge=LONG_EDGE, seed=4):
+def patchwork(long_edge: int = LONG_EDGE, seed: int = 4) -> np.ndarray:
     """Paint patches of broad knife strokes in reds, ochres and teals, with dark contours.
 
     Parameters
@@ -327,7 +328,7 @@ def patchwork(long_edge=LONG_EDGE, seed=4):
     shades = np.where(lean[:, None] > 0, _ramp(_WARMS, place), _ramp(_COOLS, place))
 
     def nearest(x, y):
-        """Return the patch at each point, and how far off its edge is."""
+        """Return the patch at each point, and a measure of the distance to its edge."""
         bend_x, bend_y = (0.2 * (_fractal(3 * x + d, 3 * y, table, 3) - 0.43) for d in (0, 50))
         dx, dy = (x + bend_x)[..., None] - seeds[:, 0], (y + bend_y)[..., None] - seeds[:, 1]
         along = dx * np.cos(angles) + dy * np.sin(angles)
@@ -337,7 +338,7 @@ def patchwork(long_edge=LONG_EDGE, seed=4):
         return far.argmin(axis=-1), two[..., 1] - two[..., 0]
 
     def contour(x, y):
-        """Return how far off the nearest contour is, and the way it runs."""
+        """Return the distance to the nearest contour, and the contour's direction."""
         edge, step = nearest(x, y)[1], 1e-5
         right = (nearest(x + step, y)[1] - edge) / step
         down = (nearest(x, y + step)[1] - edge) / step
@@ -354,7 +355,7 @@ def patchwork(long_edge=LONG_EDGE, seed=4):
         light = 0.73 + 0.5 * _fractal(5 * x, 5 * y + 70, table, 2) + rng.normal(0, 0.1, x.shape)
         paint = shades[patch] * light[..., None] + rng.normal(0, 8, (*x.shape, 3))
         if breadth < 0.015:
-            # The last layer is of the contours alone.
+            # The last layer paints only the contours.
             paint = np.where((contour(x, y)[0] < 0.005)[..., None], [24, 18, 32], np.nan)
         return paint
 
@@ -367,17 +368,20 @@ _COOLS = "#103e4a #147076 #54a092 #a0c2a4 #2c3a60"
 
 
 def _ramp(colours, place):
-    """Return the colours at places from 0 to 1 along a row of them."""
+    """Interpolate a row of colours at positions from 0 to 1."""
     row = np.array([ImageColor.getrgb(name) for name in colours.split()])
     stops = np.linspace(0, 1, len(row))
     return np.stack([np.interp(place, stops, channel) for channel in row.T], axis=-1)
 
 
 def _paint(long_edge, aspect, layers, flow, colour, rng):
-    """Cover a canvas with layers of strokes: how many, how long and how wide, in widths of it."""
+    """Cover a canvas with layers of strokes.
+
+    Each layer is (number, length, breadth), lengths in widths of the canvas.
+    """
     width = long_edge * _OVERSAMPLING
     relief = np.zeros((round(width * aspect), width))
-    # A coarse underpainting, for the few places that no stroke covers.
+    # A coarse underpainting shows where no stroke covers the canvas.
     rows, columns = np.mgrid[0 : relief.shape[0] : 8, 0:width:8] / width
     canvas = colour(columns, rows, 1.0).repeat(8, axis=0).repeat(8, axis=1)
     canvas = canvas[: relief.shape[0], :width]
@@ -386,7 +390,8 @@ def _paint(long_edge, aspect, layers, flow, colour, rng):
         x, y = rng.uniform(-0.03, 1.03, number), rng.uniform(-0.03, aspect + 0.03, number)
         angle, step = flow(x, y), 0.15 * length
         ahead = flow(x + step * np.cos(angle), y + step * np.sin(angle))
-        # A stroke may be laid either way, so half a turn is none; and a sharp one is a corner.
+        # A stroke has no direction, so a half turn counts as none. A sharp turn is a corner, where
+        # the stroke stays straight.
         turn = np.arctan(np.tan(ahead - angle))
         bend = np.where(np.abs(turn) < 0.33, turn / step, 0)
         sizes = rng.uniform(0.6, 1.25, number)
@@ -399,7 +404,7 @@ def _paint(long_edge, aspect, layers, flow, colour, rng):
 
 
 def _bristles(rng):
-    """Return streaks, 0 to 1, shape (512, 512): across the stroke, then along it."""
+    """Return streaks from 0 to 1, shape (512, 512); axes: across the stroke, along it."""
     fine, broad = (
         np.asarray(Image.fromarray(rng.random(shape).astype(np.float32)).resize((512, 512), 3))
         for shape in ((200, 24), (50, 10))
@@ -408,7 +413,7 @@ def _bristles(rng):
 
 
 def _stroke(canvas, relief, bristles, rng, x, y, angle, bend, length, breadth, paint):
-    """Lay one stroke, an arc through (x, y), on the canvas and on its relief; in pixels."""
+    """Paint one stroke, an arc through (x, y), on the canvas and its relief; units are pixels."""
     height, width = relief.shape
     reach = int(0.55 * length + breadth) + 1
     left, top = max(int(x) - reach, 0), max(int(y) - reach, 0)
@@ -431,7 +436,7 @@ def _stroke(canvas, relief, bristles, rng, x, y, angle, bend, length, breadth, p
     row = row + (0.45 * fine * breadth * v).astype(int)
     column = column + (0.2 * fine * length * u).astype(int)
     hair = bristles[row & 511, column & 511]
-    # Every bristle runs dry at its own place, which frays the end.
+    # The bristles run dry at different positions, which frays the end.
     end = np.clip(1.02 + 0.35 * (hair - 0.6) - np.maximum(u, -0.9 * u), 0, 1)
     cover = np.clip(4 * end, 0, 1) * np.clip((1.02 - 0.35 * u**4 - np.abs(v)) * breadth / 3, 0, 1)
     cover *= np.clip(0.55 + 1.5 * hair - 0.5 * np.abs(u), 0, 1)
@@ -443,19 +448,19 @@ def _stroke(canvas, relief, bristles, rng, x, y, angle, bend, length, breadth, p
 
 
 def _lit(canvas, relief):
-    """Return the canvas with light from the upper left on its relief."""
+    """Return the canvas with its relief lit from the upper left."""
     down, right = np.gradient(relief)
     slope = np.tanh(0.6 * (down + right))[..., None]
     return canvas * (1 + 0.17 * slope) + 14 * np.maximum(slope, 0) ** 2
 
 
 def _finish(pixels):
-    """Return the picture in its final size, uint8."""
+    """Return the picture at its final size, uint8."""
     image = Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
     return np.asarray(image.reduce(_OVERSAMPLING))
 
 
-def main(folder):
+def main(folder: files.StrPath) -> None:
     """Write the three pictures, ``landscape.jpg``, ``whirls.jpg`` and ``patchwork.jpg``.
 
     Parameters

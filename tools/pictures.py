@@ -1,22 +1,25 @@
 """Downloads the pictures of the paper's figures, which its authors collected.
 
-Their licences are mixed, so they are not a part of the project:
+They have various licences, so they are not part of the project:
 
     python tools/pictures.py [FOLDER]
 """
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Optional
 
 import click
 
 from nst_cli import download
 from nst_cli.errors import DownloadError, shown
+from nst_cli.files import StrPath
 
 BASE_URL = "https://raw.githubusercontent.com/lyttonhao/Neural-Style-MMD/master/input/"
 
-#: Each picture's name, the id that Git gives its content, and its size in bytes.
+#: Each picture's name, Git's id of its content, and its size in bytes.
 PICTURES = {
     "IMG_4343.jpg": ("eeb9f8c4c55c3c2095397ff82417ad23f2201834", 230594),
     "brad_pitt.jpg": ("addd62f751cae420dad88813f2b00ad173ea8682", 137783),
@@ -48,22 +51,26 @@ PICTURES = {
 }
 
 
-def fetch(folder, base_url=BASE_URL, progress=None):
-    """Download every picture that `folder` lacks, past those that fail.
+def fetch(
+    folder: StrPath,
+    base_url: str = BASE_URL,
+    progress: Optional[Callable[[Path], object]] = None,
+) -> dict[str, str]:
+    """Download every picture that `folder` lacks; a failure does not stop the others.
 
     Parameters
     ----------
     folder : path-like
-        Made where it does not exist.
+        Created if it does not exist.
     base_url : str
-        Address of the folder that holds the pictures.
+        Address of the folder that contains the pictures.
     progress : callable, optional
         Called with the path of each picture that exists with the right checksum.
 
     Returns
     -------
     dict of str to str
-        Why it failed, in a line, for each picture that did.
+        For each picture that failed, the reason in one line.
     """
     failures = {}
     for name, (blob_id, size) in PICTURES.items():
@@ -81,7 +88,7 @@ def fetch(folder, base_url=BASE_URL, progress=None):
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("folder", default="images")
 @click.option("--base-url", default=BASE_URL, help="Another address of the same pictures.")
-def main(folder, base_url):
+def main(folder: str, base_url: str) -> None:
     """Download the pictures of the paper's figures to FOLDER, by default images.
 
     Pictures that exist with the right checksum are not downloaded again.
@@ -90,7 +97,7 @@ def main(folder, base_url):
     Example:
       python tools/pictures.py images
     """
-    # As bytes, because a path may be no text.
+    # As bytes, because a path may not be valid text.
     failures = fetch(folder, base_url, progress=lambda path: click.echo(os.fsencode(path)))
     if failures:
         click.echo(f"{len(failures)} of {len(PICTURES)} pictures failed:", err=True)

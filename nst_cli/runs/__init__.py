@@ -1,1 +1,1 @@
-"""From files to pictures: single runs, batches, and what is recorded of them."""
+"""From files to pictures: single runs, batches, and their records."""

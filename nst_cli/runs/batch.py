@@ -1,64 +1,76 @@
-"""Many runs, in this process, in several or on a cluster: all are made that can be made."""
+"""Makes many runs in this process, in several, or on a cluster; a failed run stops no other."""
 
 import contextlib
 import functools
 import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Optional
 
 from .. import files, images, weights
 from ..config import INITS
 from ..errors import NstError
 from . import sidecar
-from .maker import Finished, Maker, network_of
+from .maker import Finished, Maker, Observer, network_of
+from .plan import Run
 from .workers import Pool
 
 __all__ = ["Finished", "make"]
 
 
 def make(
-    runs, *, refused=None, force=False, overwrite=False, jobs=1, submit=None, on_start=None,
-    on_finished=None, on_stop=None,
-):  # fmt: skip
-    """Make every picture that does not exist yet; a run that fails does not stop the others.
+    runs: Sequence[Run],
+    *,
+    refused: Optional[Mapping[Run, Sequence[NstError]]] = None,
+    force: bool = False,
+    overwrite: bool = False,
+    jobs: int = 1,
+    submit: Optional[Callable[[Sequence[Run]], Generator[Finished, None, None]]] = None,
+    on_start: Optional[Callable[[Run], Observer]] = None,
+    on_finished: Optional[Callable[[Finished], object]] = None,
+    on_stop: Optional[Callable[[], object]] = None,
+) -> list[Finished]:
+    """Make every picture that is missing or out of date.
 
-    An interruption saves the images so far and ends the batch.
+    A run that fails does not stop the others. An interruption saves the images so far and ends
+    the batch.
 
     Parameters
     ----------
     runs : sequence of plan.Run
     refused : dict of plan.Run to list of NstError, optional
-        What `plan.check` returned. These runs fail, unless they are up to date.
+        The result of `plan.check`. These runs fail, unless they are up to date.
     force : bool
-        Also make those that exist and are up to date.
+        Also make pictures that are up to date.
     overwrite : bool
-        Whether files may be replaced that nst did not make.
+        Allow replacing files that nst did not make.
     jobs : int
-        How many processes; with one, the runs are made in this.
+        Number of processes; 1 makes the runs in this process.
     submit : callable, optional
-        Takes the place of processes: runs to an iterator of `Finished`.
+        Replaces the processes: takes the runs and returns an iterator of `Finished`.
     on_start : callable, optional
-        Called with a run when it starts in this process; returns the observer of its steps.
+        Called with each run that starts in this process; returns the observer of its steps.
     on_finished : callable, optional
-        Called with each `Finished`: first those skipped or refused.
+        Called with each `Finished`, beginning with skipped and refused runs.
     on_stop : callable, optional
-        Called when other processes are interrupted, which takes them a while.
+        Called before worker processes are interrupted, which takes a while.
 
     Returns
     -------
     list of Finished
-        In the order of `runs`. Those that an interruption left out are missing.
+        In the order of `runs`, without those that an interruption prevented.
     """
-    results = {}
+    results: dict[Run, Finished] = {}
 
-    def finish(finished):
+    def finish(finished: Finished) -> None:
         results[finished.run] = finished
         if on_finished:
             on_finished(finished)
 
     waiting = []
-    is_made = _up_to_date()
+    is_up_to_date = _up_to_date_check()
     for run in runs:
         errors = (refused or {}).get(run)
-        if not force and is_made(run):
+        if not force and is_up_to_date(run):
             finish(Finished(run, "skipped", reason="up to date"))
         elif errors:
             finish(Finished(run, "failed", reason=str(errors[0])))
@@ -66,23 +78,25 @@ def make(
             waiting.append(run)
     waiting = _ordered(waiting)
     if submit:
-        # Closed at once where the user interrupts, so that nothing goes on unseen.
-        with contextlib.closing(submit(waiting)) as made:
-            _each(made, finish)
+        # Closed explicitly, so that an interruption also ends the work at the cluster.
+        with contextlib.closing(submit(waiting)) as submission:
+            _finish_all(submission, finish)
     elif jobs > 1:
-        _in_processes(Pool(waiting, jobs, overwrite), finish, on_stop)
+        _make_in_processes(Pool(waiting, jobs, overwrite), finish, on_stop)
     else:
-        _each(_here(waiting, Maker(overwrite), on_start), finish)
+        _finish_all(_make_here(waiting, Maker(overwrite), on_start), finish)
     return [results[run] for run in runs if run in results]
 
 
-def _each(made, finish):
-    for finished in made:
+def _finish_all(finished_runs: Iterable[Finished], finish: Callable[[Finished], None]) -> None:
+    for finished in finished_runs:
         finish(finished)
 
 
-def _here(runs, make_one, on_start):
-    """Make runs in this process; yield what they come to, up to one that is interrupted."""
+def _make_here(
+    runs: Iterable[Run], make_one: Maker, on_start: Optional[Callable[[Run], Observer]]
+) -> Iterator[Finished]:
+    """Make runs in this process; yield how each ended, up to one that is interrupted."""
     for run in runs:
         finished = make_one(run, on_start(run) if on_start else None)
         yield finished
@@ -90,52 +104,57 @@ def _here(runs, make_one, on_start):
             return
 
 
-def _in_processes(pool, finish, on_stop):
+def _make_in_processes(
+    pool: Pool,
+    finish: Callable[[Finished], None],
+    on_stop: Optional[Callable[[], object]],
+) -> None:
     with contextlib.closing(pool):
         try:
-            _each(pool.finished(), finish)
+            _finish_all(pool.finished(), finish)
         except KeyboardInterrupt:
             if on_stop:
                 on_stop()
-            _each(pool.stop(), finish)
+            _finish_all(pool.stop(), finish)
 
 
-def _up_to_date():
-    """Return a function that tells of a run whether its picture needs no making."""
-    picture_sum = functools.cache(files.sha256)
+def _up_to_date_check() -> Callable[[Run], bool]:
+    """Return a function of a run: whether its picture exists and is up to date."""
+    picture_checksum = functools.cache(files.sha256)
 
     @functools.cache
-    def weights_sum(name):
+    def weights_checksum(name: str) -> str:
         return weights.identity(weights.find(name or None))["sha256"]
 
-    def is_made(run):
+    def is_up_to_date(run: Run) -> bool:
         if not os.path.exists(run.output):
             return False
         inputs = {"content": run.content, "style": run.style}
         if run.config.init not in INITS:
             inputs["init"] = run.config.init
         try:
-            known = {name: picture_sum(path) for name, path in inputs.items()}
-            known["weights"] = weights_sum(run.config.weights)
-            return sidecar.is_made(run.output, run.config, known)
-        # Whatever is wrong with it, the run itself will say.
+            checksums = {name: picture_checksum(path) for name, path in inputs.items()}
+            checksums["weights"] = weights_checksum(run.config.weights)
+            return sidecar.is_up_to_date(run.output, run.config, checksums)
+        # The run itself reports what is wrong.
         except (OSError, NstError):
             return False
 
-    return is_made
+    return is_up_to_date
 
 
-def _ordered(runs):
-    """Put those next to each other that share executors, and of these the ones of one style."""
+def _ordered(runs: Iterable[Run]) -> list[Run]:
+    """Sort runs so that those that share executors are adjacent, and within these, styles."""
     size_of = functools.cache(images.size_of)
 
-    def key(run):
+    def key(run: Run) -> tuple[Any, ...]:
         config = run.config
         size = images.fit(size_of(run.content), config.size, run.content)
-        # On a GPU a process can relax float32 and determinism, but never enforce them later.
-        lax = config.precision != "float32", not config.deterministic
+        # On a GPU, float32 and deterministic mode can be relaxed later in a process but never
+        # enabled, so strict runs come first.
         return (
-            *lax,
+            config.precision != "float32",
+            not config.deterministic,
             *network_of(config),
             *size,
             run.style,
@@ -144,8 +163,8 @@ def _ordered(runs):
             config.c,
         )
 
-    # Pictures too elongated for a size fail in their turn.
-    def safe_key(run):
+    # Runs whose size cannot be computed come last, and fail there.
+    def safe_key(run: Run) -> tuple[Any, ...]:
         try:
             return (0, *map(str, key(run)))
         except NstError:

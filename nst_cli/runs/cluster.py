@@ -1,4 +1,4 @@
-"""A batch on the workers of a Dask cluster: pictures travel as bytes, the caller writes."""
+"""Makes a batch on a Dask cluster: pictures are sent as bytes, only the caller writes files."""
 
 import collections
 import contextlib
@@ -8,7 +8,7 @@ import socket
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,73 +25,79 @@ from ..errors import (
     reason,
 )
 from . import runner, sidecar
+from .inputs import resize_inputs
 from .log import Log
 from .maker import Finished
+from .plan import Run
 
-_PATIENCE = 10
-# Runs that wait at the cluster for each thread of its workers.
-_AHEAD = 2
-# A worker that is lost takes pictures with it. A run that needs them is sent again.
+# Seconds to wait for the scheduler.
+_TIMEOUT = 10
+# Submitted runs per thread of the workers, so that no thread waits for the caller.
+_RUNS_PER_THREAD = 2
+# A lost worker may have had the only copy of a picture; then the run is submitted again.
 _ATTEMPTS = 3
 
-# A worker's threads take turns: MXNet uses all cores for one run.
-_turn = threading.Lock()
+# A worker's threads make one run at a time, because MXNet uses all cores for it.
+_one_run = threading.Lock()
 
 
 class Parcel(NamedTuple):
-    """A run on its way to a worker.
+    """A run as it is sent to a worker.
 
     Attributes
     ----------
     pictures : dict of str to (str, bytes)
-        The caller's path and the file, of content, style and, where it is one, init.
+        The caller's path and the file's content, for ``content``, ``style`` and, if it is a
+        picture, ``init``.
     config : Config
     ending : str
-        Of the picture to be made.
+        Ending of the picture to make.
     weights : str
         SHA-256 of the weights that the caller would use.
     """
 
-    pictures: Any
+    pictures: Mapping[str, tuple[str, bytes]]
     config: Config
     ending: str
     weights: str
 
 
-class Made(NamedTuple):
-    """What a worker made.
+class WorkerResult(NamedTuple):
+    """The files that a worker made.
 
     Attributes
     ----------
     picture, log : bytes
-        The files.
+        Content of the files.
     document : dict
-        What the sidecar says, paths as the worker has them.
+        Content of the sidecar, with the worker's paths.
     error : str
-        Why the run failed although there is a picture; empty if it did not.
+        Why the run failed after some steps; empty if it did not fail.
     """
 
     picture: bytes
     log: bytes
-    document: Any
+    document: dict[str, Any]
     error: str = ""
 
 
 @contextlib.contextmanager
-def connected(address: str):
-    """Yield what `batch.make` takes as `submit`, while a connection to a scheduler is held.
+def connected(
+    address: str,
+) -> Iterator[Callable[[Sequence[Run]], Generator[Finished, None, None]]]:
+    """Connect to a scheduler; yield the function that `batch.make` takes as `submit`.
 
     Parameters
     ----------
     address : str
-        Of the scheduler, ``tcp://host:8786``.
+        Address of the scheduler, such as ``tcp://host:8786``.
 
     Raises
     ------
     EngineError
         Dask is not installed.
     BatchError
-        No scheduler answers there, or it has no workers.
+        No scheduler answers at the address, or it has no workers.
     """
     try:
         import distributed
@@ -100,10 +106,10 @@ def connected(address: str):
             "--dask needs Dask: install it with pip install 'nst-cli[cluster]'."
         ) from error
     try:
-        # Dask tries an address that refuses for as long as it waits for one that is slow.
-        _, place = distributed.comm.parse_address(distributed.comm.resolve_address(address))
-        socket.create_connection(distributed.comm.parse_host_port(place), _PATIENCE).close()
-        client = distributed.Client(address, timeout=_PATIENCE, set_as_default=False)
+        # Dask itself would go on trying an address that refuses the connection.
+        _, location = distributed.comm.parse_address(distributed.comm.resolve_address(address))
+        socket.create_connection(distributed.comm.parse_host_port(location), _TIMEOUT).close()
+        client = distributed.Client(address, timeout=_TIMEOUT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise BatchError(
             f"No Dask scheduler answers at {address}: start one with dask scheduler, and workers "
@@ -119,41 +125,44 @@ def connected(address: str):
 
 
 class _Submission:
-    """The runs of one batch at a cluster: some ahead of the workers, each picture sent once."""
+    """The runs of one batch at a cluster; a few are submitted ahead, each picture is sent once."""
 
-    def __init__(self, client, runs):
+    def __init__(self, client: Any, runs: Sequence[Run]):
         self._client, self._waiting = client, collections.deque(runs)
-        # Names of its own, because another caller may be at the same cluster.
+        # A unique name, because other callers may use the same cluster.
         self._name, self._submitted = f"nst-{uuid.uuid4().hex}", 0
-        self._attempts, self._running = collections.Counter(), {}
-        # Pictures at the cluster, by SHA-256, each with the paths that it has here.
-        self._pictures, self._sums = {}, functools.cache(_picture_sum)
-        self._weights_sum = functools.cache(_weights_sum)
+        self._attempts: collections.Counter[Run] = collections.Counter()
+        self._running: dict[Any, Run] = {}
+        # Pictures at the cluster: SHA-256 to the Dask future and the caller's paths.
+        self._pictures: dict[str, tuple[Any, set[str]]] = {}
+        self._picture_checksum = functools.cache(_picture_checksum)
+        self._weights_checksum = functools.cache(_weights_checksum)
+        # Number of runs that still need each path.
         self._needed = collections.Counter(
             path for run in runs for path in set(_pictures_of(run).values())
         )
 
-    def finished(self) -> Iterator[Finished]:
-        """Yield what the runs come to, as it becomes known."""
+    def finished(self) -> Generator[Finished, None, None]:
+        """Yield how each run ended, as soon as it ends."""
         import distributed
 
-        answers = distributed.as_completed(loop=self._client.loop)
+        completed = distributed.as_completed(loop=self._client.loop)
         try:
-            yield from self._fill(answers)
+            yield from self._submit_ahead(completed)
             while self._running:
-                future = next(answers)
+                future = next(completed)
                 run = self._running.pop(future)
                 if future.cancelled() and self._attempts[run] < _ATTEMPTS:
-                    self._send_again(run)
+                    self._retry(run)
                 else:
                     yield _received(run, future)
                     self._release(run)
-                yield from self._fill(answers)
+                yield from self._submit_ahead(completed)
         finally:
             self._client.cancel(list(self._running))
 
-    def _fill(self, answers):
-        """Submit runs until enough are ahead; yield those that cannot be submitted."""
+    def _submit_ahead(self, completed: Any) -> Iterator[Finished]:
+        """Submit runs until the window is full; yield those that cannot be submitted."""
         while self._waiting and len(self._running) < self._window():
             run = self._waiting.popleft()
             try:
@@ -161,36 +170,38 @@ class _Submission:
             except NstError as error:
                 yield Finished(run, "failed", reason=str(error))
                 self._release(run)
-            # Dask has many kinds of error for a scheduler that is gone.
+            # If the scheduler is dead, Dask raises many kinds of errors.
             except Exception as error:  # noqa: BLE001
-                why = f"the Dask scheduler does not take it: {reason(error)}"
+                why = f"the Dask scheduler does not accept it: {reason(error)}"
                 yield Finished(run, "failed", reason=why)
             else:
                 self._running[future] = run
-                answers.add(future)
+                completed.add(future)
 
-    def _window(self):
+    def _window(self) -> int:
+        """Return how many runs may be submitted at a time."""
         with contextlib.suppress(Exception):
-            return max(_AHEAD, _AHEAD * sum(self._client.nthreads().values()))
-        return _AHEAD
+            threads: int = sum(self._client.nthreads().values())
+            return _RUNS_PER_THREAD * max(1, threads)
+        return _RUNS_PER_THREAD
 
-    def _submit(self, run):
+    def _submit(self, run: Run) -> Any:
         self._attempts[run] += 1
         self._submitted += 1
         paths = _pictures_of(run)
         parcel = Parcel(
-            {name: (path, None) for name, path in paths.items()},
+            {name: (path, b"") for name, path in paths.items()},
             run.config,
             os.path.splitext(run.output)[1],
-            self._weights_sum(run.config.weights),
+            self._weights_checksum(run.config.weights),
         )
         contents = {name: self._picture(path) for name, path in paths.items()}
         key = f"{self._name}-{self._submitted}"
         return self._client.submit(_work_on, parcel, key=key, pure=False, **contents)
 
-    def _picture(self, path):
-        """Return the content of a picture as it lies at the cluster, sent there if it does not."""
-        checksum = self._sums(path)
+    def _picture(self, path: str) -> Any:
+        """Return the future of a picture's content; send the picture if the cluster lacks it."""
+        checksum = self._picture_checksum(path)
         if checksum not in self._pictures:
             key = f"{self._name}-{checksum}-{self._submitted}"
             self._pictures[checksum] = self._client.scatter({key: _content(path)})[key], set()
@@ -198,16 +209,17 @@ class _Submission:
         paths.add(path)
         return picture
 
-    def _send_again(self, run):
-        """Have a run sent again, with its pictures, which a lost worker took with it."""
+    def _retry(self, run: Run) -> None:
+        """Put a run back in the queue; forget its pictures that were lost with a worker."""
         self._waiting.appendleft(run)
         for path in _pictures_of(run).values():
-            picture, _ = self._pictures.get(self._sums(path), (None, None))
+            checksum = self._picture_checksum(path)
+            picture, _ = self._pictures.get(checksum, (None, None))
             if picture is not None and picture.cancelled():
-                del self._pictures[self._sums(path)]
+                del self._pictures[checksum]
 
-    def _release(self, run):
-        """Let the cluster forget the pictures that no other run needs."""
+    def _release(self, run: Run) -> None:
+        """Release the pictures at the cluster that no other run needs."""
         for path in set(_pictures_of(run).values()):
             self._needed[path] -= 1
             if not self._needed[path]:
@@ -217,12 +229,12 @@ class _Submission:
                         del self._pictures[checksum]
 
 
-def _pictures_of(run):
+def _pictures_of(run: Run) -> dict[str, str]:
     paths = {"content": run.content, "style": run.style, "init": run.config.init}
     return {name: path for name, path in paths.items() if name != "init" or path not in INITS}
 
 
-def _content(path):
+def _content(path: str) -> bytes:
     try:
         with files.open_regular(path) as stream:
             return stream.read()
@@ -230,45 +242,45 @@ def _content(path):
         raise BatchError(f"Cannot read {path}: {reason(error)}.") from error
 
 
-def _picture_sum(path):
+def _picture_checksum(path: str) -> str:
     try:
         return files.sha256(path)
     except OSError as error:
         raise BatchError(f"Cannot read {path}: {reason(error)}.") from error
 
 
-def _weights_sum(name):
+def _weights_checksum(name: str) -> str:
     return weights.identity(weights.find(name or None))["sha256"]
 
 
-def _work_on(parcel, **contents):
-    """Make a picture of a parcel whose pictures came apart from it."""
+def _work_on(parcel: Parcel, **contents: bytes) -> WorkerResult:
+    """Make the picture of a parcel whose pictures were sent separately."""
     pictures = {name: (path, contents[name]) for name, (path, _) in parcel.pictures.items()}
     return work(parcel._replace(pictures=pictures))
 
 
-def work(parcel: Parcel) -> Made:
+def work(parcel: Parcel) -> WorkerResult:
     """Make a picture on a worker.
 
     Raises
     ------
     NstError
-        There is no picture.
+        No picture was made.
     """
-    with _turn, tempfile.TemporaryDirectory() as folder:
+    with _one_run, tempfile.TemporaryDirectory() as folder:
         pictures, config = {}, parcel.config
-        limits = {"long_edge": config.size, "max_pixels": config.max_pixels}
         for name, (path, content) in parcel.pictures.items():
-            place = Path(folder, f"{name}{Path(path).suffix}")
-            place.write_bytes(content)
-            pictures[name] = replace(images.read(place, **limits), path=path)
+            copy = Path(folder, f"{name}{Path(path).suffix}")
+            copy.write_bytes(content)
+            picture = images.read(copy, long_edge=config.size, max_pixels=config.max_pixels)
+            pictures[name] = replace(picture, path=path)
         output = os.path.join(folder, f"out{parcel.ending}")
-        inputs = runner.fitted(pictures, parcel.config)
+        inputs = resize_inputs(pictures, parcel.config)
         job = runner.assemble(inputs, output, parcel.config)
-        used = job.provenance["weights"]
-        if used["sha256"] != parcel.weights:
+        weights_used = job.provenance["weights"]
+        if weights_used["sha256"] != parcel.weights:
             raise WeightsError(
-                f"The worker's weights {used['source']} differ from those of the caller."
+                f"The worker's weights {weights_used['source']} differ from the caller's."
             )
         error = ""
         with Log(sidecar.log_of(output)) as lines:
@@ -279,44 +291,44 @@ def work(parcel: Parcel) -> Made:
                     raise
                 error = str(failure)
         if lines.error:
-            raise OutputError(f"The worker's log is not complete: {lines.error.strerror}.")
+            raise OutputError(f"The worker's log is not complete: {reason(lines.error)}.")
         picture, log = (Path(path).read_bytes() for path in (output, sidecar.log_of(output)))
-        return Made(picture, log, sidecar.read(output).document, error)
+        return WorkerResult(picture, log, sidecar.read(output).document, error)
 
 
-def _received(run, future):
-    """Write what a worker made; return what the run has come to."""
+def _received(run: Run, future: Any) -> Finished:
+    """Write the files of a worker's result; return how the run ended."""
     import distributed
 
     try:
-        made = future.result()
+        result = future.result()
     except NstError as error:
         return Finished(run, "failed", reason=str(error))
     except distributed.KilledWorker:
         return Finished(
-            run, "failed", reason="it took several workers down; do they have enough memory?"
+            run, "failed", reason="several workers died making it; do they have enough memory?"
         )
     except Exception as error:  # noqa: BLE001
-        # A bug, or a worker without nst: either way the other runs go on.
+        # A bug, or a worker without nst; the other runs continue.
         return Finished(run, "failed", reason=f"{type(error).__name__}: {reason(error)}")
     try:
-        _write(run, made)
+        _write(run, result)
     except NstError as error:
         return Finished(run, "failed", reason=str(error))
     except OSError as error:
         return Finished(run, "failed", reason=f"Cannot write {run.output}: {reason(error)}.")
-    if made.error:
-        why = f"{made.error} The last good image is in {run.output}."
+    if result.error:
+        why = f"{result.error} The last good image is in {run.output}."
         return Finished(run, "failed", reason=why)
     return Finished(run, "done")
 
 
-def _write(run, made):
-    """Write what a worker made, the sidecar last: a picture without one is made again."""
-    for path, content in ((run.output, made.picture), (sidecar.log_of(run.output), made.log)):
+def _write(run: Run, result: WorkerResult) -> None:
+    """Write the files of a run, the sidecar last: a picture without a sidecar is made again."""
+    for path, content in ((run.output, result.picture), (sidecar.log_of(run.output), result.log)):
         with files.replacing(path) as temporary:
             Path(temporary).write_bytes(content)
-    document = dict(made.document)
+    document = dict(result.document)
     for name, path in _pictures_of(run).items():
         document[name] = {**document[name], "path": path}
     source = os.fspath(weights.find(run.config.weights or None))

@@ -1,76 +1,79 @@
-"""What a run will take, before it starts: memory from a model, time from a trial."""
+"""Predicts what a run will take: memory from a fitted model, time from a short trial."""
 
 import math
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Optional
+from typing import Any, Optional
 
 from .. import engine, images, machine
-from ..config import LAYERS
+from ..config import LAYERS, Config
 from ..errors import EngineError
 from ..synthesis import lbfgs, scale_sizes, steps_at, transfer, vgg
 
-# The peak of a process, fitted by benchmarks/memory.py to 42 runs from 256 to 768 pixels: a fixed
-# part, and bytes for each pixel of the picture; for each of its channels in all feature maps down
-# to the deepest layer used, and in the maps that losses read.
-_FIXED, _PIXEL, _MAP, _TAP = 330 << 20, 705, 6.4, 4.6
-# For each channel of the largest map that a loss reads: the Gaussian MMD gathers pairs; and for
-# each further method at the same layers.
-_GAUSSIAN, _FURTHER = 11.5, 8.4
-# For each pixel again: the history of L-BFGS, and the copies in another precision.
-_LBFGS, _LOW_PRECISION = 1100, 51
-# Without gradients a network takes so much less, with what its losses keep.
-_FORWARD = 0.5
-# Runs took up to 1.22 of that (benchmarks/RESULTS.md), by how their arrays come to lie. What is
-# said to fit has to fit.
-_MARGIN = 1.25
+# Height and width.
+Size = tuple[int, int]
 
-# MXNet counts the values of an array in 31 bits.
-_MOST_VALUES = 2**31 - 1
-# The Gaussian MMD holds so many values for each of the map that it reads.
+# The terms of `memory`, fitted by benchmarks/memory.py to 42 runs from 256 to 768 pixels.
+_FIXED_BYTES = 330 << 20
+_BYTES_PER_PIXEL = 705
+_BYTES_PER_MAP_VALUE = 6.4
+_BYTES_PER_TAP_VALUE = 4.6
+_GAUSSIAN_BYTES = 11.5
+_FURTHER_METHOD_BYTES = 8.4
+_LBFGS_BYTES = 1100
+_LOW_PRECISION_BYTES = 51
+_FORWARD_ONLY_FACTOR = 0.5
+# Depending on how their arrays are allocated, runs took up to 1.22 times the forecast
+# (benchmarks/RESULTS.md). A run that is accepted must fit.
+_SAFETY_FACTOR = 1.25
+
+# MXNet indexes arrays with 31 bits.
+_MAX_VALUES = 2**31 - 1
+# Values in the Gaussian MMD's largest array, per value of the feature map.
 _GAUSSIAN_VALUES = 1.5
 
-# Long edges at which steps are tried. Time is linear in the pixels, with a small fixed part.
+# Long edges of the trials. Time is linear in the number of pixels, plus a small constant.
 _TRIAL_EDGE, _SMALLEST_TRIAL_EDGE = 320, 80
 _TRIAL_STEPS = 7
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will take.
+    """The predicted memory and time of a run.
 
     Attributes
     ----------
     sizes : list of (int, int)
         Height and width at each scale, the smallest first.
     steps : list of int
-        At most, at each scale.
+        Maximum number of steps at each scale.
     memory : int
-        Bytes that the process holds at most.
+        Peak memory of the process, in bytes.
     free : int or None
-        Bytes that the process could hold; None where unknown.
+        Bytes available to the process, including those it uses already; None if unknown.
     step_seconds : float
-        Of a step at the full size.
+        Time of one step at the full size.
     seconds : float
-        From the call of `transfer` to its result, if all steps are made.
+        Time of a call of `transfer` that makes all steps.
     """
 
-    sizes: list
-    steps: list
+    sizes: list[tuple[int, int]]
+    steps: list[int]
     memory: int
     free: Optional[int]
     step_seconds: float
     seconds: float
 
 
-def forecast(content, style, config):
-    """Foretell memory and time of a transfer, after a trial of a few seconds.
+def forecast(content: Any, style: Any, config: Config) -> Forecast:
+    """Predict memory and time of a transfer, after a trial of a few seconds.
 
     Parameters
     ----------
     content, style : numpy.ndarray, shape (1, 3, H, W)
-        As `optimise.transfer` will get them.
+        As for `synthesis.transfer`.
     config : Config
 
     Returns
@@ -87,119 +90,139 @@ def forecast(content, style, config):
     return Forecast(
         sizes=sizes,
         steps=steps,
-        memory=round(_MARGIN * memory(config, content.shape[2:], style.shape[2:])),
-        free=_reachable(device),
+        memory=round(_SAFETY_FACTOR * memory(config, content.shape[2:], style.shape[2:])),
+        free=_available(device),
         step_seconds=later(sizes[-1]),
         seconds=seconds,
     )
 
 
-def check_memory(config, size, style_size):
-    """Find out, before the long work, whether a transfer fits into memory.
+def check_memory(config: Config, size: Size, style_size: Size) -> None:
+    """Check, before the long work, that a transfer fits into memory.
 
     Parameters
     ----------
     config : Config
     size, style_size : (int, int)
-        Height and width of the picture to be made and of the style image.
+        Height and width of the content image and of the style image.
 
     Raises
     ------
     EngineError
-        It does not; the message names the size that would.
+        It does not fit; the message names a size that would.
     """
-    free = _reachable(engine.device_of(config))
-    needed = _MARGIN * memory(config, size, style_size)
+    free = _available(engine.device_of(config))
+    needed = _SAFETY_FACTOR * memory(config, size, style_size)
     values = _largest_array(config, size, style_size)
-    share = _MOST_VALUES / values
+    share = _MAX_VALUES / values
     if free is not None and needed > free:
-        fixed = _MARGIN * _FIXED
+        fixed = _SAFETY_FACTOR * _FIXED_BYTES
         share = min(share, max(free - fixed, 0) / (needed - fixed))
         raise EngineError(
             f"Not enough memory for size {config.size}: it takes up to {_gigabytes(needed)}, and "
-            f"{_gigabytes(free)} can be had; {_advice(config, share)}."
+            f"{_gigabytes(free)} are available; {_advice(config, share)}."
         )
     if share < 1:
         raise EngineError(
             f"Size {config.size} is too large for MXNet: an array would have {values:.2g} values, "
-            f"and MXNet can hold {_MOST_VALUES:.2g}; {_advice(config, share)}."
+            f"and MXNet can hold {_MAX_VALUES:.2g}; {_advice(config, share)}."
         )
 
 
-def _advice(config, share):
-    """Return which size would fit, where so large a share of the pixels does."""
+def _advice(config: Config, share: float) -> str:
+    """Return the advice for a run of which only a share of the pixels would fit."""
     fitting = math.floor(config.size * math.sqrt(share))
-    return f"--size {fitting} would fit" if fitting >= images.MIN_SIDE else "free some first"
+    return (
+        f"--size {fitting} would fit" if fitting >= images.MIN_SIDE else "free some memory first"
+    )
 
 
-def _largest_array(config, size, style_size):
-    """Return how many values the largest array of a transfer has."""
-    layers = [_channels(LAYERS[0])]
+def _largest_array(config: Config, size: Size, style_size: Size) -> float:
+    """Return the number of values in the largest array of a transfer."""
+    layers = [_values_per_pixel(LAYERS[0])]
     if config.gamma and "gaussian" in config.methods:
-        layers.append(_GAUSSIAN_VALUES * max(map(_channels, config.style_layers)))
+        layers.append(_GAUSSIAN_VALUES * max(map(_values_per_pixel, config.style_layers)))
     history = 2 * lbfgs.HISTORY * 3 if config.optimizer == "lbfgs" else 0
     pixels, style_pixels = math.prod(size), math.prod(style_size)
     return max(max(layers) * max(pixels, style_pixels), history * pixels)
 
 
-def memory(config, size, style_size):
-    """Return the bytes that a process holds during a transfer, at its peak, as far as known.
+def memory(config: Config, size: Size, style_size: Size) -> int:
+    """Return the peak memory of a transfer's process, as far as the model knows, in bytes.
+
+    ::
+
+        peak    = fixed + max(pixels x steps, forward factor x style pixels x network)
+        steps   = network + L-BFGS history + copies in low precision
+        network = bytes per pixel + bytes per map value x maps + bytes per tap value x taps
+                  + (Gaussian pairs + further method x (methods - 1)) x widest tap
+
+    `maps`, `taps` and `widest tap` count values per pixel of the picture: in all feature maps
+    down to the deepest layer used, in the maps that a loss reads, and in the largest of these.
+    The style image needs no gradients, so only a part of the network's memory, the forward
+    factor.
 
     Parameters
     ----------
     config : Config
     size, style_size : (int, int)
-        Height and width of the picture to be made and of the style image.
+        Height and width of the content image and of the style image.
     """
     layers = {*config.style_layers * bool(config.gamma), *config.content_layers}
     deepest = max(map(LAYERS.index, layers))
-    maps = sum(map(_channels, LAYERS[: deepest + 1]))
-    losses = _GAUSSIAN * ("gaussian" in config.methods) + _FURTHER * (len(config.methods) - 1)
-    taps = _TAP * sum(map(_channels, layers)) + losses * max(map(_channels, layers))
-    network = _PIXEL + _MAP * maps + taps
-    steps = network + _LBFGS * (config.optimizer == "lbfgs")
+    maps = sum(map(_values_per_pixel, LAYERS[: deepest + 1]))
+    taps = list(map(_values_per_pixel, layers))
+    losses = _GAUSSIAN_BYTES * ("gaussian" in config.methods)
+    losses += _FURTHER_METHOD_BYTES * (len(config.methods) - 1)
+    network = _BYTES_PER_PIXEL + _BYTES_PER_MAP_VALUE * maps
+    network += _BYTES_PER_TAP_VALUE * sum(taps) + losses * max(taps)
+    steps = network + _LBFGS_BYTES * (config.optimizer == "lbfgs")
     device = engine.device_of(config)
     if engine.resolved_precision(config.precision, device) in vgg.ROUNDED:
-        steps += _LOW_PRECISION
-    return round(_FIXED + max(steps * math.prod(size), _FORWARD * network * math.prod(style_size)))
+        steps += _LOW_PRECISION_BYTES
+    style = _FORWARD_ONLY_FACTOR * network * math.prod(style_size)
+    return round(_FIXED_BYTES + max(steps * math.prod(size), style))
 
 
-def _channels(layer):
-    """Return the channels of a layer for each pixel of the picture."""
+def _values_per_pixel(layer: str) -> float:
+    """Return the number of values in a layer's feature map per pixel of the picture."""
     block = int(layer[len("relu")])
-    return min(64 << (block - 1), 512) / 4 ** (block - 1)
+    return float(min(64 << (block - 1), 512) / 4 ** (block - 1))
 
 
-def _reachable(device):
-    """Return the bytes that this process could hold, with what it holds now; or None."""
-    free = engine.free_memory(device)
+def _available(device: Any) -> Optional[int]:
+    """Return the bytes available to this process, including those it uses; None if unknown."""
+    free: Optional[int] = engine.free_memory(device)
     if device.device_type != "cpu" or free is None:
         return free
     return free + (machine.own_memory() or 0)
 
 
-def _trial(content, style, config):
-    """Return two functions of a size: seconds to the end of the first step, and of a later one."""
+def _trial(content: Any, style: Any, config: Config) -> list[Callable[[Sequence[int]], float]]:
+    """Return two functions of a size: the seconds until the first step ends, and of a later step.
+
+    The first includes the preparation before the steps.
+    """
     longest = max(content.shape[2:])
     edges = [min(longest, _TRIAL_EDGE)]
     if edges[0] >= 2 * _SMALLEST_TRIAL_EDGE:
-        # Far enough apart for the line through both.
+        # The two sizes differ enough for a line through both points.
         edges.insert(0, edges[0] // 2)
-    tried = []
+    trials = []
     for edge in edges:
-        smaller = [_shrunk(image, edge / longest) for image in (content, style)]
-        tried.append((math.prod(smaller[0].shape[2:]), *_timed(*smaller, config)))
-    return [_line([(row[0], row[n]) for row in tried]) for n in (1, 2)]
+        small, small_style = (_shrunk(image, edge / longest) for image in (content, style))
+        trials.append((math.prod(small.shape[2:]), *_timed(small, small_style, config)))
+    return [_line([(row[0], row[n]) for row in trials]) for n in (1, 2)]
 
 
-def _shrunk(image, factor):
+def _shrunk(image: Any, factor: float) -> Any:
     size = [max(vgg.SMALLEST_SIDE, round(side * factor)) for side in image.shape[2:]]
     return images.resize_input(image, size)
 
 
-def _timed(content, style, config):
-    """Return the seconds to the end of the first step, and those of a later one."""
-    moments = []
+def _timed(content: Any, style: Any, config: Config) -> tuple[float, float]:
+    """Return the seconds until the first step ends, and those of a later step."""
+    moments: list[float] = []
     init = content if config.init not in ("random", "content") else None
     choices = replace(config, scales=1, iterations=_TRIAL_STEPS, stop_eps=0)
     began = time.perf_counter()
@@ -207,25 +230,28 @@ def _timed(content, style, config):
         content, style, choices, init=init,
         on_step=lambda record: moments.append(time.perf_counter()),
     )  # fmt: skip
-    # L-BFGS makes no step where there is no way down.
+    # L-BFGS makes no step from a stationary point.
     first = (moments[0] if moments else time.perf_counter()) - began
     steps = [later - earlier for earlier, later in zip(moments, moments[1:])]
     return first, statistics.median(steps or [first])
 
 
-def _line(points):
-    """Return pixels to seconds: the line through two points, or through one and the origin."""
+def _line(points: Sequence[tuple[int, float]]) -> Callable[[Sequence[int]], float]:
+    """Return seconds as a function of a size: linear in pixels through two (pixels, seconds).
+
+    If only one point is given, the line passes through the origin.
+    """
     (x1, y1), (x2, y2) = ((0, 0.0), *points)[-2:]
     slope = max(y2 - y1, 0) / (x2 - x1)
 
-    def seconds(size):
+    def seconds(size: Sequence[int]) -> float:
         pixels = math.prod(size)
-        time_there = y1 + slope * (pixels - x1)
-        # Below both points the line may fall to nothing.
-        return max(time_there, y1 * pixels / x1) if pixels < x1 else time_there
+        value = y1 + slope * (pixels - x1)
+        # Below both points the line could reach 0.
+        return max(value, y1 * pixels / x1) if pixels < x1 else value
 
     return seconds
 
 
-def _gigabytes(size):
+def _gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB"

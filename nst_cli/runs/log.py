@@ -5,38 +5,49 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Optional
 
 from .. import files
 from ..errors import LogError, OutputError, reason
+from ..files import StrPath
 
-# A line has about 1 kB.
+if TYPE_CHECKING:
+    # At run time it would load the engine, which reading a log does not need.
+    from ..synthesis import Record
+
+# A line takes about 1 kB.
 _LONGEST_LINE = 1 << 20
-_MOST_STEPS = 10**9
-_LARGEST = 1e300
+_MAX_STEPS = 10**9
+_LARGEST_NUMBER = 1e300
 
 
 class Log:
-    """A file of steps, each a line of JSON; a failing write does not end the run.
+    """A file with a line of JSON for each step; an error while writing does not end the run.
 
     Parameters
     ----------
     path : path-like
+    mode : str
+        As for `open`: ``w`` or ``x``.
 
     Attributes
     ----------
     error : OSError or None
-        Why the file is not complete.
+        The first error while writing; the file is then incomplete.
     steps : int
-        How many have been written.
+        Number of steps written.
 
     Raises
     ------
     OutputError
-        The file cannot be made.
+        The file cannot be created.
+    FileExistsError
+        The file exists, and the mode is ``x``.
     """
 
-    def __init__(self, path, mode="w"):
-        self.error, self.steps = None, 0
+    def __init__(self, path: StrPath, mode: str = "w"):
+        self.error: Optional[OSError] = None
+        self.steps = 0
         try:
             self._stream = open(path, mode, buffering=1, encoding="utf-8")  # noqa: SIM115
         except FileExistsError:
@@ -44,7 +55,7 @@ class Log:
         except OSError as error:
             raise OutputError(f"Cannot write the log {path}: {reason(error)}.") from error
 
-    def write(self, record):
+    def write(self, record: "Record") -> None:
         """Add a line for a `synthesis.Record`."""
         line = {
             "step": record.step,
@@ -54,19 +65,19 @@ class Log:
             "losses": record.losses,
         }
         if not self.error:
-            with self._keeping_error():
+            with self._recording_error():
                 self._stream.write(json.dumps(line) + "\n")
                 self.steps += 1
 
-    def __enter__(self):
+    def __enter__(self) -> "Log":  # noqa: PYI034 (Self needs Python 3.11)
         return self
 
-    def __exit__(self, *_):
-        with self._keeping_error():
+    def __exit__(self, *_: object) -> None:
+        with self._recording_error():
             self._stream.close()
 
     @contextlib.contextmanager
-    def _keeping_error(self):
+    def _recording_error(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -74,10 +85,11 @@ class Log:
 
 
 @contextlib.contextmanager
-def writing(path: os.PathLike) -> Iterator[Log]:
-    """Yield a `Log` that grows under its name, or takes the place of an older one at the end.
+def writing(path: StrPath) -> Iterator[Log]:
+    """Yield a `Log` that is written to `path` at once; an older log is replaced at the end.
 
-    A run that is killed loses no older log. A run that fails keeps its steps, if it made any.
+    If the run is killed, an older log is still there. If the run fails, its steps are kept if
+    there are any.
 
     Parameters
     ----------
@@ -86,25 +98,25 @@ def writing(path: os.PathLike) -> Iterator[Log]:
     Raises
     ------
     OutputError
-        The file cannot be made.
+        The file cannot be created.
     """
     target = files.target_of(path)
     try:
-        fresh = Log(target, "x")
+        new_log = Log(target, "x")
     except FileExistsError:
         yield from _replacing_older(target)
         return
     try:
-        with fresh:
-            yield fresh
+        with new_log:
+            yield new_log
     except BaseException:
-        if not fresh.steps:
+        if not new_log.steps:
             os.unlink(target)
         raise
 
 
-def _replacing_older(path):
-    """Yield a `Log` that is renamed to `path` at the end, if it has a step or nothing failed."""
+def _replacing_older(path: str) -> Iterator[Log]:
+    """Yield a `Log`; rename it to `path` at the end, unless the run fails without a step."""
     lines = failure = None
     try:
         with (
@@ -137,28 +149,29 @@ class Step:
     Attributes
     ----------
     step : int
-        From 1, over all scales.
+        From 1, counted over all scales.
     scale : int
         From 1, the smallest.
     losses : dict of str to float
-        ``total`` and its parts at the image the step started from, after ``step - 1`` steps.
+        ``total`` and its parts at the image before the step.
     """
 
     step: int
     scale: int
-    losses: dict
+    losses: dict[str, float]
 
 
-def read(path: os.PathLike) -> tuple[Step, ...]:
+def read(path: StrPath) -> tuple[Step, ...]:
     """Read the steps in a log.
 
     Raises
     ------
     LogError
-        The file cannot be read, or a line is no step or does not follow the one before. It holds
-        the steps before that line, and whether the file ends within it.
+        The file cannot be read, or a line is not a step or does not follow the previous one. The
+        error holds the steps before that line, and whether the file ends within it.
     """
-    path, steps = os.fspath(path), []
+    path = os.fspath(path)
+    steps: list[Step] = []
     try:
         with files.open_regular(path) as stream:
             for number, line in enumerate(_lines(stream), 1):
@@ -176,15 +189,15 @@ def read(path: os.PathLike) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def is_log(path: os.PathLike) -> bool:
-    """Return whether a file is a log: it starts with a step, or a run ended before its first."""
+def is_log(path: StrPath) -> bool:
+    """Return whether a file is a log: empty, or starting with a step or a part of one."""
     try:
         with files.open_regular(path) as stream:
             line = next(_lines(stream), b"")
     except OSError:
         return False
     if not line.endswith(b"\n"):
-        # Nothing, or a step that a killed run did not finish.
+        # The run was killed before its first line was complete.
         start = b'{"step": 1, "scale": 1, '
         return line.startswith(start) or start.startswith(line)
     try:
@@ -195,30 +208,37 @@ def is_log(path: os.PathLike) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Return whether a value that came out of JSON is a finite number, and sums of it are."""
-    return type(value) in (int, float) and abs(value) <= _LARGEST
+    """Return whether a JSON value is a number small enough that sums of such stay finite."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) <= _LARGEST_NUMBER
 
 
-def _lines(stream):
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
     return iter(lambda: stream.readline(_LONGEST_LINE + 1), b"")
 
 
-def _step(line, previous):
-    """Return the step in a line of bytes, or raise a ValueError that says why it is none."""
+def _positive(fields: dict[str, Any], key: str) -> int:
+    value = fields.get(key)
+    if type(value) is not int or not 1 <= value <= _MAX_STEPS:
+        raise ValueError(f"it has no {key!r} that is a whole number from 1 on")
+    return value
+
+
+def _step(line: bytes, previous: Optional[Step]) -> Step:
+    """Return the step in a line of bytes, or raise a ValueError that says what is wrong."""
     record = files.from_json(line)
     fields = record if isinstance(record, dict) else {}
-    step, scale, losses = (fields.get(key) for key in ("step", "scale", "losses"))
-    for key, value in (("step", step), ("scale", scale)):
-        if type(value) is not int or not 1 <= value <= _MOST_STEPS:
-            raise ValueError(f"it has no {key!r}, a whole number from 1 on")
+    step, scale = _positive(fields, "step"), _positive(fields, "scale")
+    losses = fields.get("losses")
     if not isinstance(losses, dict) or "total" not in losses:
         raise ValueError("it has no 'losses' with their 'total'")
     for name, value in losses.items():
         if not is_number(value):
-            raise ValueError(f"its loss {name!r} is no finite number")
+            raise ValueError(f"its loss {name!r} is not a finite number")
     if previous and (step <= previous.step or scale < previous.scale):
         raise ValueError(
             f"step {step} of scale {scale} comes after step {previous.step} of scale "
-            f"{previous.scale}, so this is more than one run"
+            f"{previous.scale}, so the file has more than one run"
         )
     return Step(step, scale, losses)

@@ -1,19 +1,26 @@
-"""One run after another in one process, and what each of them comes to."""
+"""Makes runs one after another in one process, and reports how each of them ended."""
 
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Optional
 
+from ..config import Config
 from ..errors import NonFiniteError, NstError, OutputError, reason
+from ..synthesis import Record
 from ..synthesis.kit import NetworkKit
 from . import log, runner
+from .plan import Run
 from .sidecar import log_of
+
+#: Called with the record of each step.
+Observer = Callable[[Record], object]
 
 
 @dataclass(frozen=True)
 class Finished:
-    """What a run has come to.
+    """How a run ended.
 
     Attributes
     ----------
@@ -22,30 +29,30 @@ class Finished:
         ``done``, ``skipped``, ``failed`` or ``interrupted``.
     seconds : float
     reason : str
-        One line that says why, where it is not done; for a bug its traceback.
+        Why the state is not ``done``, in one line; for a bug the traceback.
     """
 
-    run: Any
+    run: Run
     state: str
     seconds: float = 0.0
     reason: str = ""
 
 
 class Maker:
-    """Makes one run after another, and keeps from each what the next can use.
+    """Makes one run after another, and keeps the networks and style targets that the next can use.
 
-    Its memory is released with the object.
+    The memory is released with the object.
 
     Parameters
     ----------
     overwrite : bool
-        Whether files may be replaced that nst did not make.
+        Allow replacing files that nst did not make.
     """
 
     def __init__(self, overwrite: bool = False):
         self._overwrite, self._kit = overwrite, NetworkKit()
 
-    def __call__(self, run, on_step=None) -> Finished:
+    def __call__(self, run: Run, on_step: Optional[Observer] = None) -> Finished:
         """Make the picture of a run.
 
         Parameters
@@ -67,16 +74,16 @@ class Maker:
         except NstError as error:
             state, why = "failed", str(error)
         except OSError as error:
-            # A disk or a folder, rather than a bug.
+            # The disk or a folder is at fault, not a bug.
             state, why = "failed", f"{error.filename or run.output}: {reason(error)}."
         except MemoryError:
-            state, why = "failed", "There is not enough memory for it; --size makes it smaller."
+            state, why = "failed", "There is not enough memory; choose a smaller --size."
         except Exception:  # noqa: BLE001
-            # A bug, which must not stop the other runs, nor be hidden.
+            # A bug must neither stop the other runs nor stay hidden.
             state, why = "failed", traceback.format_exc()
         return Finished(run, state, time.monotonic() - began, why)
 
-    def _make(self, run, on_step):
+    def _make(self, run: Run, on_step: Optional[Observer]) -> runner.Outcome:
         log_path = log_of(run.output)
         job = runner.prepare(
             run.content, run.style, run.output, run.config, log=log_path,
@@ -84,7 +91,7 @@ class Maker:
         )  # fmt: skip
         with log.writing(log_path) as lines:
 
-            def observe(record):
+            def observe(record: Record) -> None:
                 lines.write(record)
                 if on_step:
                     on_step(record)
@@ -95,13 +102,13 @@ class Maker:
         return outcome
 
 
-def network_of(config):
-    """Return the choices that runs must share to use one network's executors."""
+def network_of(config: Config) -> tuple[object, ...]:
+    """Return the choices that must be equal for runs to share one network's executors."""
     return (
         config.weights, config.device, config.precision, config.pooling, config.style_layers,
         config.content_layers, config.scales, config.size,
     )  # fmt: skip
 
 
-def _kept(path):
+def _kept(path: Optional[str]) -> str:
     return f" The last good image is in {path}." if path else " No picture was written."

@@ -1,15 +1,16 @@
-"""Patterns of file names in a batch file, and the files that match them."""
+"""Finds the files that match a pattern of a batch file."""
 
 import fnmatch
 import glob
 import os
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Optional
 
 from ..errors import reason
 
 _ANY_FOLDERS = "**"
 _DEEPEST = 100
-# Beside a picture stand its sidecar and its log, which `*` would match too.
+# Endings of sidecars and logs, which `*` would also match.
 _NEVER_PICTURES = (".json", ".jsonl")
 
 
@@ -20,7 +21,7 @@ class Match(NamedTuple):
     ----------
     path : str
     folder : str
-        Its folder below the part of the pattern that has no wildcard; empty at that part itself.
+        The file's folder, relative to the part of the pattern before the first wildcard.
     """
 
     path: str
@@ -28,7 +29,7 @@ class Match(NamedTuple):
 
 
 def is_pattern(text: str) -> bool:
-    """Return whether a text has wildcards: ``*``, ``?`` or ``[``."""
+    """Return whether a text contains a wildcard: ``*``, ``?`` or ``[``."""
     return glob.has_magic(text)
 
 
@@ -38,32 +39,32 @@ def literal(path: str, base: str) -> Match:
     Parameters
     ----------
     path : str
-        As the batch file spells it; ``~`` is the home folder.
+        As written in the batch file; ``~`` is the home folder.
     base : str
-        The folder that relative paths start from.
+        The folder that the path is relative to.
     """
     folder = os.path.dirname(path)
     return Match(beside(base, path), _below(folder.lstrip(f"~{os.sep}")))
 
 
 def beside(base: str, path: str) -> str:
-    """Return a path as seen from the working folder; it is relative to `base`."""
+    """Join a path that is relative to `base` with it, so that the working folder can use it."""
     return os.path.normpath(os.path.join(base, os.path.expanduser(path)))
 
 
 def expand(pattern: str, base: str) -> tuple[list[Match], list[str]]:
     """Find the files that match a pattern.
 
-    ``*``, ``?`` and ``[…]`` match within a name and ``**`` matches any number of folders; hidden
-    names match only where the pattern has the dot. Upper and lower case of the ending are alike.
-    A part of the pattern that exists under that very name is no pattern.
+    ``*``, ``?`` and ``[…]`` match within a name, ``**`` matches any number of folders. Hidden
+    names match only if the pattern has the dot. The case of the ending does not matter. A leading
+    part of the pattern that exists as a file or folder is taken literally.
 
     Parameters
     ----------
     pattern : str
         Relative to `base`, absolute, or below ``~``.
     base : str
-        Never read as a pattern itself.
+        A folder, always taken literally.
 
     Returns
     -------
@@ -75,14 +76,19 @@ def expand(pattern: str, base: str) -> tuple[list[Match], list[str]]:
     start, parts = _fixed_part(pattern, base)
     if not parts:
         return [Match(os.path.normpath(start), "")], []
-    unreadable = []
+    unreadable: list[str] = []
     paths = set(_walk(start, parts, (), unreadable))
     pictures = sorted(path for path in paths if not path.lower().endswith(_NEVER_PICTURES))
     return [_match(path, start) for path in pictures], unreadable
 
 
-def _walk(folder, parts, above, unreadable):
-    """Yield the files below a folder that match; `above` holds the folders that ``**`` passed."""
+def _walk(
+    folder: str,
+    parts: Sequence[str],
+    above: tuple[Optional[tuple[int, int]], ...],
+    unreadable: list[str],
+) -> Iterator[str]:
+    """Yield the matching files below a folder; `above` has the folders that ``**`` has entered."""
     part, rest = parts[0], parts[1:]
     entries = _entries(folder, unreadable)
     if part == _ANY_FOLDERS:
@@ -101,18 +107,18 @@ def _walk(folder, parts, above, unreadable):
                 yield from _walk(path, rest, (), unreadable)
         elif len(above) == _DEEPEST:
             unreadable.append(f"{path} is more than {_DEEPEST} folders deep: it was left out.")
-        # A link to a folder above would be followed for ever.
+        # A link to a parent folder would be followed for ever.
         elif _identity(path) not in above:
             yield from _walk(path, parts, above, unreadable)
 
 
-def _match(path, start):
+def _match(path: str, start: str) -> Match:
     below = os.path.relpath(os.path.dirname(path) or os.curdir, start or os.curdir)
     return Match(os.path.normpath(path), _below(below))
 
 
-def _fixed_part(pattern, base):
-    """Split a pattern into the folder that it fixes and the parts from the first wildcard on."""
+def _fixed_part(pattern: str, base: str) -> tuple[str, list[str]]:
+    """Split a pattern into its literal folder and the parts from the first wildcard on."""
     home, _, rest = pattern.partition(os.sep)
     if home.startswith("~") and not is_pattern(home):
         start = os.path.expanduser(home)
@@ -121,13 +127,13 @@ def _fixed_part(pattern, base):
     parts = [part for part in rest.split(os.sep) if part not in ("", os.curdir)]
     while parts and (not is_pattern(parts[0]) or os.path.lexists(os.path.join(start, parts[0]))):
         start = os.path.join(start, parts.pop(0))
-    # Several in a row match what one matches.
+    # Several ** in a row match the same as one.
     once = [part for n, part in enumerate(parts) if parts[n - 1 : n + 1] != [_ANY_FOLDERS] * 2]
     return start, once
 
 
-def _entries(folder, unreadable):
-    """Return ``(path, is_folder)`` of all that a folder holds; nothing where it is missing."""
+def _entries(folder: str, unreadable: list[str]) -> list[tuple[str, bool]]:
+    """Return ``(path, is_folder)`` of each entry of a folder; none if the folder is missing."""
     try:
         with os.scandir(folder or os.curdir) as entries:
             return [(os.path.join(folder, entry.name), _is_folder(entry)) for entry in entries]
@@ -138,14 +144,14 @@ def _entries(folder, unreadable):
         return []
 
 
-def _is_folder(entry):
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
     except OSError:
         return False
 
 
-def _identity(path):
+def _identity(path: str) -> Optional[tuple[int, int]]:
     try:
         status = os.stat(path or os.curdir)
     except OSError:
@@ -153,18 +159,18 @@ def _identity(path):
     return status.st_dev, status.st_ino
 
 
-def _is_hidden(path):
+def _is_hidden(path: str) -> bool:
     return os.path.basename(path).startswith(".")
 
 
-def _matches(name, part):
+def _matches(name: str, part: str) -> bool:
     if name.startswith(".") and not part.startswith("."):
         return False
     return fnmatch.fnmatchcase(name, _any_case(part))
 
 
-def _any_case(part):
-    """Make the letters of a pattern's ending match upper and lower case alike."""
+def _any_case(part: str) -> str:
+    """Make the letters of a pattern's ending match both upper and lower case."""
     stem, ending = os.path.splitext(part)
     if "[" in ending or "]" in ending:
         return part
@@ -172,7 +178,7 @@ def _any_case(part):
     return stem + "".join(letters)
 
 
-def _below(folder):
-    """Return a folder without what would lead out of another that it is joined to."""
+def _below(folder: str) -> str:
+    """Return a relative folder without ``..``, so that a path joined with it stays below."""
     parts = folder.split(os.sep)
     return os.sep.join(part for part in parts if part not in ("", os.curdir, os.pardir))

@@ -1,33 +1,38 @@
-"""A batch file, TOML, to the list of its runs, and a check of these before the first."""
+"""Reads a batch file, TOML, into a list of runs, and checks all of them before the first."""
 
 import functools
 import itertools
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from .. import files, images, weights
-from ..config import INITS, PRESETS, Config, did_you_mean
+from ..checks import did_you_mean
+from ..config import INITS, PRESETS, Config
 from ..errors import BatchError, ConfigError, ImageError, NstError, OutputError, reason
+from ..files import StrPath
 from . import patterns, sidecar, tomlfile
-from .templates import named, short
+from .templates import output_path, short
 
 _PATHS = ("content", "style")
 _KEYS = (*_PATHS, "output", "preset", *PRESETS["paper"])
 _TABLES = ("output", "defaults", "run", "grid")
 _TEMPLATE = "{content}-{style}-{method}.png"
-# What may be a list of names, or a table of numbers; anything else is a single value.
+# Keys whose value may be a list of names, or a table of numbers; the others take a single value.
 _LISTS = ("style_layers", "content_layers")
 _WEIGHTS = ("method", "beta", "layer_weights")
 
-_MOST_RUNS = 100_000
+_MAX_RUNS = 100_000
+
+# Keys and values as TOML has them; pictures become `patterns.Match`.
+Table = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One picture to be made.
+    """One picture to make.
 
     Attributes
     ----------
@@ -43,33 +48,37 @@ class Run:
 
 
 class Plan(NamedTuple):
-    """What a batch file asks for.
+    """The content of a batch file.
 
     Attributes
     ----------
     runs : list of Run
-        In the order of the file, the last key of a grid varying fastest.
+        In the order of the file; the last key of a grid varies fastest.
     notes : list of str
-        What the user should know of them, one line each.
+        Hints for the user, one line each.
     failures : list of str
-        What the file asks for and no run can be made of, one line each.
+        Requests of the file for which there is no run, one line each.
     """
 
-    runs: Any
-    notes: Any
-    failures: Any
+    runs: list[Run]
+    notes: list[str]
+    failures: list[str]
 
 
-def read(path, overrides=None, template=None) -> Plan:
+def read(
+    path: StrPath,
+    overrides: Optional[Mapping[str, Any]] = None,
+    template: Optional[str] = None,
+) -> Plan:
     """Read a batch file.
 
     Parameters
     ----------
     path : path-like
-        TOML: ``output``, a template of names; ``[defaults]``; any number of ``[[run]]`` and
+        TOML: ``output``, a template for names; ``[defaults]``; any number of ``[[run]]`` and
         ``[[grid]]``. Paths are relative to the file's folder.
     overrides : dict, optional
-        Fields of `Config` that override those of the file.
+        Fields of `Config` that override the file.
     template : str, optional
         Overrides every ``output`` of the file; relative to the working folder.
 
@@ -80,35 +89,35 @@ def read(path, overrides=None, template=None) -> Plan:
     Raises
     ------
     BatchError
-        The file cannot be read, or a key, a value or a template in it makes no sense.
+        The file cannot be read, or a key, a value or a template in it is not valid.
     """
-    path, overrides = os.path.expanduser(os.fspath(path)), dict(overrides or {})
-    if overrides.get("init"):
-        overrides["init"] = os.path.expanduser(overrides["init"])
+    path, choices = os.path.expanduser(os.fspath(path)), dict(overrides or {})
+    if choices.get("init"):
+        choices["init"] = os.path.expanduser(choices["init"])
     document = tomlfile.read(path)
     for key in document:
         if key not in _TABLES:
             raise BatchError(f"{path}: unknown key {key!r}{did_you_mean(key, _TABLES)}")
-    return _Reader(path, overrides, template).plan(document)
+    return _Reader(path, choices, template).plan(document)
 
 
 def check(runs: Iterable[Run], overwrite: bool = False) -> dict[Run, list[NstError]]:
     """Check all inputs and outputs before the first run.
 
-    Makes the folders of the outputs of the runs that can be made.
+    Creates the output folders of the runs that can be made.
 
     Parameters
     ----------
     runs : iterable of Run
     overwrite : bool
-        Whether files may be replaced that nst did not make.
+        Allow replacing files that nst did not make.
 
     Returns
     -------
     dict of Run to list of NstError
-        The runs that cannot be made, and everything that stands against them: a picture or
-        weights that are missing or broken, an output that cannot be written or would overwrite
-        an input or a file that nst did not make.
+        The runs that cannot be made, each with all its problems: a picture or weights are missing
+        or broken; an output cannot be written, or would overwrite an input or a file that nst did
+        not make.
 
     Raises
     ------
@@ -120,12 +129,13 @@ def check(runs: Iterable[Run], overwrite: bool = False) -> dict[Run, list[NstErr
     pictures = _errors(_check_picture, (picture for run in runs for picture in _pictures(run)))
     networks = _errors(_check_weights, (run.config.weights for run in runs))
     inputs = _identities(runs, networks)
-    problems, probed = {}, set()
+    problems: dict[Run, list[NstError]] = {}
+    writable: set[str] = set()
     for run in runs:
         errors = [pictures[picture] for picture in _pictures(run) if picture in pictures]
         errors += [networks[name] for name in [run.config.weights] if name in networks]
         try:
-            _check_outputs(run, inputs, overwrite, probed, can_be_made=not errors)
+            _check_outputs(run, inputs, overwrite, writable, can_be_made=not errors)
         except NstError as error:
             errors.append(error)
         if errors:
@@ -133,36 +143,38 @@ def check(runs: Iterable[Run], overwrite: bool = False) -> dict[Run, list[NstErr
     return problems
 
 
-def _inputs(run):
+def _inputs(run: Run) -> tuple[str, ...]:
     return (run.content, run.style) + ((run.config.init,) if run.config.init not in INITS else ())
 
 
-def _pictures(run):
-    """Return each input with the limits that it is read by."""
+def _pictures(run: Run) -> list[tuple[str, int, int]]:
+    """Return each input with the limits of its reading: long edge and most pixels."""
     limits = run.config.size, run.config.max_pixels
     return [(path, *limits) for path in dict.fromkeys(_inputs(run))]
 
 
-def _check_distinct(runs):
-    taken, folder_of = {}, functools.cache(os.path.realpath)
+def _check_distinct(runs: Iterable[Run]) -> None:
+    """Raise if two runs would write the same file."""
+    numbers: dict[str, int] = {}
+    folder_of = functools.cache(os.path.realpath)
     for number, run in enumerate(runs, 1):
         for path, _ in sidecar.outputs(run.output):
             folder, name = os.path.split(path)
             target = os.path.join(folder_of(folder), name)
             if os.path.islink(target):
                 target = os.path.realpath(target)
-            other = taken.setdefault(target, number)
+            other = numbers.setdefault(target, number)
             if other != number:
                 raise BatchError(
-                    f"Runs {other} and {number} would both write {path}: put what differs "
-                    "between them into the output's template, such as {gamma}, "
-                    "{content_folder} or {number}."
+                    f"Runs {other} and {number} would both write {path}: add a field that differs "
+                    "between them to the output's template, such as {gamma}, {content_folder} or "
+                    "{number}."
                 )
 
 
-def _errors(check_one, values):
-    """Return ``{value: error}`` of the values that a check refuses, each checked once."""
-    errors = {}
+def _errors(check_one: Callable[[str], None], values: Iterable[str]) -> dict[str, NstError]:
+    """Return ``{value: error}`` of the values that fail a check; each value is checked once."""
+    errors: dict[str, NstError] = {}
     for value in dict.fromkeys(values):
         try:
             check_one(value)
@@ -171,25 +183,27 @@ def _errors(check_one, values):
     return errors
 
 
-def _check_picture(picture):
+def _check_picture(picture: tuple[str, int, int]) -> None:
     path, long_edge, max_pixels = picture
     if os.path.isdir(path):
         raise BatchError(
             f"Cannot read {path}: it is a folder. In a [[grid]], {os.path.join(path, '*.jpg')} "
-            "stands for the pictures in it."
+            "names the pictures in it."
         )
     images.size_of(path, long_edge=long_edge, max_pixels=max_pixels)
 
 
-def _check_weights(name):
+def _check_weights(name: str) -> None:
     path = weights.find(name or None)
     if path != weights.BUILTIN:
         weights.load(path)
 
 
-def _identities(runs, bad_networks):
-    """Return ``{(device, inode): path}`` of everything that the runs read."""
-    paths = [path for run in runs for path in _inputs(run)]
+def _identities(
+    runs: Iterable[Run], bad_networks: Mapping[str, NstError]
+) -> dict[Optional[tuple[int, int]], StrPath]:
+    """Return ``{(device, inode): path}`` of all files that the runs read."""
+    paths: list[StrPath] = [path for run in runs for path in _inputs(run)]
     names = {run.config.weights for run in runs} - bad_networks.keys()
     paths += [path for path in map(weights.find, names) if path != weights.BUILTIN]
     known = {_identity(path): path for path in dict.fromkeys(paths)}
@@ -197,7 +211,7 @@ def _identities(runs, bad_networks):
     return known
 
 
-def _identity(path):
+def _identity(path: StrPath) -> Optional[tuple[int, int]]:
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -205,8 +219,14 @@ def _identity(path):
     return status.st_dev, status.st_ino
 
 
-def _check_outputs(run, inputs, overwrite, probed, can_be_made):
-    """Check the three files of a run; `probed` holds the folders in which files can be made."""
+def _check_outputs(
+    run: Run,
+    inputs: Mapping[Optional[tuple[int, int]], StrPath],
+    overwrite: bool,
+    writable: set[str],
+    can_be_made: bool,
+) -> None:
+    """Check the three files of a run; `writable` caches the folders known to be writable."""
     images.check_ending(run.output)
     folder = os.path.dirname(run.output)
     if not os.path.isdir(folder or os.curdir):
@@ -215,31 +235,30 @@ def _check_outputs(run, inputs, overwrite, probed, can_be_made):
         _make_folder(folder)
     for path, ours in sidecar.outputs(run.output):
         if _is_free(path):
-            if folder not in probed:
+            if folder not in writable:
                 files.check_output(path)
-                probed.add(folder)
-        # Not left to `files.check_output`, which compares each output with each input.
-        elif (taken := inputs.get(_identity(path))) is not None:
+                writable.add(folder)
+        # `files.check_output` would compare each output with each input, which takes long.
+        elif (source := inputs.get(_identity(path))) is not None:
             raise OutputError(
-                f"Cannot write {path}: that would overwrite {taken}; choose another name."
+                f"Cannot write {path}: that would overwrite {source}; choose another name."
             )
         else:
             files.check_output(path, overwrite=overwrite, ours=ours)
 
 
-def _is_free(path):
-    """Return whether nothing exists under a path that could exist."""
+def _is_free(path: str) -> bool:
+    """Return whether a path is unused; False if it is impossible, for example too long."""
     try:
         os.lstat(path)
     except FileNotFoundError:
         return True
-    # Such as a name that is too long.
     except OSError:
         pass
     return False
 
 
-def _make_folder(folder):
+def _make_folder(folder: str) -> None:
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
@@ -249,31 +268,33 @@ def _make_folder(folder):
 class _Reader:
     """Reads the tables of one batch file."""
 
-    def __init__(self, path, overrides, template):
+    def __init__(self, path: str, overrides: Mapping[str, Any], template: Optional[str]):
         self._path, self._folder = path, os.path.dirname(path)
         self._overrides, self._template = overrides, template
-        self._notes, self._failures = [], []
-        # What patterns matched, and of that what nst made itself.
-        self._matched, self._left_out = set(), set()
+        self._notes: list[str] = []
+        self._failures: list[str] = []
+        # Paths that patterns matched; and those of them left out because nst made them.
+        self._matched: set[str] = set()
+        self._left_out: set[str] = set()
         self._expanded = functools.cache(functools.partial(patterns.expand, base=self._folder))
-        self._is_own = functools.cache(_is_own)
+        self._is_by_nst = functools.cache(_is_by_nst)
 
-    def plan(self, document):
-        runs = []
+    def plan(self, document: Table) -> Plan:
+        runs: list[Run] = []
         for where, table in self._tables(document):
-            if len(runs) == _MOST_RUNS:
-                raise BatchError(f"{self._path} has more than {_MOST_RUNS} runs.")
+            if len(runs) == _MAX_RUNS:
+                raise BatchError(f"{self._path} has more than {_MAX_RUNS} runs.")
             try:
                 runs.append(self._run(table, len(runs) + 1))
             except (BatchError, ConfigError) as error:
                 raise BatchError(f"{self._path}, {where}: {error}") from error
-        # What is equal in every respect is one picture.
+        # Equal runs make one picture.
         runs = list(dict.fromkeys(self._without_own_outputs(runs)))
         if self._left_out:
             count = len(self._left_out)
             self._notes.append(
                 f"Patterns left out {count} picture{'s' * (count > 1)} that nst made or that this "
-                "batch makes; write a path out to take such a picture all the same."
+                "batch makes; to use such a picture, write its path without a wildcard."
             )
         if not runs:
             raise BatchError(
@@ -283,8 +304,8 @@ class _Reader:
             )
         return Plan(runs, list(dict.fromkeys(self._notes)), self._failures)
 
-    def _tables(self, document):
-        """Yield where it stands and what it says, for each run, over the defaults."""
+    def _tables(self, document: Table) -> Iterator[tuple[str, Table]]:
+        """Yield ``(where, table)`` for each run; its keys override the defaults."""
         defaults = dict(self._table("[defaults]", document.get("defaults", {})))
         if "output" in document:
             defaults.setdefault("output", document["output"])
@@ -296,12 +317,12 @@ class _Reader:
                 if kind == "run":
                     yield where, self._single({**defaults, **table})
                 else:
-                    # A pattern among the defaults is an axis as well.
+                    # A pattern in the defaults is also an axis.
                     paths = {key: defaults[key] for key in _PATHS if key in defaults}
                     for combination in self._combinations(where, {**paths, **table}):
                         yield where, {**defaults, **combination}
 
-    def _table(self, where, entry):
+    def _table(self, where: str, entry: Any) -> Table:
         if not isinstance(entry, dict):
             raise BatchError(f"{self._path}, {where}: it is not a table of keys and values.")
         for key in entry:
@@ -311,8 +332,8 @@ class _Reader:
                 )
         return entry
 
-    def _single(self, table):
-        """Return the table of a single run, its pictures as matches."""
+    def _single(self, table: Table) -> Table:
+        """Return the table of a single run with its pictures as `patterns.Match`."""
         paths = {
             key: patterns.literal(table[key], self._folder) if _is_path(table[key]) else table[key]
             for key in _PATHS
@@ -320,8 +341,8 @@ class _Reader:
         }
         return {**table, **paths}
 
-    def _combinations(self, where, table):
-        """Yield a table for each combination of what the lists of a grid hold."""
+    def _combinations(self, where: str, table: Table) -> Iterator[Table]:
+        """Yield a table for each combination of the values in a grid's lists."""
         axes = {}
         for key, value in table.items():
             values = value if isinstance(value, list) else [value]
@@ -329,19 +350,20 @@ class _Reader:
                 raise BatchError(f"{self._path}, {where}: {key} is an empty list.")
             axes[key] = self._pictures(where, key, values) if key in _PATHS else values
         count = math.prod(map(len, axes.values()))
-        if count > _MOST_RUNS:
+        if count > _MAX_RUNS:
             raise BatchError(
-                f"{self._path}, {where}: it has {count} combinations; {_MOST_RUNS} are the most."
+                f"{self._path}, {where}: it has {count} combinations; the limit is {_MAX_RUNS}."
             )
         for combination in itertools.product(*axes.values()):
             yield dict(zip(axes, combination))
 
-    def _pictures(self, where, key, values):
+    def _pictures(self, where: str, key: str, values: Iterable[Any]) -> list[Any]:
         """Return the pictures that paths and patterns name, each once."""
-        pictures, unmatched = {}, []
+        pictures: dict[str, Any] = {}
+        unmatched: list[str] = []
         for value in values:
             if not _is_path(value):
-                # Refused with the run's other values, where the message names them.
+                # `_run` refuses it, in a message that names the key.
                 pictures[str(value)] = value
             elif not patterns.is_pattern(value):
                 match = patterns.literal(value, self._folder)
@@ -349,33 +371,35 @@ class _Reader:
             else:
                 matches, unreadable = self._expanded(value)
                 self._notes += unreadable
-                taken = [match for match in matches if not self._leaves_out(value, match)]
-                self._matched.update(match.path for match in taken)
-                for match in taken:
+                kept = [match for match in matches if not self._leaves_out(value, match)]
+                self._matched.update(match.path for match in kept)
+                for match in kept:
                     pictures.setdefault(match.path, match)
-                if not taken:
+                if not kept:
                     but = " but pictures that nst made" if matches else ""
                     unmatched.append(f"{where}: no file matches {key} {value!r}{but}.")
-        # Others of the list may stand in for a pattern without a match; a list of none may not.
+        # If other entries of the list match, a pattern without a match is only worth a note.
         (self._notes if pictures else self._failures).extend(
-            f"{self._path}, {message}{tomlfile.advice(message)}" for message in unmatched
+            f"{self._path}, {message}{tomlfile.backslash_advice(message)}" for message in unmatched
         )
         return list(pictures.values())
 
-    def _leaves_out(self, pattern, match):
-        # One that exists under the pattern's own name is no match of a pattern.
-        if match.path == patterns.beside(self._folder, pattern) or not self._is_own(match.path):
+    def _leaves_out(self, pattern: str, match: patterns.Match) -> bool:
+        """Return whether a pattern leaves out a match, because nst made it; take note of it."""
+        # A file whose name is the pattern itself was named literally.
+        literal = patterns.beside(self._folder, pattern)
+        if match.path == literal or not self._is_by_nst(match.path):
             return False
         self._left_out.add(match.path)
         return True
 
-    def _without_own_outputs(self, runs):
-        """Leave out the runs on pictures that patterns matched and other runs make."""
-        outputs = {}
+    def _without_own_outputs(self, runs: list[Run]) -> list[Run]:
+        """Leave out runs whose inputs were matched by a pattern and are outputs of other runs."""
+        outputs: dict[str, list[Run]] = {}
         for run in runs:
             outputs.setdefault(os.path.abspath(run.output), []).append(run)
 
-        def is_output(path):
+        def is_output(path: str) -> bool:
             makers = outputs.get(os.path.abspath(path), ()) if path in self._matched else ()
             return any(path not in _inputs(run) for run in makers)
 
@@ -384,15 +408,17 @@ class _Reader:
             self._left_out.update(filter(is_output, (run.content, run.style)))
         return kept
 
-    def _run(self, table, number):
+    def _run(self, table: Table, number: int) -> Run:
         for key, value in table.items():
             _check_kind(key, value)
-        pictures = {key: table.get(key) for key in _PATHS}
-        for key, match in pictures.items():
+        pictures: dict[str, patterns.Match] = {}
+        for key in _PATHS:
+            match = table.get(key)
             if not isinstance(match, patterns.Match):
                 given = short(match) if key in table else "missing"
                 raise BatchError(f"{key} is {given}; it must be the path of a picture.")
             _check_path(key, match.path)
+            pictures[key] = match
         choices = {key: value for key, value in table.items() if key not in (*_PATHS, "output")}
         for key, names in (("init", (None, *INITS)), ("weights", (None, "", weights.BUILTIN))):
             if choices.get(key) not in names:
@@ -401,32 +427,34 @@ class _Reader:
         config = Config.from_dict({**choices, **self._overrides})
         if self._template is None:
             template, folder = table.get("output", _TEMPLATE), self._folder
-            if isinstance(template, str) and tomlfile.has_controls(template):
-                raise BatchError(f"output is {short(template)}{tomlfile.advice(template)}.")
+            if isinstance(template, str) and tomlfile.has_control_characters(template):
+                raise BatchError(
+                    f"output is {short(template)}{tomlfile.backslash_advice(template)}."
+                )
         else:
             template, folder = self._template, ""
-        output = named(template, folder, pictures, config, number)
+        output = output_path(template, folder, pictures, config, number)
         return Run(pictures["content"].path, pictures["style"].path, output, config)
 
 
-def _is_own(path):
-    """Return whether a picture has nst's mark in it, or nst's sidecar beside it."""
+def _is_by_nst(path: str) -> bool:
+    """Return whether a picture has nst's metadata, or a sidecar of nst's beside it."""
     try:
         if images.read_metadata(path) is not None:
             return True
-    # A broken picture among the inputs is named with them.
+    # `check` reports a broken picture.
     except ImageError:
         pass
     return sidecar.is_sidecar(sidecar.sidecar_of(path))
 
 
-def _is_path(value):
-    """Return whether a value can be looked up as a path at all; `_check_kind` says why not."""
+def _is_path(value: object) -> bool:
+    """Return whether a value can be used as a path; if not, `_check_kind` says why."""
     return isinstance(value, str) and "\0" not in value
 
 
-def _check_kind(key, value):
-    """Refuse lists and tables where a single value belongs, and what is deeper than these."""
+def _check_kind(key: str, value: Any) -> None:
+    """Refuse a list or table in place of a single value, and lists or tables in one another."""
     if isinstance(value, patterns.Match):
         return
     if isinstance(value, list):
@@ -437,22 +465,22 @@ def _check_kind(key, value):
         parts = [value]
     if parts is None:
         kind = "a list" if isinstance(value, list) else "a table"
-        grid = "; in a [[grid]] a list is several runs" if isinstance(value, list) else ""
+        grid = "; in a [[grid]] a list makes several runs" if isinstance(value, list) else ""
         raise BatchError(f"{key} is {kind}; it must be a single value{grid}.")
     for part in parts:
         if isinstance(part, (list, Mapping)):
             raise BatchError(f"{key} has lists or tables within one another.")
         if isinstance(part, str) and "\0" in part:
-            raise BatchError(f"{key} is {short(part)}; no name has a NUL character.")
+            raise BatchError(f"{key} is {short(part)}; it must not contain a NUL character.")
 
 
-def _check_path(key, path):
-    """Refuse a path that no file can have, or that a backslash has turned into another."""
+def _check_path(key: str, path: str) -> None:
+    """Refuse an impossible path, and a missing one with a wildcard or the trace of a backslash."""
     try:
         os.fsencode(path)
     except UnicodeEncodeError:
-        raise BatchError(f"{key} is {short(path)}, which no file can be named.") from None
-    if tomlfile.has_controls(path) and not os.path.lexists(path):
-        raise BatchError(f"{key} {short(path)} is missing{tomlfile.advice(path)}.")
+        raise BatchError(f"{key} is {short(path)}, which is not a possible file name.") from None
+    if tomlfile.has_control_characters(path) and not os.path.lexists(path):
+        raise BatchError(f"{key} {short(path)} is missing{tomlfile.backslash_advice(path)}.")
     if key in _PATHS and patterns.is_pattern(path) and not os.path.lexists(path):
-        raise BatchError(f"{key} {short(path)} is missing; patterns belong into a [[grid]].")
+        raise BatchError(f"{key} {short(path)} is missing; patterns belong in a [[grid]].")

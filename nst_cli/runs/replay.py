@@ -1,20 +1,24 @@
-"""A picture made again from what it carries."""
+"""Makes a picture again from its own record, and compares the two."""
 
+import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import numpy
 
 from .. import files, images, weights
 from ..config import Config
 from ..errors import ImageError, OutputError, SidecarError, WeightsError, reason
+from ..files import StrPath
 from . import runner, sidecar
+from .sidecar import Sidecar
 
-# If one of these differs, the last digits may.
+# If one of these differs, the last digits of the result may differ.
 _MACHINE = ("device", "precision", "threads", "processor")
-# What the picture carries again as it was, wherever its inputs are now.
+# The new picture repeats these fields unchanged, wherever its inputs are now.
 _KEPT = ("config", "content", "style", "init", "weights")
 
 
@@ -26,15 +30,15 @@ class Recipe:
     ----------
     picture : str
     document : dict
-        What it carries, or what its sidecar says if it carries nothing.
+        The record in the picture, or in its sidecar if the picture has none.
     config : Config
-        With the paths that weights and start image have now.
+        With the current paths of weights and start image.
     content, style : str
-        Paths.
+        Current paths.
     """
 
     picture: str
-    document: dict
+    document: dict[str, Any]
     config: Config
     content: str
     style: str
@@ -48,9 +52,9 @@ class Replay:
     ----------
     path : str
     identical : bool
-        The file is the same, byte for byte.
+        Whether the files are equal, byte for byte.
     largest : int or None
-        The largest difference of a value of a pixel; None where the sizes differ.
+        Largest difference of a pixel's value, in grey levels; None if the sizes differ.
     """
 
     path: str
@@ -58,18 +62,18 @@ class Replay:
     largest: Optional[int]
 
 
-def read(picture: os.PathLike, found: Optional[dict] = None) -> Recipe:
-    """Read what a picture carries, and find its inputs.
+def read(picture: StrPath, locations: Optional[Mapping[str, StrPath]] = None) -> Recipe:
+    """Read how a picture was made, and find its inputs.
 
-    An input is looked for beside the picture, in the working folder, and where a sidecar that
-    describes the picture says, if that is in or below one of these two folders.
+    An input may be in the picture's folder or in the working folder. If a sidecar describes the
+    picture, the path in it is tried too, if it leads into or below one of these folders.
 
     Parameters
     ----------
     picture : path-like
         Made by nst.
-    found : dict of str to path-like, optional
-        Where ``content``, ``style``, ``init`` and ``weights`` are now.
+    locations : dict of str to path-like, optional
+        Current paths of ``content``, ``style``, ``init`` and ``weights``.
 
     Returns
     -------
@@ -78,25 +82,25 @@ def read(picture: os.PathLike, found: Optional[dict] = None) -> Recipe:
     Raises
     ------
     ImageError
-        The picture carries nothing, was not finished, or an input is missing or differs.
+        The picture has no record, its run did not finish, or an input is missing or differs.
     SidecarError
-        What the picture carries is broken, or an option in it is unknown.
+        The record is broken, or has an unknown option.
     WeightsError
         The weights are missing or differ.
     """
-    picture, given = os.fspath(picture), found or {}
-    description, beside = _described(picture)
+    picture, locations = os.fspath(picture), locations or {}
+    description, beside = _records(picture)
     if not description.finished:
         raise ImageError(
             f"{picture} was saved at step {description.steps} of an unfinished run "
             f"({_printable(description.stop_reason)}); only finished runs can be replayed."
         )
     inputs = {
-        role: _same_picture(picture, role, description, beside, given.get(role))
+        role: _same_picture(picture, role, description, beside, locations.get(role))
         for role in ("content", "style", "init")
         if getattr(description, role)
     }
-    changes = {"weights": _same_weights(picture, description, beside, given.get("weights"))}
+    changes = {"weights": _same_weights(picture, description, beside, locations.get("weights"))}
     if "init" in inputs:
         changes["init"] = inputs["init"]
     try:
@@ -106,30 +110,30 @@ def read(picture: os.PathLike, found: Optional[dict] = None) -> Recipe:
     return Recipe(picture, description.document, config, inputs["content"], inputs["style"])
 
 
-def prepare(recipe: Recipe, output: os.PathLike, *, overwrite: bool = False) -> runner.Job:
-    """Return the `runner.Job` that makes the picture again, at another place.
+def prepare(recipe: Recipe, output: StrPath, *, overwrite: bool = False) -> runner.Job:
+    """Return the `runner.Job` that makes the picture again as the file `output`.
 
     Raises
     ------
     OutputError
-        `output` has another ending, so that it could not be the same.
+        `output` has a different ending than the picture, so the files could not be equal.
     NstError
         As `runner.prepare`.
     """
     ending = Path(recipe.picture).suffix
     if Path(output).suffix != ending:
         raise OutputError(f"Cannot write {output}: to be the same it must end in {ending}.")
-    own = [recipe.picture, sidecar.sidecar_of(recipe.picture)]
-    files.check_output(output, own, overwrite=overwrite, ours=sidecar.is_picture)
+    protected = [recipe.picture, sidecar.sidecar_of(recipe.picture)]
+    files.check_output(output, protected, overwrite=overwrite, ours=sidecar.is_picture)
     job = runner.prepare(recipe.content, recipe.style, output, recipe.config, overwrite=overwrite)
     kept = {name: recipe.document[name] for name in _KEPT}
-    # The sidecar has the choices as they were made, with the paths of today.
+    # The sidecar has the original choices and the current paths.
     provenance = {**job.provenance, "config": recipe.document["config"]}
     return replace(job, provenance=provenance, carried=kept)
 
 
 def differences(recipe: Recipe, job: runner.Job) -> list[str]:
-    """Return in words what differs from when the picture was made: versions and machine."""
+    """Return which versions and properties of the machine differ, each in a few words."""
     then, now = recipe.document, job.provenance
     old, new = then["versions"], now["versions"]
     pairs = [(name, old.get(name), new[name]) for name in new]
@@ -137,36 +141,45 @@ def differences(recipe: Recipe, job: runner.Job) -> list[str]:
     return [f"{name} was {_printable(a)}, is {b}" for name, a, b in pairs if a != b]
 
 
-def compare(recipe: Recipe, output: os.PathLike) -> Replay:
-    """Return how a picture made again differs from the first."""
-    one, other = Path(recipe.picture).read_bytes(), Path(output).read_bytes()
+def compare(recipe: Recipe, output: StrPath) -> Replay:
+    """Compare the picture made again with the original."""
+    identical = Path(recipe.picture).read_bytes() == Path(output).read_bytes()
     first, second = (images.read(path).pixels for path in (recipe.picture, output))
     largest = None
     if first.shape == second.shape:
         largest = round(float(numpy.abs(first - second).max()))
-    return Replay(os.fspath(output), one == other, largest)
+    return Replay(os.fspath(output), identical, largest)
 
 
-def _described(picture):
-    """Return what a picture carries, or else its sidecar; and the sidecar, if it is about it."""
+def _records(picture: str) -> tuple[Sidecar, Optional[Sidecar]]:
+    """Return a picture's record, and its sidecar or None if that does not describe it.
+
+    The record is the one in the picture, or that of the sidecar if the picture has none.
+    """
+    beside = None
     carries = sidecar.read_carried(picture)
-    try:
-        beside = sidecar.read(picture)
-        if not sidecar.describes(beside, picture):
-            beside = None
-    except SidecarError:
-        beside = None
-    if not carries and not beside:
+    with contextlib.suppress(SidecarError):
+        description = sidecar.read(picture)
+        if sidecar.describes(description, picture):
+            beside = description
+    record = carries or beside
+    if not record:
         raise ImageError(
             f"{picture} does not say how it was made: nst did not make it, or it was edited, or "
-            "made with --no-metadata and moved away from its sidecar."
+            "made with --no-metadata and separated from its sidecar."
         )
-    return carries or beside, beside
+    return record, beside
 
 
-def _same_picture(picture, role, description, beside, given):
-    """Return the path of an input that is the same as then."""
-    known, problems = getattr(description, role), []
+def _same_picture(
+    picture: str,
+    role: str,
+    description: Sidecar,
+    beside: Optional[Sidecar],
+    given: Optional[StrPath],
+) -> str:
+    """Return the path of an input whose content is the one recorded."""
+    recorded, problems = getattr(description, role), []
     for path in [given] if given else _places(picture, role, description, beside):
         try:
             digest = files.sha256(path)
@@ -174,33 +187,37 @@ def _same_picture(picture, role, description, beside, given):
             advice = "" if given else f"; say where it is now with --{role}"
             problems.append(f"Cannot read the {role} {path}: {reason(error)}{advice}.")
             continue
-        if digest == known.sha256:
+        if digest == recorded.sha256:
             return os.fspath(path)
         problems.insert(0, (
-            f"The {role} {path} is another than the picture was made from: its SHA-256 is "
-            f"{digest[:12]}…, and was {known.sha256[:12]}…."
+            f"The {role} {path} differs from the one the picture was made from: its SHA-256 is "
+            f"{digest[:12]}…, and was {recorded.sha256[:12]}…."
         ))  # fmt: skip
     raise ImageError(problems[0])
 
 
-def _places(picture, role, description, beside):
-    """Return where an input may be: beside the picture, where its sidecar says, or here."""
+def _places(picture: str, role: str, description: Sidecar, beside: Optional[Sidecar]) -> list[str]:
+    """Return where an input may be: beside the picture, at its sidecar's path, or here."""
     name = os.path.basename(getattr(description, role).path)
     places = [os.path.join(os.path.dirname(picture), name)]
     if beside and getattr(beside, role):
-        place = sidecar.lead_to(picture, getattr(beside, role).path)
-        places += [place] if place else []
+        path = sidecar.lead_to(picture, getattr(beside, role).path)
+        places += [path] if path else []
     return list(dict.fromkeys((*places, name)))
 
 
-def _same_weights(picture, description, beside, given):
-    """Return the same weights: those given, those of this machine, or those of the sidecar."""
-    known = description.weights
-    if given or known.path == weights.BUILTIN:
-        choices = [given or known.path]
-    else:
+def _same_weights(
+    picture: str,
+    description: Sidecar,
+    beside: Optional[Sidecar],
+    given: Optional[StrPath],
+) -> str:
+    """Return the recorded weights: those given, this machine's, or at the sidecar's path."""
+    recorded = description.weights
+    choices: list[Optional[StrPath]] = [given or recorded.path]
+    if not given and recorded.path != weights.BUILTIN:
         choices = [None, *filter(os.path.isfile, _places(picture, "weights", description, beside))]
-    problem = None
+    problem: Optional[WeightsError] = None
     for choice in choices:
         try:
             path = weights.find(choice)
@@ -208,16 +225,17 @@ def _same_weights(picture, description, beside, given):
         except WeightsError as error:
             problem = problem or error
             continue
-        if digest == known.sha256:
+        if digest == recorded.sha256:
             return os.fspath(path)
         problem = WeightsError(
             f"The weights {path} differ from those the picture was made with: their SHA-256 is "
-            f"{digest[:12]}…, and was {known.sha256[:12]}…; name them with --weights."
+            f"{digest[:12]}…, and was {recorded.sha256[:12]}…; name the right ones with --weights."
         )
+    assert problem
     raise problem
 
 
-def _printable(value):
-    """Return a value that a stranger may have written as a part of a line."""
+def _printable(value: object) -> str:
+    """Return an untrusted value as printable text of limited length."""
     text = str(value)[:80]
     return "".join(letter if letter.isprintable() else "?" for letter in text)

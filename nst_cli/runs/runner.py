@@ -1,12 +1,13 @@
-"""One transfer between files: pictures in, a picture and its sidecar out."""
+"""Runs one transfer between files: pictures in, a picture and its sidecar out."""
 
 import contextlib
 import itertools
 import os
 import platform
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import numpy
 import PIL
@@ -14,16 +15,18 @@ import PIL
 from .. import __version__, engine, files, images, machine, weights
 from ..config import INITS, Config
 from ..errors import ImageError, IncompleteError, NonFiniteError, NstError, OutputError, reason
-from ..synthesis import Result, denoise, scale_sizes, steps_at, transfer
+from ..files import StrPath
+from ..synthesis import Record, Result, denoise, scale_sizes, steps_at, transfer
 from ..synthesis.kit import NetworkKit
-from . import forecast, sidecar
+from . import sidecar
+from .inputs import Inputs, read_inputs
 from .log import is_log
 from .sidecar import is_picture, is_sidecar, sidecar_of, step_name
 
 
 @dataclass(frozen=True)
 class Job:
-    """A transfer whose inputs have been read and whose output can be written.
+    """A transfer whose inputs have been read and checked.
 
     Attributes
     ----------
@@ -32,15 +35,15 @@ class Job:
     content, style : numpy.ndarray, shape (1, 3, H, W)
         Network input.
     init : numpy.ndarray or None
-        The start image where it is a picture.
+        The start image, if it is a picture.
     alpha : numpy.ndarray or None
-        Of the content, at the output's size.
+        Transparency of the content, resized to the output.
     provenance : dict
-        What is known of the result before it is made, for its metadata.
+        The part of the sidecar that is known before the run.
     notes : tuple of str
-        What the user should know, one line each.
+        Hints for the user, one line each.
     carried : dict
-        What the picture carries in place of its own provenance, where it is made again.
+        Fields that replace their namesakes in the picture's metadata; a replay sets them.
     """
 
     config: Config
@@ -49,34 +52,14 @@ class Job:
     style: Any
     init: Any
     alpha: Any
-    provenance: dict
-    notes: tuple
-    carried: dict = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The pictures of a transfer, read and resized.
-
-    Attributes
-    ----------
-    content, style : numpy.ndarray, shape (1, 3, H, W)
-        Network input.
-    init : numpy.ndarray or None
-        The start image where it is a picture.
-    pictures : dict of str to images.Picture
-        What was read, under the same names; ``init`` where there is one.
-    """
-
-    content: Any
-    style: Any
-    init: Any
-    pictures: dict
+    provenance: dict[str, Any]
+    notes: tuple[str, ...]
+    carried: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A picture that was made.
+    """The files and the result of a run.
 
     Attributes
     ----------
@@ -90,13 +73,13 @@ class Outcome:
 
 
 def prepare(
-    content: os.PathLike,
-    style: os.PathLike,
-    output: os.PathLike,
+    content: StrPath,
+    style: StrPath,
+    output: StrPath,
     config: Config,
     *,
     save_every: int = 0,
-    log: Optional[os.PathLike] = None,
+    log: Optional[StrPath] = None,
     overwrite: bool = False,
 ) -> Job:
     """Read and check everything that a transfer needs, before the long work.
@@ -109,11 +92,11 @@ def prepare(
         The picture to make; its ending decides the format.
     config : Config
     save_every : int
-        As `run` will get it.
+        The same as for `run`.
     log : path-like, optional
-        Another file that the caller will write.
+        A log that the caller will write.
     overwrite : bool
-        Whether existing files may be replaced that nst did not make.
+        Allow replacing existing files that nst did not make.
 
     Returns
     -------
@@ -122,7 +105,7 @@ def prepare(
     Raises
     ------
     ImageError, WeightsError, EngineError
-        An input cannot be used, or memory will not do.
+        An input cannot be used, or there is not enough memory.
     OutputError
         An output cannot be written, or would overwrite an input, another output, or a file that
         nst did not make.
@@ -130,69 +113,29 @@ def prepare(
     output = os.fspath(output)
     start = () if config.init in INITS else (config.init,)
     weights_path = weights.find(config.weights or None)
-    taken = [content, style, *start] + [weights_path] * (weights_path != weights.BUILTIN)
+    protected: list[StrPath] = [content, style, *start]
+    if weights_path != weights.BUILTIN:
+        protected.append(weights_path)
     images.check_ending(output)
-    outputs = [(output, is_picture), (sidecar_of(output), is_sidecar)]
-    for path, ours in outputs + [(log, is_log)] * bool(log):
-        files.check_output(path, taken, overwrite=overwrite, ours=ours)
-        taken.append(path)
+    outputs: list[tuple[StrPath, Callable[[str], bool]]] = [
+        (output, is_picture),
+        (sidecar_of(output), is_sidecar),
+    ]
+    if log:
+        outputs.append((log, is_log))
+    for path, ours in outputs:
+        files.check_output(path, protected, overwrite=overwrite, ours=ours)
+        protected.append(path)
     if save_every:
-        steps = range(save_every, _most_steps(content, config) + 1, save_every)
-        _check_step_names(output, steps, taken, overwrite)
-    # Before MXNet, which takes seconds to load.
+        steps = range(save_every, _max_steps(content, config) + 1, save_every)
+        _check_step_names(output, steps, protected, overwrite)
+    # Checked before MXNet, which takes seconds to load.
     weights.load(weights_path)
     return assemble(read_inputs(content, style, config), output, config)
 
 
-def read_inputs(content, style, config):
-    """Read the pictures that a transfer starts from.
-
-    Parameters
-    ----------
-    content, style : path-like
-    config : Config
-
-    Returns
-    -------
-    Inputs
-
-    Raises
-    ------
-    ImageError
-        A picture cannot be used.
-    EngineError
-        A transfer of that size would not fit into memory.
-    """
-    paths = {"content": content, "style": style}
-    if config.init not in INITS:
-        paths["init"] = config.init
-    limits = {"long_edge": config.size, "max_pixels": config.max_pixels}
-    return fitted({name: images.read(path, **limits) for name, path in paths.items()}, config)
-
-
-def fitted(pictures, config):
-    """Return as `Inputs` the pictures that have been read, ``{"content": Picture, …}``.
-
-    Raises
-    ------
-    ImageError
-        A side would be too small.
-    EngineError
-        A transfer of that size would not fit into memory.
-    """
-    content, style = pictures["content"], pictures["style"]
-    size = images.fit(content.pixels.shape, config.size, content.path)
-    sizes = {"content": size, "style": size, "init": size}
-    if config.style_fit == "keep":
-        sizes["style"] = images.fit(style.pixels.shape, config.size, style.path)
-    # Before they are resized to a size that would not fit.
-    forecast.check_memory(config, size, sizes["style"])
-    arrays = {name: _network_input(pictures[name], sizes[name], config) for name in pictures}
-    return Inputs(arrays["content"], arrays["style"], arrays.get("init"), pictures)
-
-
-def assemble(inputs, output, config):
-    """Return a `Job` for pictures that have been read; checks machine, weights and format.
+def assemble(inputs: Inputs, output: str, config: Config) -> Job:
+    """Return a `Job` for pictures that have been read; check device, weights and output format.
 
     Parameters
     ----------
@@ -203,8 +146,9 @@ def assemble(inputs, output, config):
     Raises
     ------
     WeightsError, EngineError
+        The weights cannot be read, or the device or precision cannot be used.
     ImageError
-        The output's format cannot hold a picture of that size.
+        The output's format does not support a picture of that size.
     """
     weights_path = weights.find(config.weights or None)
     identity = weights.identity(weights_path)
@@ -248,7 +192,7 @@ def assemble(inputs, output, config):
 def run(
     job: Job,
     *,
-    on_step: Optional[Callable] = None,
+    on_step: Optional[Callable[[Record], object]] = None,
     save_every: int = 0,
     kit: Optional[NetworkKit] = None,
 ) -> Outcome:
@@ -260,38 +204,40 @@ def run(
     on_step : callable, optional
         Called with a `synthesis.Record` after each step.
     save_every : int
-        Also write the picture after every so many steps, under the name `step_name` gives; 0
-        means never.
+        Also write the picture each time this many steps have been made, with the name
+        `step_name`; 0 means never.
     kit : NetworkKit, optional
-        Shared with other runs, as `transfer` takes it.
+        Shared with other runs; see `transfer`.
 
     Returns
     -------
     Outcome
-        If the user interrupts, of the image so far, with ``interrupted`` as stop reason.
+        If the user interrupts the run, it has the image so far and the stop reason
+        ``interrupted``.
 
     Raises
     ------
     KeyboardInterrupt
-        Interrupted before the first step, so that there is nothing to write.
+        The user interrupted before the first step, so there is nothing to write.
     NonFiniteError
-        The last good image, if a step was made, has been written.
+        If a step was made before it, the last finite image has been written.
     IncompleteError
-        The picture was made, but not every file could be written where it should be.
+        The picture was made, but not every file could be written at its place.
     NstError
-        Anything else that went wrong; nothing has been written.
+        Any other failure; nothing has been written.
     """
-    last, failures = None, []
+    last: Optional[Record] = None
+    failures: list[NstError] = []
 
-    def after_step(record):
+    def after_step(record: Record) -> None:
         nonlocal last
         last = record
         if on_step:
             on_step(record)
         if save_every and record.step % save_every == 0:
             try:
-                so_far = _so_far(record, "save-every")
-                _write_picture(job, step_name(job.output, record.step), so_far)
+                partial = _partial_result(record, "save-every")
+                _write_picture(job, step_name(job.output, record.step), partial)
             except NstError as error:
                 failures.append(error)
 
@@ -302,16 +248,16 @@ def run(
     except KeyboardInterrupt:
         if last is None:
             raise
-        # The losses at this very image would take another step's time to know.
-        result = _so_far(last, "interrupted")
+        # The record has the losses before its step; those after it would take another step.
+        result = _partial_result(last, "interrupted")
     except NonFiniteError as error:
         if error.result.steps:
-            error.path = _last_good(job, error.result)
+            error.path = _write_last_finite(job, error.result)
         raise
     try:
         outcome = write(job, result)
     except KeyboardInterrupt:
-        # The work is done, so the picture is finished for whoever can wait no longer.
+        # The image is complete, so write it after all.
         outcome = write(job, replace(result, stop_reason="interrupted"))
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
@@ -319,16 +265,16 @@ def run(
     return outcome
 
 
-def _so_far(record, stop_reason):
+def _partial_result(record: Record, stop_reason: str) -> Result:
     return Result(record.image, record.step, stop_reason, record.losses, record.beta)
 
 
-def _last_good(job, result):
-    """Write the image before a failure; return where it is, or None."""
+def _write_last_finite(job: Job, result: Result) -> Optional[str]:
+    """Write the last image before a failure; return its path, or None if that fails."""
     try:
         return write(job, result).path
     except IncompleteError as error:
-        return error.outcome.path
+        return str(error.outcome.path)
     except OutputError:
         return None
 
@@ -339,21 +285,22 @@ def write(job: Job, result: Result) -> Outcome:
     Raises
     ------
     IncompleteError
-        The picture was kept at another place, or its sidecar could not be written.
+        The picture was written to another place, or its sidecar could not be written.
     OutputError
-        The picture could be written nowhere.
+        The picture could not be written anywhere.
     """
-    failure, path, pixels = None, job.output, finished(result.image, job.config)
+    failure, path, pixels = "", job.output, finished_pixels(result.image, job.config)
     document = _document(job, result)
     try:
-        _make_folder_again(path)
+        _restore_folder(path)
         _save(job, path, pixels, document)
     except NstError as error:
-        failure = str(error)
-        path = _rescued(job, pixels, document)
-        if path is None:
-            raise OutputError(f"{failure} No other place takes the picture either.") from error
-        failure = f"{failure} The picture is kept in {path}."
+        other = _save_elsewhere(job, pixels, document)
+        if other is None:
+            raise OutputError(
+                f"{error} The picture could not be written anywhere else either."
+            ) from error
+        failure, path = f"{error} The picture is kept in {other}.", other
     try:
         sidecar.write(path, document)
     except OutputError as error:
@@ -364,8 +311,8 @@ def write(job: Job, result: Result) -> Outcome:
     return outcome
 
 
-def _make_folder_again(path):
-    """Make the folder of an output that existed before the run."""
+def _restore_folder(path: str) -> None:
+    """Create the folder of an output again if it was removed during the run."""
     try:
         folder = os.path.dirname(files.target_of(path))
         if folder:
@@ -374,14 +321,14 @@ def _make_folder_again(path):
         raise OutputError(f"Cannot write {path}: {reason(error)}.") from error
 
 
-def _rescued(job, pixels, document):
-    """Write a picture as PNG, which holds any size, to the first place that takes it."""
+def _save_elsewhere(job: Job, pixels: Any, document: dict[str, Any]) -> Optional[str]:
+    """Write a picture as PNG, which supports any size, to the first writable folder, if any."""
     stem = os.path.splitext(os.path.basename(job.output))[0]
     folders = [os.path.dirname(job.output), os.curdir]
     with contextlib.suppress(OSError):
         folders.append(tempfile.gettempdir())
     for folder in folders:
-        path = _free_name(os.path.normpath(os.path.join(folder, stem)))
+        path = _unused_name(os.path.normpath(os.path.join(folder, stem)))
         try:
             _save(job, path, pixels, document)
         except NstError:
@@ -390,32 +337,34 @@ def _rescued(job, pixels, document):
     return None
 
 
-def _free_name(stem):
+def _unused_name(stem: str) -> str:
     names = (f"{stem}{number and -number or ''}.png" for number in itertools.count())
     return next(n for n in names if not any(map(os.path.lexists, (n, sidecar_of(n)))))
 
 
-def _most_steps(content, config):
-    """Return the steps at most over all scales."""
+def _max_steps(content: StrPath, config: Config) -> int:
+    """Return the maximum number of steps over all scales."""
     size = images.fit(images.size_of(content), config.size, content)
     scales = len(scale_sizes(config.scales, size))
     return sum(steps_at(config.iterations, scale, scales) for scale in range(1, scales + 1))
 
 
-def _check_step_names(output, steps, taken, overwrite):
-    reserved = set(map(os.path.realpath, taken))
+def _check_step_names(
+    output: str, steps: range, protected: Sequence[StrPath], overwrite: bool
+) -> None:
+    targets = set(map(os.path.realpath, protected))
     for step in steps:
         path = step_name(output, step)
-        # Hundreds of names in one folder: all else about them is known from the longest.
-        if step == steps[-1] or os.path.lexists(path) or os.path.realpath(path) in reserved:
-            files.check_output(path, taken, overwrite=overwrite, ours=is_picture)
+        # There may be hundreds of new names in one folder. Checking the longest is enough.
+        if step == steps[-1] or os.path.lexists(path) or os.path.realpath(path) in targets:
+            files.check_output(path, protected, overwrite=overwrite, ours=is_picture)
 
 
-def _write_picture(job, path, result):
-    _save(job, path, finished(result.image, job.config), _document(job, result))
+def _write_picture(job: Job, path: str, result: Result) -> None:
+    _save(job, path, finished_pixels(result.image, job.config), _document(job, result))
 
 
-def _document(job, result):
+def _document(job: Job, result: Result) -> dict[str, Any]:
     return dict(
         job.provenance,
         steps=result.steps,
@@ -425,27 +374,28 @@ def _document(job, result):
     )
 
 
-def _save(job, path, pixels, document):
-    """Write a picture with what it carries, as far as its format has room for it."""
+def _save(job: Job, path: str, pixels: Any, document: dict[str, Any]) -> None:
+    """Write a picture, with metadata if its format has room for them."""
     metadata = None
     if job.config.metadata:
         metadata = {**sidecar.carried(document), **job.carried}
-        if not _has_room(path, pixels.shape[:2], job.alpha, metadata):
+        if not _fits(path, pixels.shape[:2], job.alpha, metadata):
             metadata = None
     images.write(path, pixels, job.alpha, metadata)
 
 
-def _has_room(path, size, alpha, metadata):
-    """Return whether a picture's format holds its metadata."""
+def _fits(path: str, size: Sequence[int], alpha: Any, metadata: Optional[dict[str, Any]]) -> bool:
+    """Return whether a picture's format has room for its metadata."""
     try:
-        images.check_size(path, *size, alpha, metadata)
+        height, width = size
+        images.check_size(path, height, width, alpha, metadata)
     except ImageError:
         return False
     return True
 
 
-def finished(image, config):
-    """Return the pixels of the picture that an optimised image becomes.
+def finished_pixels(image: Any, config: Config) -> Any:
+    """Convert an optimised image to the pixels of the picture, and denoise it if asked to.
 
     Parameters
     ----------
@@ -455,7 +405,6 @@ def finished(image, config):
     Returns
     -------
     numpy.ndarray, shape (H, W, 3), uint8
-        Denoised, where the config says so.
     """
     pixels = images.to_pixels(image, "truncate" if config.faithful else "round")
     if config.denoise:
@@ -464,16 +413,17 @@ def finished(image, config):
     return pixels
 
 
-def _network_input(picture, size, config):
-    pixels = images.resize(picture.pixels, size)
-    return images.to_input(pixels, 256 if config.faithful else 255)
+def _identity(picture: Optional[images.Picture]) -> Optional[dict[str, str]]:
+    return {"path": picture.path, "sha256": picture.sha256} if picture else None
 
 
-def _identity(picture):
-    return picture and {"path": picture.path, "sha256": picture.sha256}
-
-
-def _notes(inputs, weights_path, output, alpha, provenance):
+def _notes(
+    inputs: Inputs,
+    weights_path: StrPath,
+    output: str,
+    alpha: Any,
+    provenance: dict[str, Any],
+) -> Iterator[str]:
     size = inputs.content.shape[2:]
     if weights_path == weights.BUILTIN:
         yield (
@@ -483,16 +433,16 @@ def _notes(inputs, weights_path, output, alpha, provenance):
     if inputs.pictures["content"].alpha is not None and not images.holds_alpha(output):
         yield f"{output}: JPEG has no transparency, so the content's is left out."
     metadata = sidecar.carried(provenance)
-    if provenance["config"]["metadata"] and not _has_room(output, size, alpha, metadata):
+    if provenance["config"]["metadata"] and not _fits(output, size, alpha, metadata):
         yield (
-            f"{output}: the metadata are more than its format holds, so the picture carries none; "
-            "its sidecar has them."
+            f"{output}: its format has no room for the metadata, so the picture carries none; the "
+            "sidecar has them."
         )
     start = inputs.pictures.get("init")
     if start is not None:
         height, width = start.pixels.shape[:2]
         to_height, to_width = size
-        # Half a pixel of the smaller picture is rounding.
+        # Shapes may differ by rounding, half a pixel of the smaller picture.
         if abs(height * to_width - width * to_height) > max(height, width, to_height, to_width):
             yield (
                 f"The start image {start.path} has {width} x {height} pixels and is stretched to "

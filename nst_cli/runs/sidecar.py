@@ -1,31 +1,32 @@
-"""What nst writes about a picture: in the picture itself, and in a sidecar beside it.
+"""The record of how a picture was made: in the picture itself, and in a sidecar beside it.
 
-Both hold one JSON object. Strangers may have written it, so everything that comes back from a
-file goes through `parse`.
+Both hold one JSON object. A file may come from a stranger, so everything that is read goes
+through `parse`.
 """
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from .. import files, images, weights
 from ..config import INITS, Config
 from ..errors import ConfigError, ImageError, OutputError, SidecarError, reason
+from ..files import StrPath
 from . import log
 
-#: The stop reasons of runs that came to their end.
+#: The stop reasons of runs that finished.
 FINISHED = ("converged", "iterations", "stalled")
 
 _PROGRAM = "nst"
 _START = re.compile(rb'\s*\{\s*"program":\s*"nst"')
-# A sidecar has about 3 kB.
-_LARGEST = 1 << 20
+# A sidecar takes about 3 kB.
+_LARGEST_FILE = 1 << 20
 _DEEPEST = 6
-_MOST = 10**9
-# Where each file's entry has its path.
-_PATHS = {"content": "path", "style": "path", "init": "path", "weights": "source"}
+_MAX_STEPS = 10**9
+# Key of the path in the entry of each input.
+_PATH_KEYS = {"content": "path", "style": "path", "init": "path", "weights": "source"}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAMES = {
     "program", "versions", "config", "content", "style", "init", "weights", "device",
@@ -41,7 +42,7 @@ class Source:
     Attributes
     ----------
     path : str
-        In a sidecar seen from its folder, or absolute; in a picture the name alone. Of the
+        In a sidecar relative to its folder, or absolute; in a picture only the file's name. For
         weights it may be ``builtin``.
     sha256 : str
         64 hex digits.
@@ -69,51 +70,51 @@ class PictureFile:
 
 @dataclass(frozen=True)
 class Sidecar:
-    """How a picture was made, checked for kinds and ranges.
+    """How a picture was made; all types and ranges are checked.
 
     Attributes
     ----------
     choices : dict
-        As `Config.to_dict` of the version that made the picture; see `config`.
+        `Config.to_dict` of the version that made the picture; see `config`.
     content, style : Source
     init : Source or None
-        The start image where it was a picture.
+        The start image, if it was a picture.
     weights : Source
     steps : int
     stop_reason : str
     beta, losses : dict of str to float
     versions : dict of str to str
     picture : PictureFile or None
-        None for what a picture carries about itself.
+        None if it was read from a picture, which cannot contain its own checksum.
     document : dict
-        All of it, as it was read.
+        The whole JSON object.
     """
 
-    choices: dict
+    choices: dict[str, Any]
     content: Source
     style: Source
     init: Optional[Source]
     weights: Source
     steps: int
     stop_reason: str
-    beta: dict
-    losses: dict
-    versions: dict
+    beta: dict[str, float]
+    losses: dict[str, float]
+    versions: dict[str, str]
     picture: Optional[PictureFile]
-    document: dict
+    document: dict[str, Any]
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end."""
+        """Whether the run finished."""
         return self.stop_reason in FINISHED
 
-    def config(self, **changes) -> Config:
-        """Return the choices as a `Config`.
+    def config(self, **changes: Any) -> Config:
+        """Return the choices as a `Config`, with some of them changed.
 
         Raises
         ------
         SidecarError
-            Another version wrote them, and this one does not know an option or a value.
+            Another version of nst wrote them, and this one does not know an option or a value.
         """
         try:
             return Config.from_dict({**self.choices, **changes})
@@ -121,36 +122,36 @@ class Sidecar:
             raise SidecarError(f"an option is unknown to this version of nst: {error}") from error
 
 
-def sidecar_of(picture: os.PathLike) -> str:
+def sidecar_of(picture: StrPath) -> str:
     """Return the path of the JSON file beside a picture, ``OUT.png.json``."""
     return f"{os.fspath(picture)}.json"
 
 
-def log_of(picture: os.PathLike) -> str:
+def log_of(picture: StrPath) -> str:
     """Return the path of the log beside a picture of a batch, ``OUT.png.jsonl``."""
     return f"{os.fspath(picture)}.jsonl"
 
 
-def step_name(picture: os.PathLike, step: int) -> str:
+def step_name(picture: StrPath, step: int) -> str:
     """Return the path of the picture after a step: ``OUT-00100.png`` beside ``OUT.png``."""
     stem, ending = os.path.splitext(os.fspath(picture))
     return f"{stem}-{step:05d}{ending}"
 
 
-def carried(document: Mapping) -> dict:
-    """Return what a picture carries of its sidecar: no folders, only names and checksums."""
-    kept = {key: value for key, value in document.items() if key != "file"}
-    return _with_paths(kept, os.path.basename)
+def carried(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a sidecar that the picture carries: names and checksums, no folders."""
+    metadata = {key: value for key, value in document.items() if key != "file"}
+    return _with_paths(metadata, os.path.basename)
 
 
-def write(picture: os.PathLike, document: Mapping) -> str:
+def write(picture: StrPath, document: Mapping[str, Any]) -> str:
     """Write the sidecar of a finished picture; return its path.
 
     Parameters
     ----------
     picture : path-like
     document : dict
-        What made it; paths as this process has them.
+        How it was made; paths are absolute or relative to the working folder.
 
     Raises
     ------
@@ -159,25 +160,25 @@ def write(picture: os.PathLike, document: Mapping) -> str:
     """
     path = sidecar_of(picture)
     try:
-        own = _picture_file(picture)
+        picture_file = _picture_file(picture)
     except OSError as error:
         raise OutputError(
             f"Cannot write {path}: {os.fspath(picture)}: {reason(error)}."
         ) from error
     folder = os.path.dirname(os.path.abspath(path))
-    located = _with_paths(document, lambda name: _seen_from(folder, name))
-    entry = {"sha256": own.sha256, "size": own.size}
-    files.write_json(path, {**located, "file": entry})
+    relative = _with_paths(document, lambda name: _relative_to(folder, name))
+    entry = {"sha256": picture_file.sha256, "size": picture_file.size}
+    files.write_json(path, {**relative, "file": entry})
     return path
 
 
-def read(picture: os.PathLike) -> Sidecar:
-    """Return the sidecar of a picture.
+def read(picture: StrPath) -> Sidecar:
+    """Read the sidecar of a picture.
 
     Raises
     ------
     SidecarError
-        It is missing or broken, or nst did not write it.
+        The sidecar is missing or broken, or nst did not write it.
     """
     path = sidecar_of(picture)
     try:
@@ -186,15 +187,15 @@ def read(picture: os.PathLike) -> Sidecar:
         raise SidecarError(f"Cannot read {path}: {error}") from error
 
 
-def read_carried(picture: os.PathLike) -> Optional[Sidecar]:
-    """Return what a picture carries of how it was made; None if it carries nothing.
+def read_carried(picture: StrPath) -> Optional[Sidecar]:
+    """Read how a picture was made from its own metadata; return None if it has none of nst's.
 
     Raises
     ------
     ImageError
         The file cannot be read as a picture.
     SidecarError
-        What it carries is broken.
+        The metadata are broken.
     """
     document = images.read_metadata(picture)
     if document is None:
@@ -202,52 +203,53 @@ def read_carried(picture: os.PathLike) -> Optional[Sidecar]:
     try:
         return parse(document)
     except SidecarError as error:
-        raise SidecarError(f"Cannot use what {os.fspath(picture)} carries: {error}") from error
+        raise SidecarError(f"Cannot use the metadata of {os.fspath(picture)}: {error}") from error
 
 
-def lead_to(picture: os.PathLike, path: str, *folders: os.PathLike) -> Optional[str]:
-    """Return where a path in a picture's sidecar leads, if it may be read.
+def lead_to(picture: StrPath, path: str, *folders: StrPath) -> Optional[str]:
+    """Resolve a path in a picture's sidecar, if the file may be read.
 
-    A stranger may have written the sidecar, so only what the user pointed to is read: the
-    picture's folder, the working folder and `folders`, with all folders below them.
+    A stranger may have written the sidecar. Therefore only files in or below the picture's
+    folder, the working folder and `folders` may be read.
 
     Returns
     -------
     str or None
-        Seen from the working folder, or absolute; None if it leads elsewhere.
+        Relative to the working folder if it is below that, else absolute; None if the file may
+        not be read.
     """
-    own = os.path.dirname(os.fspath(picture)) or os.curdir
-    target = os.path.normpath(os.path.join(os.path.realpath(own), path))
-    for folder in (os.curdir, own, *folders):
+    picture_folder = os.path.dirname(os.fspath(picture)) or os.curdir
+    target = os.path.normpath(os.path.join(os.path.realpath(picture_folder), path))
+    for folder in (os.curdir, picture_folder, *folders):
         for root in (os.path.realpath(folder), os.path.abspath(folder)):
             if root != os.sep and os.path.commonpath([root, target]) == root:
-                here = os.path.relpath(target)
-                return target if here.startswith(os.pardir) else here
+                relative = os.path.relpath(target)
+                return target if relative.startswith(os.pardir) else relative
     return None
 
 
-def describes(description: Sidecar, picture: os.PathLike) -> bool:
-    """Return whether a sidecar is about the picture file as it is now."""
+def describes(description: Sidecar, picture: StrPath) -> bool:
+    """Return whether a sidecar describes the picture file as it is now."""
     try:
         return description.picture is not None and description.picture == _picture_file(picture)
     except OSError:
         return False
 
 
-def is_made(picture: os.PathLike, config: Config, inputs: Mapping) -> bool:
-    """Return whether a picture is up to date: what its sidecar says is what a run would do.
+def is_up_to_date(picture: StrPath, config: Config, inputs: Mapping[str, str]) -> bool:
+    """Return whether a picture is up to date: a run would make it as its sidecar describes it.
 
     Parameters
     ----------
     picture : path-like
     config : Config
     inputs : dict of str to str
-        SHA-256 of ``content``, ``style``, ``weights`` and, where it is a picture, ``init``.
+        SHA-256 of ``content``, ``style``, ``weights`` and, if it is a picture, ``init``.
     """
     try:
         description = read(picture)
         checksums = {
-            role: source.sha256 for role in _PATHS if (source := getattr(description, role))
+            role: source.sha256 for role in _PATH_KEYS if (source := getattr(description, role))
         }
         return (
             description.finished
@@ -259,8 +261,8 @@ def is_made(picture: os.PathLike, config: Config, inputs: Mapping) -> bool:
         return False
 
 
-def outputs(picture: os.PathLike) -> tuple[tuple[str, Callable[[str], bool]], ...]:
-    """Return the files of a run, each with the function that recognises one that nst made."""
+def outputs(picture: StrPath) -> tuple[tuple[str, Callable[[str], bool]], ...]:
+    """Return the paths of a run's files, each with a function that recognises nst's own files."""
     return (
         (os.fspath(picture), is_picture),
         (sidecar_of(picture), is_sidecar),
@@ -268,8 +270,8 @@ def outputs(picture: os.PathLike) -> tuple[tuple[str, Callable[[str], bool]], ..
     )
 
 
-def is_picture(path: os.PathLike) -> bool:
-    """Return whether nst made a picture, and nobody has changed it since."""
+def is_picture(path: StrPath) -> bool:
+    """Return whether nst made a picture, and it was not changed since."""
     try:
         description = read(path)
     except SidecarError:
@@ -277,13 +279,13 @@ def is_picture(path: os.PathLike) -> bool:
     try:
         carries = images.read_metadata(path)
     except ImageError:
-        # Damaged, and nothing that a person would miss.
+        # The picture is damaged, so the user loses nothing.
         return description is not None
     try:
         if description and describes(description, path):
             return True
-        # Nst wrote both at once, so the file was changed later. Where the two differ, the sidecar
-        # is of an earlier run.
+        # If the metadata agree with the sidecar, nst wrote both at once, and the picture was
+        # changed later. If they differ, the sidecar belongs to an earlier run.
         if description and description.picture and carries == carried(description.document):
             return False
         return carries is not None and bool(parse(carries))
@@ -291,8 +293,8 @@ def is_picture(path: os.PathLike) -> bool:
         return False
 
 
-def is_sidecar(path: os.PathLike) -> bool:
-    """Return whether nst wrote a sidecar, which may be damaged since."""
+def is_sidecar(path: StrPath) -> bool:
+    """Return whether a file is a sidecar written by nst; it may be damaged."""
     try:
         with files.open_regular(path) as stream:
             start = stream.read(64)
@@ -305,7 +307,7 @@ def is_sidecar(path: os.PathLike) -> bool:
         document = None
     if document and not (isinstance(document, dict) and set(document) <= _NAMES):
         return False
-    # What is left of a sidecar that was damaged: its picture says whose it was.
+    # A damaged sidecar: nst wrote it if the picture beside it has nst's metadata.
     try:
         return images.read_metadata(os.fspath(path).removesuffix(".json")) is not None
     except ImageError:
@@ -313,12 +315,12 @@ def is_sidecar(path: os.PathLike) -> bool:
 
 
 def parse(document: Any) -> Sidecar:
-    """Check a description of how a picture was made, from a sidecar or from a picture.
+    """Check the record of how a picture was made, from a sidecar or from a picture.
 
     Parameters
     ----------
     document : object
-        What JSON gave.
+        Parsed JSON.
 
     Returns
     -------
@@ -327,10 +329,11 @@ def parse(document: Any) -> Sidecar:
     Raises
     ------
     SidecarError
-        Something is missing, of another kind or out of range; the message names it, not the file.
+        A field is missing, of a wrong type or out of range; the message names the field, not the
+        file.
     """
     if not isinstance(document, dict):
-        raise SidecarError("it is no JSON object, so nst did not write it.")
+        raise SidecarError("it is not a JSON object, so nst did not write it.")
     if document.get("program") != _PROGRAM:
         raise SidecarError("nst did not write it: 'program' is not 'nst'.")
     choices = _field(document, "config", dict)
@@ -357,21 +360,22 @@ def parse(document: Any) -> Sidecar:
     return description
 
 
-def _loaded(path):
+def _loaded(path: StrPath) -> Any:
     try:
         with files.open_regular(path) as stream:
-            text = stream.read(_LARGEST + 1)
+            text = stream.read(_LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         raise SidecarError(f"{reason(error)}.") from error
-    if len(text) > _LARGEST:
-        raise SidecarError(f"it has more than {_LARGEST >> 20} MiB, so nst did not write it.")
+    if len(text) > _LARGEST_FILE:
+        size = _LARGEST_FILE >> 20
+        raise SidecarError(f"it has more than {size} MiB, so nst did not write it.")
     try:
         return files.from_json(text)
     except ValueError as error:
         raise SidecarError(f"{error}.") from error
 
 
-def _is_plain(value, depth):
+def _is_plain(value: Any, depth: int) -> bool:
     """Return whether all numbers are finite and nothing is nested deeper than `depth`."""
     if isinstance(value, (dict, list)):
         inner = value.values() if isinstance(value, dict) else value
@@ -379,40 +383,40 @@ def _is_plain(value, depth):
     return not isinstance(value, (int, float)) or isinstance(value, bool) or log.is_number(value)
 
 
-def _field(document, name, kind):
+def _field(document: dict[str, Any], name: str, kind: type) -> Any:
     value = document.get(name)
-    # A truth value is an integer to Python.
+    # In Python, bool is a kind of int.
     if not isinstance(value, kind) or isinstance(value, bool):
         raise _lacking(repr(name))
     return value
 
 
-def _lacking(what):
-    return SidecarError(f"{what} is missing or of another kind, so it is no sidecar of nst's.")
+def _lacking(what: str) -> SidecarError:
+    return SidecarError(f"{what} is missing or of a wrong type, so nst did not write it.")
 
 
-def _count(document, name):
-    value = _field(document, name, int)
-    if not 0 <= value <= _MOST:
-        raise SidecarError(f"{name!r} is out of range, so it is no sidecar of nst's.")
+def _count(document: dict[str, Any], name: str) -> int:
+    value: int = _field(document, name, int)
+    if not 0 <= value <= _MAX_STEPS:
+        raise SidecarError(f"{name!r} is out of range, so nst did not write it.")
     return value
 
 
-def _source(document, role):
+def _source(document: dict[str, Any], role: str) -> Source:
     entry = _field(document, role, dict)
-    what = f"{_PATHS[role]} or sha256 of {role!r}"
-    path, checksum = entry.get(_PATHS[role]), entry.get("sha256")
+    what = f"{_PATH_KEYS[role]} or sha256 of {role!r}"
+    path, checksum = entry.get(_PATH_KEYS[role]), entry.get("sha256")
     _check_path(path, what)
     if not _is_checksum(checksum):
         raise _lacking(what)
     return Source(path, checksum)
 
 
-def _is_checksum(value):
+def _is_checksum(value: object) -> bool:
     return isinstance(value, str) and bool(_SHA256.fullmatch(value))
 
 
-def _check_path(value, what):
+def _check_path(value: object, what: str) -> None:
     try:
         if not isinstance(value, str) or b"\0" in os.fsencode(value):
             raise _lacking(what)
@@ -420,36 +424,36 @@ def _check_path(value, what):
         raise _lacking(what) from None
 
 
-def _described(entry):
+def _described(entry: Any) -> Optional[PictureFile]:
     if entry is None:
         return None
     fields = entry if isinstance(entry, dict) else {}
     checksum, size = fields.get("sha256"), fields.get("size")
     if not _is_checksum(checksum) or type(size) is not int or size < 0:
         raise _lacking("'file'")
-    return PictureFile(checksum, size)
+    return PictureFile(str(checksum), size)
 
 
-def _numbers(document, name):
-    entries = _field(document, name, dict)
+def _numbers(document: dict[str, Any], name: str) -> dict[str, float]:
+    entries: dict[str, float] = _field(document, name, dict)
     for key, value in entries.items():
         if not log.is_number(value):
             raise _lacking(f"the number {key!r} of {name!r}")
     return entries
 
 
-def _picture_file(picture):
+def _picture_file(picture: StrPath) -> PictureFile:
     return PictureFile(files.sha256(picture), os.path.getsize(picture))
 
 
-def _with_paths(document, change):
-    """Return a document with other paths, those of the inputs and those of the choices."""
+def _with_paths(document: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """Return a document with all paths changed, those of the inputs and those of the choices."""
     changed = dict(document)
-    for role, key in _PATHS.items():
+    for role, key in _PATH_KEYS.items():
         if document.get(role):
             changed[role] = {**document[role], key: change(document[role][key])}
     choices = dict(document["config"])
-    # The paths as they were typed, which the inputs' own replace.
+    # The choices have the paths as the user typed them.
     if choices["init"] not in INITS:
         choices["init"] = changed["init"]["path"]
     if choices["weights"]:
@@ -457,18 +461,20 @@ def _with_paths(document, change):
     return {**changed, "config": choices}
 
 
-def _seen_from(folder, path):
-    """Return a path relative to a folder; absolute if they have nothing but the root in common."""
+def _relative_to(folder: str, path: str) -> str:
+    """Return a path relative to a folder, or absolute if they have only the root in common."""
     if path == weights.BUILTIN:
         return path
-    place, name = os.path.split(path)
-    # After a link to a folder, .. leads elsewhere.
-    place = os.path.realpath(place) if os.pardir in place else os.path.abspath(place)
-    path, folder = os.path.join(place, name), os.path.realpath(folder)
-    return path if os.path.commonpath([place, folder]) == os.sep else os.path.relpath(path, folder)
+    parent, name = os.path.split(path)
+    # After a link to a folder, .. is not the folder before it in the path.
+    parent = os.path.realpath(parent) if os.pardir in parent else os.path.abspath(parent)
+    path, folder = os.path.join(parent, name), os.path.realpath(folder)
+    if os.path.commonpath([parent, folder]) == os.sep:
+        return path
+    return os.path.relpath(path, folder)
 
 
-def _without_paths(config):
-    # Inputs are compared by their content, however large they may be.
+def _without_paths(config: Config) -> dict[str, Any]:
+    # Inputs are compared by their checksums, whatever their size.
     init = config.init if config.init in INITS else None
     return {**config.to_dict(), "weights": None, "init": init, "max_pixels": None}

@@ -1,4 +1,4 @@
-"""Names of pictures, made from a template and the choices of a run."""
+"""Fills a template for the name of a picture with the choices of a run."""
 
 import dataclasses
 import functools
@@ -8,7 +8,8 @@ import string
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..config import Config, did_you_mean
+from ..checks import did_you_mean
+from ..config import Config
 from ..errors import BatchError, reason
 from .patterns import Match
 
@@ -16,36 +17,31 @@ _CHOICES = {field.name for field in dataclasses.fields(Config)}
 
 
 def short(value: object) -> str:
-    """Return a value as Python spells it, cut to the length of a message."""
+    """Return a value as Python spells it, cut to the length that fits a message."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def named(
+def output_path(
     template: str, folder: str, pictures: Mapping[str, Match], config: Config, number: int
 ) -> str:
-    """Fill a template with a run's own values.
+    """Return the path of a run's picture.
 
     Parameters
     ----------
     template : str
     folder : str
-        What the result is relative to.
+        The folder that the template is relative to.
     pictures : dict of str to Match
-        Of ``content`` and ``style``.
+        ``content`` and ``style``.
     config : Config
     number : int
-        Of the run in its file.
-
-    Returns
-    -------
-    str
-        The path of the run's picture.
+        The run's number in its file.
 
     Raises
     ------
     BatchError
-        It is no template, or has fields that do not exist.
+        The text is not a template, or has an unknown field.
     """
     if not isinstance(template, str):
         raise BatchError(f"output {short(template)} is not a template: it must be a text.")
@@ -60,7 +56,7 @@ def named(
             raise BatchError(
                 f"output {short(template)}: no field {name!r}{did_you_mean(name, known)}"
             )
-    # Before it is filled: a picture's own name may begin with ~.
+    # Expanded before it is filled, because a picture's name may begin with ~.
     template = os.path.expanduser(template)
     try:
         name = template.format_map(fields)
@@ -69,19 +65,19 @@ def named(
             f"output {short(template)} is not a template: {reason(error)}."
         ) from error
     if not os.path.isabs(template):
-        # A template that begins with a folder's field, and that folder is the pattern's own.
+        # If the template begins with {content_folder} and that is empty, a slash is left over.
         name = name.lstrip(os.sep)
     output = os.path.normpath(os.path.join(folder, name))
     try:
         os.fsencode(output)
     except UnicodeEncodeError:
-        raise BatchError(f"output {short(output)}: no file can have that name.") from None
+        raise BatchError(f"output {short(output)} is not a possible file name.") from None
     return output
 
 
 @functools.lru_cache(maxsize=1)
-def _names_in(template):
-    """Return the names of a template's fields, after a look at what follows them."""
+def _names_in(template: str) -> list[str]:
+    """Return the names of a template's fields; refuse nested fields and huge widths."""
     names = []
     try:
         for _, name, form, _ in string.Formatter().parse(template):
@@ -98,7 +94,7 @@ def _names_in(template):
     return names
 
 
-def _word(value):
+def _word(value: object) -> str:
     values = value if isinstance(value, tuple) else [value]
     words = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
     return "+".join(words).replace(os.sep, "-")

@@ -1,12 +1,12 @@
-"""A TOML file to a dict, and what is wrong with it in one line."""
+"""Reads a TOML file into a dict; reports what is wrong with it in one line."""
 
 import codecs
-import os
 import unicodedata
 from typing import Any
 
 from .. import files
 from ..errors import BatchError, reason
+from ..files import StrPath
 
 try:
     import tomllib
@@ -14,7 +14,7 @@ except ImportError:  # before Python 3.11
     import tomli as tomllib
 
 _LARGEST_FILE = 16 << 20
-# UTF-32 first: its little-endian mark begins with that of UTF-16.
+# UTF-32 first, because its little-endian mark begins with UTF-16's.
 _OTHER_ENCODINGS = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -24,20 +24,21 @@ _OTHER_ENCODINGS = {
 _BACKSLASH = "in a path use /, or put the text between 'single quotes'"
 
 
-def read(path: os.PathLike) -> dict[str, Any]:
+def read(path: StrPath) -> dict[str, Any]:
     """Read a TOML file in UTF-8, which may begin with a byte order mark.
 
     Raises
     ------
     BatchError
-        The file cannot be read, is no regular file, too large, in another encoding or not TOML.
+        The file cannot be read, is not a regular file, too large, in another encoding or not TOML.
     """
     text = _text(path)
     try:
-        return tomllib.loads(text)
-    # Numbers beyond Python's limits are no TOMLDecodeError.
+        document: dict[str, Any] = tomllib.loads(text)
+        return document
+    # Numbers beyond Python's limits do not raise TOMLDecodeError.
     except (ValueError, OverflowError) as error:
-        # What a path with backslashes leads to: an unknown escape, or a bad number after \x, \u.
+        # Backslashes in a path cause these: an unknown escape, or a bad number after \x or \u.
         escapes = "\\" in str(error) or "hex value" in str(error)
         advice = f"; {_BACKSLASH}" if escapes else ""
         raise BatchError(f"{path} is not TOML: {reason(error)}{advice}.") from error
@@ -45,7 +46,7 @@ def read(path: os.PathLike) -> dict[str, Any]:
         raise BatchError(f"{path} is not a batch file: it is nested too deeply.") from error
 
 
-def _text(path):
+def _text(path: StrPath) -> str:
     """Return the text of a batch file, without a byte order mark."""
     try:
         with files.open_regular(path) as stream:
@@ -72,11 +73,13 @@ def _text(path):
         ) from error
 
 
-def has_controls(text: str) -> bool:
+def has_control_characters(text: str) -> bool:
     """Return whether a text has control characters, such as a line end."""
     return any(unicodedata.category(character) == "Cc" for character in text)
 
 
-def advice(text: str) -> str:
-    """Return the end of a message on a text that a backslash may have changed."""
-    return f"; a backslash is special in TOML: {_BACKSLASH}" if has_controls(text) else ""
+def backslash_advice(text: str) -> str:
+    """Return advice to add to a message if a backslash may have changed the text, else nothing."""
+    if not has_control_characters(text):
+        return ""
+    return f"; a backslash is special in TOML: {_BACKSLASH}"

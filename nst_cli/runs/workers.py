@@ -1,4 +1,4 @@
-"""Runs in processes of their own, any of which may end at any moment."""
+"""Makes runs in worker processes, any of which may die at any moment."""
 
 import collections
 import contextlib
@@ -10,19 +10,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Optional
 
 from .. import engine, machine
 from ..engine.gpu import library
 from ..errors import reason
+from ..synthesis import Record
 from .maker import Finished, Maker
+from .plan import Run
 
-# How long a worker may take to save the image so far, in seconds: a step is not interrupted.
-_PATIENCE = 120
-# How long a worker may take to end that has nothing left to do.
-_FAREWELL = 10
+# Seconds for a worker to save the image so far; it finishes the current step first.
+_SAVE_TIMEOUT = 120
+# Seconds for an idle worker to exit.
+_EXIT_TIMEOUT = 10
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -34,60 +36,61 @@ class _Worker:
     Attributes
     ----------
     number : int
-        Decides which card is its own.
+        Determines which card the process uses.
     process : subprocess.Popen
     run : plan.Run or None
-        The one it has been given.
+        The current run.
     """
 
     number: int
-    process: Any
-    run: Any = None
+    process: "subprocess.Popen[bytes]"
+    run: Optional[Run] = None
 
 
 class Pool:
-    """A number of processes that make runs, until there are no more.
+    """Worker processes that share a list of runs.
 
     Parameters
     ----------
     runs : sequence of plan.Run
     jobs : int
-        How many processes at a time.
+        Number of processes.
     overwrite : bool
-        Whether files may be replaced that nst did not make.
+        Allow replacing files that nst did not make.
     """
 
-    def __init__(self, runs, jobs: int, overwrite: bool = False):
+    def __init__(self, runs: Sequence[Run], jobs: int, overwrite: bool = False):
         self._overwrite = overwrite
-        self._waiting, self._workers = collections.deque(runs), {}
-        # Kept until it is yielded, so that no interruption loses it.
-        self._answers = collections.deque()
+        self._waiting = collections.deque(runs)
+        self._workers: dict[Any, _Worker] = {}
+        # Answers not yet yielded; an interruption must not lose one.
+        self._answers: collections.deque[Finished] = collections.deque()
         self._jobs = max(1, min(jobs, len(self._waiting)))
-        # A run that names a card by its number shall have that card.
+        # A run may name a card by its number, so every worker must see all cards.
         numbered = any(run.config.device.startswith("gpu:") for run in runs)
         self._cards = [] if numbered else library.shares()
 
     def finished(self) -> Iterator[Finished]:
-        """Make all runs; yield what they come to, as it becomes known.
+        """Make all runs; yield how each ended, as soon as it ends.
 
-        A process that ends costs the run that it was given. Another takes its place.
+        If a process dies, its current run fails, and another process replaces it.
         """
         for number in range(self._jobs):
             yield from self._start(number)
         while self._workers:
             for connection in multiprocessing.connection.wait(list(self._workers)):
                 worker = self._workers[connection]
-                can_go_on = self._receive(connection, worker)
-                # First, so that no error in what follows can lose it.
+                can_continue = self._receive(connection, worker)
+                # Yielded first, so that no error below can lose it.
                 yield self._answers.popleft()
-                if not can_go_on or not self._give(connection, worker):
+                if not can_continue or not self._send_next(connection, worker):
                     self._drop(connection)
                     yield from self._start(worker.number)
 
     def stop(self) -> Iterator[Finished]:
-        """Interrupt the runs at work; yield what they come to, the images so far being saved."""
+        """Interrupt the current runs, which save their images so far; yield how each ended."""
         self._waiting.clear()
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + _SAVE_TIMEOUT
         for connection, worker in list(self._workers.items()):
             if worker.run is None:
                 self._drop(connection)
@@ -100,31 +103,38 @@ class Pool:
                 self._drop(connection)
                 yield self._answers.pop()
         for worker in self._workers.values():
+            assert worker.run
             yield _not_made(worker.run)
 
     def close(self) -> None:
-        """End all processes, at once."""
+        """Kill all processes."""
         for worker in self._workers.values():
             worker.process.kill()
         for connection in list(self._workers):
             self._drop(connection)
 
-    def _receive(self, connection, worker, otherwise=None):
-        """Take a worker's answer to its run; return whether it can be given another."""
+    def _receive(
+        self,
+        connection: Any,
+        worker: _Worker,
+        if_dead: Optional[Callable[[Run], Finished]] = None,
+    ) -> bool:
+        """Receive a worker's answer; return whether the worker can take another run."""
         run, worker.run = worker.run, None
+        assert run
         try:
             answer = replace(connection.recv(), run=run)
         except (EOFError, OSError):
             self._drop(connection)
-            answer = otherwise(run) if otherwise else _died(run, worker.process)
+            answer = if_dead(run) if if_dead else _died(run, worker.process)
         self._answers.append(answer)
         return connection in self._workers and answer.state != "interrupted"
 
-    def _start(self, number):
-        """Start a worker where there is a run for it; yield the runs that none can be had for."""
+    def _start(self, number: int) -> Iterator[Finished]:
+        """Start a worker if a run is waiting; if none can be started at all, fail every run."""
         while self._waiting:
             try:
-                connection, process = _started(self._environment(number), self._overwrite)
+                connection, process = _start_process(self._environment(number), self._overwrite)
             except OSError as error:
                 if self._workers:
                     return
@@ -133,12 +143,12 @@ class Pool:
                     yield Finished(self._waiting.popleft(), "failed", reason=why)
                 return
             worker = self._workers[connection] = _Worker(number, process)
-            if self._give(connection, worker):
+            if self._send_next(connection, worker):
                 return
             self._drop(connection)
 
-    def _give(self, connection, worker):
-        """Give a worker its next run; return False where there is none, or the worker is gone."""
+    def _send_next(self, connection: Any, worker: _Worker) -> bool:
+        """Send a worker the next run; return False if no run is waiting or the worker is dead."""
         if not self._waiting:
             return False
         worker.run = self._waiting.popleft()
@@ -150,47 +160,49 @@ class Pool:
             return False
         return True
 
-    def _drop(self, connection):
-        """Let a worker go, and wait for its end."""
+    def _drop(self, connection: Any) -> None:
+        """Close the connection to a worker, which makes it exit, and wait for its end."""
         worker = self._workers.pop(connection, None)
         if worker is None:
             return
         connection.close()
         try:
-            worker.process.wait(_FAREWELL)
+            worker.process.wait(_EXIT_TIMEOUT)
         except subprocess.TimeoutExpired:
             worker.process.kill()
             worker.process.wait()
 
-    def _environment(self, number):
-        """Return the variables of a worker, of which the libraries read some when they load."""
+    def _environment(self, number: int) -> dict[str, str]:
+        """Return a worker's environment variables; libraries read some of them while loading."""
         share = max(1, machine.usable_cores() // self._jobs)
         card = self._cards[number % len(self._cards)] if self._cards else None
         return engine.worker_environment(share, card)
 
 
-def _not_made(run):
+def _not_made(run: Run) -> Finished:
     return Finished(run, "interrupted", reason="no picture was written")
 
 
-def _died(run, process):
+def _died(run: Run, process: "subprocess.Popen[bytes]") -> Finished:
     code = process.returncode
     how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
     why = f"its process ended {how}; was there too little memory for --jobs?"
     return Finished(run, "failed", reason=why)
 
 
-def _started(variables, overwrite):
-    """Start a process that serves one end of a connection; return the other end, and it."""
+def _start_process(
+    variables: Mapping[str, str], overwrite: bool
+) -> tuple[Any, "subprocess.Popen[bytes]"]:
+    """Start a worker process; return our end of a connection to it, and the process."""
     ours, theirs = multiprocessing.connection.Pipe()
     code = (
         f"import sys; sys.path[:] = {sys.path!a}; "
         f"from nst_cli.runs.workers import serve; serve({theirs.fileno()}, {bool(overwrite)})"
     )
-    # Inherited, the mask keeps a terminal's Ctrl-C from the worker: the parent answers it.
-    usual = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # The worker inherits the mask, so that Ctrl-C in a terminal reaches the parent alone.
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        # A library that prints must not print among the paths on stdout.
+        # A library's output must not mix with the paths on stdout.
         process = subprocess.Popen(
             [sys.executable, "-c", code], env=variables, pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -199,68 +211,68 @@ def _started(variables, overwrite):
         ours.close()
         raise
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, usual)
-        # Closed here, so that the end of the process is the end of the connection.
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+        # Close our copy, so that we get EOF when the worker exits.
         theirs.close()
     return ours, process
 
 
 class _Interruption:
-    """The signal that ends a worker: it interrupts a run, and nothing between two runs.
+    """Turns the first signal into a KeyboardInterrupt, but only during a run.
 
-    Called as an observer of steps it raises an interruption which got lost: Python drops an
-    exception that is raised while an array is being freed.
+    Python drops an exception that is raised while an array is freed. Therefore the object is also
+    an observer of steps, and raises the exception again after the step.
     """
 
-    def __init__(self):
-        self.arrived, self._is_at_work = False, False
+    def __init__(self) -> None:
+        self.arrived, self._is_running = False, False
 
-    def handle(self, *_):
+    def handle(self, *_: object) -> None:
         first, self.arrived = not self.arrived, True
-        if first and self._is_at_work:
+        if first and self._is_running:
             raise KeyboardInterrupt
 
-    def __call__(self, record):
+    def __call__(self, record: Record) -> None:
         if self.arrived:
             raise KeyboardInterrupt
 
-    def make(self, maker, run):
+    def make(self, maker: Maker, run: Run) -> Finished:
         try:
-            self._is_at_work = True
+            self._is_running = True
             if self.arrived:
                 return _not_made(run)
             return maker(run, self)
         except KeyboardInterrupt:
             return _not_made(run)
         finally:
-            self._is_at_work = False
+            self._is_running = False
 
 
 def serve(descriptor: int, overwrite: bool) -> None:
-    """Be a worker: make the runs that come, until the connection ends or a signal arrives.
+    """Work as a worker: make the received runs until the connection ends or a signal arrives.
 
     Parameters
     ----------
     descriptor : int
-        Of this process's end of the connection.
+        File descriptor of the worker's end of the connection.
     overwrite : bool
-        Whether files may be replaced that nst did not make.
+        Allow replacing files that nst did not make.
     """
     interruption, maker = _Interruption(), Maker(overwrite)
     for number in _SIGNALS:
-        # Under nohup a hang-up stays without effect.
+        # Under nohup SIGHUP stays ignored.
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, interruption.handle)
     threading.Thread(target=_watch, args=(descriptor,), daemon=True).start()
     connection = multiprocessing.connection.Connection(descriptor)
-    # The parent is gone or has closed its end: nothing is left to be done or to be said.
+    # If the parent is dead or has closed its end, nothing is left to do.
     with contextlib.suppress(EOFError, OSError):
         while not interruption.arrived:
             connection.send(interruption.make(maker, connection.recv()))
 
 
-def _watch(descriptor):
-    """Interrupt this process when the other end of its connection is closed."""
+def _watch(descriptor: int) -> None:
+    """Send this process SIGTERM when the other end of its connection closes."""
     ending = select.poll()
     ending.register(descriptor, 0)
     ending.poll()

@@ -1,15 +1,16 @@
 """The sample pictures: a landscape as the content, two painted textures as styles.
 
-Nobody photographed or painted them: ``tools/paint.py`` computed all three from noise and
-arithmetic, so they are in the public domain.
+``tools/paint.py`` computed all three from noise and arithmetic, so they are in the public domain
+(CC0).
 
 Attributes
 ----------
 CONTENT : pathlib.Path
     A mountain lake in evening light, as a photograph would show it.
 STYLES : tuple of pathlib.Path
-    Two pictures made of brush strokes: whirls of curved strokes in blues and yellows, and a
-    patchwork of broad knife strokes in reds, ochres and teals, with dark contours.
+    Two pictures made of brush strokes. The first has whirls of curved strokes in blues and
+    yellows; the second a patchwork of broad knife strokes in reds, ochres and teals, with dark
+    contours.
 """
 
 from pathlib import Path

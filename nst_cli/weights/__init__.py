@@ -1,7 +1,7 @@
-"""Finds, fetches, checks and loads the parameters of VGG-19, as NumPy arrays.
+"""Finds, downloads, checks and loads the parameters of VGG-19, as NumPy arrays.
 
-They are MXNet files, never unpickled and never given to MXNet's own loader, or `BUILTIN`: a
-bank of filters of the same shape that is computed and needs no file.
+They come from an MXNet file, which is parsed without pickle and without MXNet; or they are
+`BUILTIN`, a bank of filters of the same shapes that is computed and needs no file.
 """
 
 import functools
@@ -9,49 +9,52 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional, Union
+
+import numpy
 
 from .. import download, files, folders
 from ..errors import WeightsError, reason
+from ..files import StrPath
 from . import builtin, params
 
-#: The authors' file, the id that Git gives to its content, and what it cannot exceed in bytes:
-#: VGG-19's convolutions are 80 MB.
+#: The authors' file, Git's id of its content, and an upper bound on its size in bytes: VGG-19's
+#: convolutions take 80 MB.
 PUBLISHED_URL = "https://github.com/dmlc/web-data/raw/master/mxnet/neural-style/model/vgg19.params"
 PUBLISHED_BLOB_ID = "9dfbe2ed44e0e8914f9551888bf763e14c09c778"
-PUBLISHED_MOST = 100 * 10**6
+PUBLISHED_MAX_SIZE = 100 * 10**6
 FILE_NAME = "vgg19.params"
 
-#: Stands in place of a path for the computed bank of filters.
+#: Selects the computed bank of filters, in place of a path.
 BUILTIN = "builtin"
 
-#: Names a path, or `BUILTIN`, when no option does.
+#: Environment variable that holds a path or `BUILTIN`; the option ``--weights`` overrides it.
 VARIABLE = "NST_WEIGHTS"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found in a file that can be used."""
+    """Description of a file of weights that can be used."""
 
     path: Path
     size: int
     """Bytes."""
     blob_id: str
-    """The id Git gives the content, 40 hex digits."""
+    """Git's id of the content, 40 hex digits."""
     sha256: str
     """64 hex digits."""
     published: bool
     """Whether it is the authors' file, byte for byte."""
     layers: tuple[str, ...]
-    """The convolutions it has, in order: ``conv1_1`` and on."""
+    """The convolutions in the file, in order from ``conv1_1``."""
 
 
 def cache_folder() -> Optional[Path]:
-    """Return the user's folder for fetched files; None where the user has no home."""
+    """Return the user's folder for downloaded files; None if the user has no home folder."""
     return folders.user_folder("XDG_CACHE_HOME", ".cache")
 
 
-def find(given=None):
+def find(given: Optional[StrPath] = None) -> Union[Path, str]:
     """Find the weights to use.
 
     The first of: `given`, the variable NST_WEIGHTS, `models` in the working folder, the cache.
@@ -59,17 +62,17 @@ def find(given=None):
     Parameters
     ----------
     given : path-like, optional
-        The user's ``--weights``: a file, a folder that holds `FILE_NAME`, or `BUILTIN`.
+        The user's ``--weights``: a file, a folder that contains `FILE_NAME`, or `BUILTIN`.
 
     Returns
     -------
     Path or str
-        An existing file, or `BUILTIN`, which is never returned unless asked for.
+        An existing file; or `BUILTIN`, but only if the user chose it.
 
     Raises
     ------
     WeightsError
-        What was asked for does not exist, or nothing was asked for and nothing found.
+        The user's choice does not exist; or the user chose none, and no file exists.
     """
     variable = os.environ.get(VARIABLE)
     for origin, choice in (("--weights", given), (VARIABLE, variable)):
@@ -77,19 +80,19 @@ def find(given=None):
             return _chosen(origin, choice)
     places = [Path(folder, FILE_NAME) for folder in ("models", cache_folder()) if folder]
     for place in places:
-        # A folder of another user's, which may not be searched, is as good as none.
+        # Unlike Path.is_file, this is False for a folder that may not be searched.
         if os.path.isfile(place):
             return place
     raise WeightsError(
         f"No VGG-19 weights found: --weights and {VARIABLE} are not set, and there is no "
         f"{' and no '.join(map(str, places))}. Run nst weights fetch; or download {PUBLISHED_URL} "
-        f"by hand to {places[0]}, or point --weights or {VARIABLE} at it; or try without, with "
-        f"--weights {BUILTIN}."
+        f"by hand to {places[0]}, or point --weights or {VARIABLE} at it; or try the built-in "
+        f"filters, with --weights {BUILTIN}."
     )
 
 
-def check(path):
-    """Read a file of weights to the end and say what it is.
+def check(path: StrPath) -> Report:
+    """Read a file of weights completely and describe it.
 
     Parameters
     ----------
@@ -98,12 +101,12 @@ def check(path):
     Returns
     -------
     Report
-        A file other than the published one is named so and may serve as well.
+        The file may differ from the published one.
 
     Raises
     ------
     WeightsError
-        The file cannot be used; the message names it and the array.
+        The file cannot be used; the message names the file and the array.
     """
     arrays = params.load(path)
     blob_id = files.git_blob_id(path)
@@ -117,12 +120,12 @@ def check(path):
     )
 
 
-def load(which):
+def load(weights_path: StrPath) -> dict[str, numpy.ndarray]:
     """Load the weights that `find` returned.
 
     Parameters
     ----------
-    which : path-like or str
+    weights_path : path-like or str
         A file, or `BUILTIN`.
 
     Returns
@@ -134,24 +137,24 @@ def load(which):
     Raises
     ------
     WeightsError
-        The file cannot be used; the message names it and the array.
+        The file cannot be used; the message names the file and the array.
     """
-    return builtin.build() if which == BUILTIN else params.load(which)
+    return builtin.build() if weights_path == BUILTIN else params.load(weights_path)
 
 
-def identity(which):
-    """Say which weights these are, for the metadata of a picture.
+def identity(weights_path: StrPath) -> dict[str, str]:
+    """Identify weights, for the metadata of a picture.
 
     Parameters
     ----------
-    which : path-like or str
-        What `find` returned.
+    weights_path : path-like or str
+        A file, or `BUILTIN`.
 
     Returns
     -------
     dict of str to str
-        ``source``, the path or `BUILTIN`, and ``sha256``, 64 hex digits: of the file, or of the
-        bytes of the computed arrays one after another.
+        ``source``, the path or `BUILTIN`, and ``sha256``, 64 hex digits: the checksum of the
+        file, or of the computed arrays' bytes in order.
 
     Raises
     ------
@@ -159,76 +162,77 @@ def identity(which):
         The file cannot be read.
     """
     try:
-        digest = _builtin_digest() if which == BUILTIN else _file_digest(which)
+        digest = _builtin_digest() if weights_path == BUILTIN else _file_digest(weights_path)
     except OSError as error:
-        raise WeightsError(f"Cannot read the weights {which}: {error.strerror}.") from error
-    return {"source": os.fspath(which), "sha256": digest}
+        raise WeightsError(f"Cannot read the weights {weights_path}: {reason(error)}.") from error
+    return {"source": os.fspath(weights_path), "sha256": digest}
 
 
 def fetch(
-    destination: Optional[os.PathLike] = None,
+    destination: Optional[StrPath] = None,
     url: str = PUBLISHED_URL,
     blob_id: str = PUBLISHED_BLOB_ID,
-    **how,
+    **options: Any,
 ) -> Path:
-    """Download VGG-19's published weights, and check them.
+    """Download VGG-19's published weights, unless the file exists already, and check them.
 
     Parameters
     ----------
     destination : path-like, optional
-        Where the file shall be; a folder gets it as `FILE_NAME`. Default: `cache_folder`, where
-        a file that is not the right one is replaced.
+        The file to write, or a folder for `FILE_NAME`. Default: `cache_folder`, where a different
+        file is replaced.
     url : str
         Another address of the same file.
     blob_id : str
-        The id that Git gives the right content, 40 hex digits.
-    **how
-        The options of `download.fetch`.
+        Git's id of the right content, 40 hex digits.
+    **options
+        Further options of `download.fetch`.
 
     Returns
     -------
     Path
-        The file, whole and right. At once if it is there already.
+        The complete file with the right content.
 
     Raises
     ------
     DownloadError
         As `download.fetch`.
     WeightsError
-        No `destination` is given, and the user has no cache.
+        There is neither a `destination` nor a cache.
     """
     cache = cache_folder()
-    if destination is None and cache is None:
+    cached = cache / FILE_NAME if cache else None
+    target = cached if destination is None else _in_folder(destination)
+    if target is None:
         raise WeightsError(
-            "There is no home folder to keep the weights in: name a destination, or set HOME or "
+            "There is no home folder for the weights: name a destination, or set HOME or "
             "XDG_CACHE_HOME to an absolute path."
         )
-    target = cache / FILE_NAME if destination is None else _in_folder(destination)
-    if cache and target == cache / FILE_NAME:
-        how["overwrite"] = True
-    return download.fetch(target, url, blob_id, PUBLISHED_MOST, **how)
+    if target == cached:
+        options["overwrite"] = True
+    return download.fetch(target, url, blob_id, PUBLISHED_MAX_SIZE, **options)
 
 
-def _file_digest(path):
+def _file_digest(path: StrPath) -> str:
     status = os.stat(path)
     return _digest_of(os.fspath(path), status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-# The runs of a batch ask again and again, and the file has 80 MB.
+# Each run of a batch needs the digest, and reading 80 MB takes time.
 @functools.lru_cache(maxsize=8)
-def _digest_of(path, *version):
+def _digest_of(path: str, *version: int) -> str:
     return files.sha256(path)
 
 
 @functools.cache
-def _builtin_digest():
+def _builtin_digest() -> str:
     digest = hashlib.sha256()
     for array in builtin.build().values():
-        digest.update(array)
+        digest.update(array.data)
     return digest.hexdigest()
 
 
-def _chosen(origin, choice):
+def _chosen(origin: str, choice: StrPath) -> Union[Path, str]:
     if choice == BUILTIN:
         return BUILTIN
     path = _in_folder(choice)
@@ -242,7 +246,7 @@ def _chosen(origin, choice):
     return path
 
 
-def _in_folder(path):
-    # Unlike `Path.expanduser`, this leaves ~NAME as it is where there is no such user.
+def _in_folder(path: StrPath) -> Path:
+    # Unlike `Path.expanduser`, this leaves ~NAME unchanged if no such user exists.
     path = Path(os.path.expanduser(path))
     return path / FILE_NAME if os.path.isdir(path) else path

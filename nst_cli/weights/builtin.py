@@ -1,24 +1,26 @@
-"""Computes a bank of filters in VGG-19's shape, for machines where nothing can be downloaded.
+"""Computes a bank of filters in VGG-19's shapes, for machines where nothing can be downloaded.
 
-Nothing here is learned. The first layer sees colours, edges and lines, each with either sign.
-In every later layer a channel passes on and has a little of other channels' edges and lines
-mixed in; where a block begins, half of the channels are edges and lines of channels before
-and nothing else. A rectified edge is an amount of edges, and pooling averages it, so the
-deeper layers tell how much of what lies in an ever larger neighbourhood, colours included.
-Filters that are free to mix at every layer do not work: their cascade answers to ripples of
-one width above all, and the optimiser draws those ripples.
+Nothing is learned. The first layer detects colours, edges and lines, each with both signs. In
+later layers a passing channel copies a channel of the layer before and adds a small share of
+edges and lines of a few other channels. In the first layer of a block, half of the channels are
+such edges and lines alone. After the ReLU, an edge channel measures how much edge there is;
+pooling averages that over ever larger neighbourhoods, together with the colours.
+
+If every channel of every layer mixes other channels freely, the filters do not work: the
+cascade responds most to ripples of one width, and the optimiser draws those ripples.
 """
 
 import functools
+from collections.abc import Iterator, Mapping
 
 import numpy
 
 from .params import CONVOLUTIONS
 
-# What a layer's activations are scaled to on the calibration picture: VGG-19's mean on
-# pictures, after the ReLU and with average pooling, times a factor where another is 1.
-# The factors bring the gradients of content and style on the image, whose ratio in a bank is
-# not VGG-19's, back to where the authors' default β′ has them.
+# Each layer's activations on the calibration picture are scaled to VGG-19's mean on pictures,
+# after the ReLU and with average pooling, times a factor that is 1 for most layers. The factors
+# make the gradients of content and style on the image as strong, relative to each other, as
+# those of VGG-19, for which the authors chose β′.
 _VGG_MEANS = (21, 107, 106, 98, 81, 96, 206, 284, 237, 164, 93, 22, 15, 4, 1.8, 0.2)
 _FACTORS = {"conv2_1": 0.7, "conv4_1": 0.8, "conv4_2": 1.5}
 
@@ -28,12 +30,12 @@ MEANS = {layer: mean * _FACTORS.get(layer, 1.0) for layer, mean in zip(CONVOLUTI
 _SEED = 1701
 _CALIBRATION_SIZE = 160
 
-# Of a channel that passes on: the strength of what is mixed in.
+# Strength of the edges that a passing channel adds, relative to the channel itself.
 _MIXED_IN = 0.1
-# How many channels one filter draws its edges from.
+# Channels from which one edge filter takes its edges.
 _SOURCES = 3
-# A channel is scaled by its mean to the power of minus this: 1 makes all equally strong, which
-# in deep layers would raise fine detail, weak in any picture, to the strength of the coarse.
+# A channel is divided by its mean to this power. 1 would make all channels equally strong; in
+# deep layers fine detail, which is weak in any picture, would then be as strong as coarse.
 _EQUALISATION = 0.5
 
 _SMOOTH = numpy.array([1.0, 2.0, 1.0]) / 4
@@ -46,21 +48,23 @@ _AXES = numpy.array([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [0.5, 0.5, -1.0]])
 _CENTRE = numpy.array([[[123.68]], [[116.779]], [[103.939]]], numpy.float32)
 
 
-def build():
+def build() -> dict[str, numpy.ndarray]:
     """Compute the bank.
 
     Returns
     -------
     dict of str to ndarray
         ``conv1_1_weight``, shape (64, 3, 3, 3), ``conv1_1_bias``, shape (64,), and so on to
-        conv5_4. Float32, read-only, the same at every call; every bias is zero. For network
-        input: RGB from 0 to 255, the channel means subtracted.
+        conv5_4. Float32, read-only, the same at every call; every bias is zero. The network's
+        input is RGB from 0 to 255 with the channel means subtracted.
     """
     return dict(_bank())
 
 
-def calibration_picture(random, size=_CALIBRATION_SIZE, leaves=400):
-    """Paint leaves, bent strokes and stripes of all sizes, one over another.
+def calibration_picture(
+    random: numpy.random.RandomState, size: int = _CALIBRATION_SIZE, leaves: int = 400
+) -> numpy.ndarray:
+    """Paint ellipses, curved strokes and stripes of all sizes on top of each other.
 
     Parameters
     ----------
@@ -70,8 +74,8 @@ def calibration_picture(random, size=_CALIBRATION_SIZE, leaves=400):
     Returns
     -------
     ndarray, shape (3, size, size)
-        RGB, 0 to 255, float32: like photographs and paintings it has flat and rough parts,
-        sharp edges, and no scale of its own.
+        RGB, 0 to 255, float32. Like photographs and paintings it has flat and rough parts, sharp
+        edges, and detail at all scales.
     """
     rows, columns = numpy.mgrid[:size, :size].astype(numpy.float32)
     picture = numpy.full((3, size, size), 110, numpy.float32)
@@ -93,13 +97,15 @@ def calibration_picture(random, size=_CALIBRATION_SIZE, leaves=400):
     return picture.clip(0, 255).astype(numpy.float32)
 
 
-def activations(arrays, picture):
+def activations(
+    arrays: Mapping[str, numpy.ndarray], picture: numpy.ndarray
+) -> Iterator[tuple[str, numpy.ndarray]]:
     """Yield ``(layer, features)`` of a picture, features (N, H, W) after the ReLU.
 
     Parameters
     ----------
     arrays : dict of str to ndarray
-        As `build` returns them.
+        The result of `build`.
     picture : ndarray, shape (3, H, W)
         RGB, 0 to 255; each side a multiple of 16.
     """
@@ -112,7 +118,7 @@ def activations(arrays, picture):
 
 
 @functools.lru_cache(maxsize=1)
-def _bank():
+def _bank() -> dict[str, numpy.ndarray]:
     random = numpy.random.RandomState(_SEED)
     features = calibration_picture(random) - _CENTRE
     arrays = {}
@@ -139,8 +145,8 @@ def _bank():
     return arrays
 
 
-def _first_filters(random, outputs):
-    """Return pairs of opposite sign: half of them colours, the others edges and lines."""
+def _first_filters(random: numpy.random.RandomState, outputs: int) -> numpy.ndarray:
+    """Return pairs of opposite sign: every other pair a colour, the rest edges and lines."""
     filters = []
     for pair in range(outputs // 2):
         if pair % 2 == 0:
@@ -153,8 +159,8 @@ def _first_filters(random, outputs):
     return numpy.array(filters, numpy.float32)
 
 
-def _edge_filters(random, outputs, inputs):
-    """Return filters that each take one derivative of a few channels; every kernel sums to 0."""
+def _edge_filters(random: numpy.random.RandomState, outputs: int, inputs: int) -> numpy.ndarray:
+    """Return filters that each apply one derivative to a few channels; every kernel sums to 0."""
     weight = numpy.zeros((outputs, inputs, 3, 3), numpy.float32)
     for output in range(outputs):
         kernel = _derivative(random, 1 + output % 2)
@@ -163,8 +169,10 @@ def _edge_filters(random, outputs, inputs):
     return weight
 
 
-def _let_pass(weight, response, features, layer):
-    """Add to the edges the channels that pass on, in place; return the response."""
+def _let_pass(
+    weight: numpy.ndarray, response: numpy.ndarray, features: numpy.ndarray, layer: str
+) -> numpy.ndarray:
+    """Add the passing channels to the edge filters, in place; return the response."""
     outputs, inputs = weight.shape[:2]
     passing = outputs // 2 if layer.endswith("_1") else outputs
     strength = features.std(axis=(1, 2)).mean() / response.std(axis=(1, 2))
@@ -177,7 +185,7 @@ def _let_pass(weight, response, features, layer):
     return response
 
 
-def _derivative(random, order):
+def _derivative(random: numpy.random.RandomState, order: int) -> numpy.ndarray:
     """Return the first or second derivative of a small Gaussian in a random direction, 3 × 3."""
     angle = random.uniform(0, 2 * numpy.pi)
     cos, sin = numpy.cos(angle), numpy.sin(angle)
@@ -187,7 +195,7 @@ def _derivative(random, order):
     return straight + 2 * cos * sin * numpy.outer(_SLOPE, _SLOPE)
 
 
-def _pink_noise(random, size):
+def _pink_noise(random: numpy.random.RandomState, size: int) -> numpy.ndarray:
     """Return noise whose amplitude falls as 1 / frequency, standard deviation 1."""
     rows, columns = numpy.fft.fftfreq(size)[:, None], numpy.fft.rfftfreq(size)
     frequency = numpy.hypot(rows, columns)
@@ -197,18 +205,18 @@ def _pink_noise(random, size):
     return (noise / noise.std()).astype(numpy.float32)
 
 
-def _pooled_before(layer, features):
+def _pooled_before(layer: str, features: numpy.ndarray) -> numpy.ndarray:
     if not layer.endswith("_1") or layer == "conv1_1":
         return features
     channels, height, width = features.shape
     return features.reshape(channels, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
 
 
-def _convolve(features, weight):
-    """Convolve (N, H, W) with (M, N, 3, 3), zeros around, by sums over each filter's few inputs.
+def _convolve(features: numpy.ndarray, weight: numpy.ndarray) -> numpy.ndarray:
+    """Convolve (N, H, W) with (M, N, 3, 3), zero padding, by sums over each filter's few inputs.
 
-    A matrix product would do, but its last digits change with the number of threads, and with
-    them the bank and every picture made with it.
+    A matrix product would be simpler. But its last digits change with the number of threads, and
+    so would the bank and every picture made with it.
     """
     _, height, width = features.shape
     padded = numpy.pad(features, ((0, 0), (1, 1), (1, 1)))

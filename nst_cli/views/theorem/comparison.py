@@ -10,7 +10,7 @@ import numpy
 
 from ... import __version__, engine, files, images, weights
 from ...config import INITS, METHODS, Config
-from ...runs import runner
+from ...runs.inputs import read_inputs
 from ...synthesis import losses, vgg
 from .. import StrPath
 from . import mmd
@@ -187,7 +187,7 @@ def prepare(
     for output, ours in outputs:
         files.check_output(output, paths, overwrite=overwrite, ours=ours)
         paths.append(output)
-    inputs = runner.read_inputs(content, style, config)
+    inputs = read_inputs(content, style, config)
     job = Job(
         config=config,
         images={"style": inputs.style, "content": inputs.content},
