@@ -124,7 +124,7 @@ def rows(
                 target, run, lambda image: final_loss(image, content, style, paper)
             )
         yield Row(
-            size=content.shape[2:],
+            size=(content.shape[2], content.shape[3]),
             method=method,
             preset=config.preset,
             precision=run.precision,

@@ -39,9 +39,10 @@ def install(place: Optional[str], no_card: bool) -> None:
 
     engine.check_python()
     default = library.folder()
-    if not place and not default:
+    chosen = place or default
+    if not chosen:
         raise click.UsageError("This user has no home folder: choose a folder with --dir.")
-    installed = install_build(place or default, card=not no_card)
+    installed = install_build(chosen, card=not no_card)
     if not default or installed != default.resolve():
         click.echo(f"Set {library.VARIABLE}={shown(installed)} so that nst finds it.", err=True)
     if not no_card:

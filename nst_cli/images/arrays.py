@@ -1,19 +1,24 @@
 """Pixels and network inputs: sizes, resampling, channel means."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
 from ..errors import ImageError
+from ..files import StrPath
 
 # ImageNet's, in the order red, green, blue; VGG-19 was trained with them subtracted.
 MEANS = (123.68, 116.779, 103.939)
+_MEANS = np.array(MEANS, np.float32)
 # Four poolings halve a side of 16 to the 1 that relu5_1 needs.
 MIN_SIDE = 16
 # Asked for a longer edge than this, a user had better crop the picture.
 _LONGEST_ADVISED = 4096
 
 
-def resize(array, size):
+def resize(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Resize with a Lanczos filter in float, widened when shrinking so that nothing aliases.
 
     Parameters
@@ -37,7 +42,7 @@ def resize(array, size):
     return np.clip(_resampled(array, size), 0, 255)
 
 
-def resize_input(image, size):
+def resize_input(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Resize a network input as `resize` does pixels, but clip nothing.
 
     Parameters
@@ -53,7 +58,7 @@ def resize_input(image, size):
     return np.stack([_resampled(plane, size) for plane in image[0]])[None]
 
 
-def fit(shape, long_edge, name="the picture"):
+def fit(shape: Sequence[int], long_edge: int, name: StrPath = "the picture") -> tuple[int, int]:
     """Return the size at which the long edge is `long_edge`, smaller or larger than now.
 
     Parameters
@@ -93,7 +98,7 @@ def fit(shape, long_edge, name="the picture"):
     )
 
 
-def to_input(pixels, scale=255):
+def to_input(pixels: np.ndarray, scale: float = 255) -> np.ndarray:
     """Turn pixels into what the network eats.
 
     Parameters
@@ -108,11 +113,11 @@ def to_input(pixels, scale=255):
     ndarray, shape (1, 3, H, W), float32
     """
     # A cast first: NumPy 1 would multiply uint8 in float16.
-    image = np.asarray(pixels, np.float32) * np.float32(scale / 255) - np.float32(MEANS)
+    image = np.asarray(pixels, np.float32) * np.float32(scale / 255) - _MEANS
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None])
 
 
-def to_pixels(image, rounding="round"):
+def to_pixels(image: np.ndarray, rounding: str = "round") -> np.ndarray:
     """Turn a network input back into pixels.
 
     Parameters
@@ -126,8 +131,8 @@ def to_pixels(image, rounding="round"):
     -------
     ndarray, shape (H, W, 3), uint8
     """
-    to_integer = {"round": np.rint, "truncate": np.trunc}[rounding]
-    pixels = image[0].transpose(1, 2, 0) + np.float32(MEANS)
+    to_integer: Any = {"round": np.rint, "truncate": np.trunc}[rounding]
+    pixels = image[0].transpose(1, 2, 0) + _MEANS
     return to_integer(np.clip(pixels, 0, 255)).astype(np.uint8)
 
 

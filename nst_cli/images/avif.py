@@ -59,7 +59,7 @@ def _properties(content):
     if container is None or links is None:
         return {}
     every = [(name, meta[start:end]) for name, start, end in boxes(meta, *container)]
-    properties = {}
+    properties: dict = {}
     for index in _links(meta[slice(*links)], primary):
         if 0 < index <= len(every):
             name, data = every[index - 1]
@@ -134,5 +134,5 @@ def _crop(boxes_of_clap, width, height):
     is_inside = 0 <= left < box[2] <= width and 0 <= top < box[3] <= height
     if not is_inside or any(side.denominator != 1 for side in box):
         raise Unfit("its clean aperture, the part to be shown, makes no sense")
-    box = tuple(map(int, box))
-    return None if box == (0, 0, width, height) else box
+    whole = tuple(map(int, box))
+    return None if whole == (0, 0, width, height) else whole

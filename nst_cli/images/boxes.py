@@ -30,12 +30,13 @@ def boxes(data, start=0, end=None):
 
 def inside(data, *names):
     """Return the place (start, end) of the first box of a path of names, or None."""
-    place = 0, len(data)
+    start, stop = 0, len(data)
     for name in names:
-        place = next(((a, b) for kind, a, b in boxes(data, *place) if kind == name), None)
+        place = next(((a, b) for kind, a, b in boxes(data, start, stop) if kind == name), None)
         if place is None:
             return None
-    return place
+        start, stop = place
+    return start, stop
 
 
 class Fields:

@@ -79,8 +79,10 @@ def first_folder(stream):
     if order is None:
         raise Malformed("no byte order")
     if 43 in (header[2], header[3]):
-        return folder_at(stream, *struct.unpack(order + "Q", _bytes_at(stream, 8, 8)), order, True)
-    return folder_at(stream, *struct.unpack(order + "L", header[4:]), order)
+        (offset,) = struct.unpack(order + "Q", _bytes_at(stream, 8, 8))
+        return folder_at(stream, offset, order, True)
+    (offset,) = struct.unpack(order + "L", header[4:])
+    return folder_at(stream, offset, order)
 
 
 def folder_at(stream, offset, order, is_big=False):
@@ -97,7 +99,7 @@ def folder_at(stream, offset, order, is_big=False):
     (count,) = struct.unpack(order + count_code, _bytes_at(stream, offset, size))
     # A folder cannot have more entries than there are tags.
     table = _bytes_at(stream, offset + size, min(count, 65536) * (head + inline_bytes))
-    tags = {}
+    tags: dict = {}
     for at in range(0, len(table), head + inline_bytes):
         tag, kind, number = struct.unpack_from(order + entry_code, table, at)
         inline = table[at + head : at + head + inline_bytes]

@@ -11,6 +11,7 @@ References
 import re
 import struct
 from dataclasses import dataclass, field
+from typing import Optional
 
 from PIL import ImageChops
 
@@ -62,7 +63,7 @@ class _Parts:
     """
 
     size: tuple = ()
-    frame: _Frame = None
+    frame: Optional[_Frame] = None
     exif: bytes = b""
     xmp: bytes = b""
     profile: dict = field(default_factory=dict)

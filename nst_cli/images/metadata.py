@@ -5,6 +5,7 @@ import os
 import struct
 from typing import Optional
 
+from ..files import StrPath
 from . import ifd, png
 from .header import comment_of
 from .reading import header_of
@@ -23,7 +24,7 @@ RESOLUTION = {
 }
 
 
-def read_metadata(path: os.PathLike) -> Optional[dict]:
+def read_metadata(path: StrPath) -> Optional[dict]:
     """Return the metadata that `write` embedded.
 
     Parameters

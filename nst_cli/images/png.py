@@ -46,7 +46,8 @@ class _Details:
 
 def header(stream):
     """Return the `Header`; the checksums of chunks other than the kept ones are not looked at."""
-    chunks, fields = {}, None
+    chunks: dict = {}
+    fields = None
     for name, length, data, is_whole in _chunks(stream, wanted=(b"IHDR", *_KEPT)):
         if name == b"IHDR" and length >= 13 and fields is None:
             fields = struct.unpack(">LLBBBBB", data[:13])
@@ -127,7 +128,8 @@ def _chunks(stream, wanted):
 
 def _reduced(content, head):
     """Return the file with the chunks of pixels alone, once checksums and length are right."""
-    view, offset, parts, has_end = memoryview(content), len(_SIGNATURE), [_SIGNATURE], False
+    view, offset, has_end = memoryview(content), len(_SIGNATURE), False
+    parts: list = [_SIGNATURE]
     inflater = _Inflater(_raw_size(head))
     while offset + 12 <= len(view) and not has_end:
         length, name = struct.unpack_from(">L4s", view, offset)

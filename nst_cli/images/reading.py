@@ -11,6 +11,7 @@ from PIL import Image
 
 from .. import machine
 from ..config import MAX_PIXELS
+from ..files import StrPath
 from . import avif, bmp, colorimetry, gif, jpeg, jpeg2000, png, pnm, tiff, webp
 from .colour import to_srgb
 from .pillow import Unknown, guarded
@@ -70,7 +71,7 @@ class Picture:
 
 
 def read(
-    path: os.PathLike, *, long_edge: Optional[int] = None, max_pixels: int = MAX_PIXELS
+    path: StrPath, *, long_edge: Optional[int] = None, max_pixels: int = MAX_PIXELS
 ) -> Picture:
     """Read a picture: upright, in sRGB, its first frame if it has several.
 
@@ -108,7 +109,9 @@ def read(
     return Picture(pixels, alpha, path, checksum)
 
 
-def size_of(path: os.PathLike, *, long_edge: Optional[int] = None, max_pixels: int = 0) -> tuple:
+def size_of(
+    path: StrPath, *, long_edge: Optional[int] = None, max_pixels: int = 0
+) -> tuple[int, int]:
     """Return height and width of an upright picture, from its header.
 
     Parameters
@@ -142,15 +145,17 @@ def header_of(kind, stream):
 
 def _shrink(kind, head, long_edge, max_pixels):
     """Return at what part of its size to decode a picture; refuse one beyond the limits."""
-    (height, width), shrink = head.size, 1
+    height, width = head.size
+    shrink = 1
     pixels = height * width
     if max_pixels and pixels > max_pixels:
-        shrink = _fitting_shrink(head.size, long_edge, max_pixels) if kind == "JPEG" else None
-        if shrink is None:
+        fitting = _fitting_shrink(head.size, long_edge, max_pixels) if kind == "JPEG" else None
+        if fitting is None:
             raise Unfit(
                 f"its size of {width} x {height}, {pixels} pixels, exceeds the limit of "
                 f"{max_pixels} pixels; give --max-pixels {pixels}, or make it smaller first"
             )
+        shrink = fitting
     needed, free = pixels // shrink**2 * _BYTES_PER_PIXEL, machine.free_memory()
     if kind == "JPEG":
         needed += jpeg.working_bytes(head)

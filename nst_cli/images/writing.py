@@ -9,6 +9,7 @@ from PIL import Image, PngImagePlugin
 
 from .. import files
 from ..errors import ImageError, OutputError, reason
+from ..files import StrPath
 from . import ifd, tiff
 from . import metadata as carried
 from .colour import srgb_bytes
@@ -37,7 +38,9 @@ _JPEG_EXIF_LIMIT = 0xFFFF - 2
 _TIFF_LIMIT, _TIFF_ROOM = 1 << 32, 1 << 16
 
 
-def write(path, pixels, alpha=None, metadata=None):
+def write(
+    path: StrPath, pixels: np.ndarray, alpha: Any = None, metadata: Optional[dict] = None
+) -> None:
     """Write a picture in the format that its name's ending names, with sRGB embedded.
 
     The file is written whole or not at all, and the same arguments give the same bytes.
@@ -60,7 +63,8 @@ def write(path, pixels, alpha=None, metadata=None):
     """
     path = os.fspath(path)
     kind = _format(path)
-    check_size(path, *pixels.shape[:2], alpha, metadata)
+    height, width = pixels.shape[:2]
+    check_size(path, height, width, alpha, metadata)
     if alpha is not None and holds_alpha(path):
         opacity = np.rint(np.clip(alpha, 0, 255)).astype(np.uint8)
         pixels = np.dstack([pixels, opacity])
@@ -76,7 +80,7 @@ def write(path, pixels, alpha=None, metadata=None):
 
 
 def check_size(
-    path: os.PathLike,
+    path: StrPath,
     height: int,
     width: int,
     alpha: Any = False,
@@ -122,7 +126,7 @@ def check_size(
             )
 
 
-def holds_alpha(path):
+def holds_alpha(path: StrPath) -> bool:
     """Tell whether the format that `path` names keeps an alpha channel; JPEG does not.
 
     Raises
@@ -133,7 +137,7 @@ def holds_alpha(path):
     return _format(path) != "JPEG"
 
 
-def check_ending(path):
+def check_ending(path: StrPath) -> None:
     """Find out, before the long work, whether `write` knows the format that `path` ends in.
 
     Raises

@@ -292,8 +292,8 @@ def work(parcel: Parcel) -> WorkerResult:
                 error = str(failure)
         if lines.error:
             raise OutputError(f"The worker's log is not complete: {reason(lines.error)}.")
-        picture, log = (Path(path).read_bytes() for path in (output, sidecar.log_of(output)))
-        return WorkerResult(picture, log, sidecar.read(output).document, error)
+        content, log = (Path(path).read_bytes() for path in (output, sidecar.log_of(output)))
+        return WorkerResult(content, log, sidecar.read(output).document, error)
 
 
 def _received(run: Run, future: Any) -> Finished:

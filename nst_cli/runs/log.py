@@ -88,7 +88,7 @@ class Log:
 def writing(path: StrPath) -> Iterator[Log]:
     """Yield a `Log` that is written to `path` at once; an older log is replaced at the end.
 
-    If the run is killed, an older log is still there. If the run fails, its steps are kept if
+    If the run is killed, an older log remains. If the run fails, its steps are kept if
     there are any.
 
     Parameters

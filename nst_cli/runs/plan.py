@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, TypeVar
 
 from .. import files, images, weights
 from ..checks import did_you_mean
@@ -15,6 +15,8 @@ from ..errors import BatchError, ConfigError, ImageError, NstError, OutputError,
 from ..files import StrPath
 from . import patterns, sidecar, tomlfile
 from .templates import output_path, short
+
+_T = TypeVar("_T")
 
 _PATHS = ("content", "style")
 _KEYS = (*_PATHS, "output", "preset", *PRESETS["paper"])
@@ -172,9 +174,9 @@ def _check_distinct(runs: Iterable[Run]) -> None:
                 )
 
 
-def _errors(check_one: Callable[[str], None], values: Iterable[str]) -> dict[str, NstError]:
+def _errors(check_one: Callable[[_T], None], values: Iterable[_T]) -> dict[_T, NstError]:
     """Return ``{value: error}`` of the values that fail a check; each value is checked once."""
-    errors: dict[str, NstError] = {}
+    errors: dict[_T, NstError] = {}
     for value in dict.fromkeys(values):
         try:
             check_one(value)

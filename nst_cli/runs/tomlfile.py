@@ -1,6 +1,7 @@
 """Reads a TOML file into a dict; reports what is wrong with it in one line."""
 
 import codecs
+import sys
 import unicodedata
 from typing import Any
 
@@ -8,9 +9,9 @@ from .. import files
 from ..errors import BatchError, reason
 from ..files import StrPath
 
-try:
+if sys.version_info >= (3, 11):
     import tomllib
-except ImportError:  # before Python 3.11
+else:
     import tomli as tomllib
 
 _LARGEST_FILE = 16 << 20

@@ -186,7 +186,7 @@ def _not_made(run: Run) -> Finished:
 def _died(run: Run, process: "subprocess.Popen[bytes]") -> Finished:
     code = process.returncode
     how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-    why = f"its process ended {how}; was there too little memory for --jobs?"
+    why = f"its process ended {how}; maybe --jobs needs more memory than it has"
     return Finished(run, "failed", reason=why)
 
 

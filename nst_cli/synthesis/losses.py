@@ -510,7 +510,8 @@ def _index(values: numpy.ndarray, like: Any) -> Any:
 def _shuffled(random: Any, count: int, needed: int) -> numpy.ndarray:
     """Draw `needed` positions out of `count`, using all before any is repeated."""
     rounds = [random.permutation(count) for _ in range(-(-needed // count))]
-    return numpy.concatenate(rounds)[:needed]
+    positions: numpy.ndarray = numpy.concatenate(rounds)[:needed]
+    return positions
 
 
 def _check_channels(channels: int, target: Any, axis: int = 0) -> None:

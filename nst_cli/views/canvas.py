@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import files
 from ..errors import OutputError, reason
-from . import StrPath
+from ..files import StrPath
 
 ENDINGS = (".png", ".svg", ".pdf")
 

@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from .. import files, images, samples
 from ..config import METHODS, PRESETS, Config
 from ..errors import BatchError, OutputError, reason
+from ..files import StrPath
 from ..runs import plan, sidecar
-from . import StrPath
 
 # Content and style.
 _Pair = tuple[str, str]

@@ -8,8 +8,9 @@ from typing import Any
 
 from .. import files
 from ..errors import LogError
+from ..files import StrPath
 from ..runs import log
-from . import StrPath, canvas, curves
+from . import canvas, curves
 
 # Size of a panel in inches, and the resolution of a PNG.
 _WIDTH, _HEIGHT, _DPI = 4.8, 3.6, 150

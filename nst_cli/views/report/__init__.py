@@ -6,7 +6,7 @@ from typing import Optional
 
 from ... import files
 from ...errors import OutputError
-from .. import StrPath
+from ...files import StrPath
 from . import collect, page
 
 _ENDINGS = (".html", ".htm")

@@ -10,9 +10,9 @@ import numpy
 
 from ... import __version__, engine, files, images, weights
 from ...config import INITS, METHODS, Config
+from ...files import StrPath
 from ...runs.inputs import read_inputs
 from ...synthesis import losses, vgg
-from .. import StrPath
 from . import mmd
 
 #: The roles of the pictures compared, in the order in which their positions are sampled.

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...config import METHODS
-from .. import StrPath, canvas
+from ...files import StrPath
+from .. import canvas
 from .comparison import Comparison, Layer
 
 _COLOURS = {"style": "#a9b3bd", "content": "#e07b28", "made": "#1f5fa8"}
@@ -31,7 +32,8 @@ def _figure(comparison: Comparison) -> Any:
     layers, has_made = comparison.layers, "made" in comparison.pixels
     heights = 2.5, 4.9 if has_made else 2.7
     figure = Figure((max(9.5, 2.1 * len(layers)), sum(heights)), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=heights)
+    parts: Any = figure.subfigures(2, 1, height_ratios=heights)
+    upper, lower = parts
     roles = [role for role in ("content", "style", "made") if role in comparison.pixels]
     *axes, last = upper.subplots(1, len(roles) + 1)
     for ax, role in zip(axes, roles):
