@@ -24,7 +24,7 @@ ROWS = (
     # The leaves.
     ("images", "weights", "samples"),
     ("config", "download"),
-    ("checks", "files", "folders", "machine"),
+    ("checks", "files", "folders", "machine", "signals"),
     ("errors",),
 )
 ROW_OF = {unit: row for row, units in enumerate(ROWS) for unit in units}

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 import weakref
 
 import pytest
@@ -202,3 +203,21 @@ def test_what_runs_share_is_released_after_the_last(monkeypatch):
     assert [finished.state for finished in batch.make(runs_of(2))] == ["done", "done"]
     gc.collect()
     assert len(kits) == 1 and kits[0]() is None
+
+
+def test_a_signal_while_an_array_is_freed_interrupts_after_the_step(monkeypatch):
+    dropped = []
+    monkeypatch.setattr(sys, "unraisablehook", dropped.append)
+
+    class Freed:
+        def __del__(self):
+            interruption.handle(signal.SIGTERM, sys._getframe())
+
+    def interrupted_step(run, on_step):
+        Freed()
+        gc.collect()
+        on_step(None)
+
+    interruption, (run,) = workers._Interruption(), runs_of(1)
+    result = interruption.make(interrupted_step, run)
+    assert (result.state, interruption.arrived, dropped) == ("interrupted", True, [])

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Optional
 
+from ..signals import in_destructor
+
 try:
     from tqdm import tqdm
 except ValueError:
@@ -51,7 +53,7 @@ class Interrupts:
         self._raise(number, frame)
 
     def _raise(self, number: int, frame: Optional[FrameType]) -> None:
-        if _in_destructor(frame):
+        if in_destructor(frame):
             # Python discards exceptions raised in a destructor: raise again shortly after.
             signal.signal(signal.SIGALRM, self._raise)
             signal.setitimer(signal.ITIMER_REAL, 1e-3)
@@ -60,14 +62,6 @@ class Interrupts:
         else:
             # Nothing catches SystemExit to save a picture, but temporary files are removed.
             sys.exit(128 + self.signals[-1])
-
-
-def _in_destructor(frame: Optional[FrameType]) -> bool:
-    while frame:
-        if frame.f_code.co_name == "__del__":
-            return True
-        frame = frame.f_back
-    return False
 
 
 @contextlib.contextmanager

@@ -12,11 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import FrameType
 from typing import Any, Optional
 
 from .. import engine, machine
 from ..engine.gpu import library
 from ..errors import reason
+from ..signals import in_destructor
 from ..synthesis import Record
 from .maker import Finished, Maker
 from .plan import Run
@@ -220,16 +222,16 @@ def _start_process(
 class _Interruption:
     """Turns the first signal into a KeyboardInterrupt, but only during a run.
 
-    Python drops an exception that is raised while an array is freed. Therefore the object is also
-    an observer of steps, and raises the exception again after the step.
+    It does not raise while an array is freed, where Python drops exceptions. Therefore the object
+    is also an observer of steps, and raises the exception after the step.
     """
 
     def __init__(self) -> None:
         self.arrived, self._is_running = False, False
 
-    def handle(self, *_: object) -> None:
+    def handle(self, number: int, frame: Optional[FrameType]) -> None:
         first, self.arrived = not self.arrived, True
-        if first and self._is_running:
+        if first and self._is_running and not in_destructor(frame):
             raise KeyboardInterrupt
 
     def __call__(self, record: Record) -> None:
