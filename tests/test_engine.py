@@ -325,6 +325,8 @@ def test_mxnets_warnings_are_dropped_and_those_of_others_are_not():
 
 @pytest.mark.parametrize("options", [["-OO"], ["-W", "error"]])
 def test_python_without_docstrings_or_with_strict_warnings_imports_mxnet(options):
+    if options == ["-OO"] and mxnet2.version():
+        pytest.skip("MXNet 2 needs the docstrings of NumPy itself, which -OO removes")
     code = "from nst_cli import engine; print(engine.array([2], engine.context('cpu')).asscalar())"
     result = run_python(code, options)
     assert (result.stdout, result.stderr) == ("2.0\n", "")
