@@ -104,8 +104,12 @@ def test_the_losses_are_those_computed_in_float64(golden, real_weights, method):
     losses = transfer(
         expected["content"], expected["style"], config, init=expected["image"]
     ).losses
-    assert losses["content/relu4_2"] == pytest.approx(float(expected["content_loss"]), rel=1e-5)
-    assert losses["smoothing"] == pytest.approx(float(expected["smoothing"]), rel=1e-5)
+    # On one Intel processor MXNet 2's convolutions left 1.1e-5 at relu5_1; those of 1.9.1 stay
+    # within 3e-6.
+    tolerance = 2e-5 if engine.version().startswith("2.") else 1e-5
+    content_loss = float(expected["content_loss"])
+    assert losses["content/relu4_2"] == pytest.approx(content_loss, rel=tolerance)
+    assert losses["smoothing"] == pytest.approx(float(expected["smoothing"]), rel=tolerance)
     layers = [str(layer) for layer in expected["layers"]]
     found = [losses[f"{method}/{layer}"] for layer in layers]
-    assert found == pytest.approx(expected[method].tolist(), rel=1e-5)
+    assert found == pytest.approx(expected[method].tolist(), rel=tolerance)
