@@ -194,7 +194,8 @@ def test_nst_reads_once_in_ten_steps_with_and_without_a_bar(
     apart, reads, monkeypatch, tmp_path, more
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(weights, "identity", lambda which: {})
+    identity = {"source": "a file", "sha256": "0" * 64}
+    monkeypatch.setattr(weights, "identity", lambda weights_path: identity)
     for name, image in (("content.png", CONTENT), ("style.png", STYLE)):
         images.write(name, images.to_pixels(image), None, {})
     command = "stylize content.png style.png -o out.png --size 48 --style-layers relu1_1,relu2_1 "
