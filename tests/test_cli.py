@@ -272,8 +272,9 @@ def test_the_bar_counts_the_steps_unless_quiet(made, quiet):
 
 
 def test_transparency_that_a_jpeg_cannot_hold_is_told_even_when_quiet(jpeg):
-    (line,) = jpeg[0].stderr.splitlines()
-    assert line.startswith("Note: out.jpg") and "transparency" in line
+    alpha, shape = jpeg[0].stderr.splitlines()
+    assert alpha.startswith("Note: out.jpg") and "transparency" in alpha
+    assert shape.startswith("Note: style.png") and "stretched" in shape
 
 
 def test_a_name_that_is_not_text_in_the_locale_is_written_and_printed(tmp_path, small_weights):
