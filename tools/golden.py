@@ -11,7 +11,6 @@ pictures with the built-in filter bank, so that anyone can repeat them.
 """
 
 import argparse
-import hashlib
 import json
 import math
 import sys
@@ -214,10 +213,10 @@ def record(folder: Path) -> None:
             if step == KEPT[-1]:
                 kept[run] = image
         numbers[run] = {"losses": losses, "gradient_norm": norms, "relative_change": changes}
-    digest = hashlib.sha256()
-    for array in arrays.values():
-        digest.update(array.data)
-    numbers["weights"] = digest.hexdigest()
+    numbers["weights"] = {
+        name: float(numpy.linalg.norm(array.astype(numpy.float64)))
+        for name, array in arrays.items()
+    }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "runs.json").write_text(json.dumps(numbers, indent=1) + "\n")
     recorded: dict[str, Any] = {
