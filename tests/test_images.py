@@ -487,7 +487,7 @@ def test_a_truncated_picture_is_refused(save, ending):
 @pytest.mark.filterwarnings("error")
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.png")
-    with pytest.raises(ImageError, match="no regular file"):
+    with pytest.raises(ImageError, match="not a regular file"):
         images.read(tmp_path / "a.png")
 
 

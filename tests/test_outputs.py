@@ -465,7 +465,7 @@ def test_a_pipe_in_place_of_a_picture_is_noted(folder):
     os.unlink("b.png")
     os.mkfifo("b.png")
     _, (note,) = nst("report", ".")
-    assert "b.png: it is no regular file" in note
+    assert "b.png: it is not a regular file" in note
 
 
 def test_a_picture_that_was_changed_and_carries_nothing_is_not_shown_as_what_it_was(folder):

@@ -3,9 +3,8 @@
 import contextlib
 import hashlib
 import os
-import stat
 
-from .. import machine
+from .. import files, machine
 from ..errors import ImageError, reason
 from . import formats
 
@@ -74,23 +73,7 @@ def content_of(stream):
 def _regular(path):
     """Open a regular file for reading bytes."""
     try:
-        _check_regular(os.stat(path).st_mode)
-        # Were it a pipe by now, opening would wait for its writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return files.open_regular(path)
     # A name that no file can have: with a NUL, or of half a character.
     except ValueError as error:
         raise Unfit(f"no file can have this name ({reason(error)})") from error
-    try:
-        _check_regular(os.fstat(descriptor).st_mode)
-        return os.fdopen(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
-
-
-def _check_regular(mode):
-    if stat.S_ISDIR(mode):
-        raise Unfit("it is a folder, not a picture")
-    # A pipe can be read but once, and a device may never end.
-    if not stat.S_ISREG(mode):
-        raise Unfit("it is no regular file; save the picture first")
