@@ -76,14 +76,14 @@ def number(
     return result
 
 
-def short(value: object) -> str:
+def short(value: object, longest: int = _LONGEST_SHOWN) -> str:
     """Return a value as Python spells it, cut to the length that fits a message."""
     try:
         text = repr(value)
     except ValueError:
         # Python does not print integers of thousands of digits.
         return f"of type {type(value).__name__}, with too many digits"
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def positive(field: str, value: Any) -> float:

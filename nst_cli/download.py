@@ -90,7 +90,7 @@ def fetch(
                 # While the lock is held: later another process may use the name.
                 if not os.fstat(stream.fileno()).st_size:
                     os.unlink(part)
-        _sync(target.parent)
+        files.sync_folder(target.parent)
     except OSError as error:
         raise DownloadError(
             f"Cannot write {destination}: {reason(error)}. Make room or name another place, and "
@@ -308,13 +308,3 @@ def _broken(url: str, why: object) -> DownloadError:
         f"Cannot download {url}: {reason(why) if isinstance(why, Exception) else why}. Check the "
         "network and the proxy settings and run it again: it resumes where it stopped."
     )
-
-
-def _sync(folder: Path) -> None:
-    """Write a folder's entries to the disk, if the file system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -51,7 +51,7 @@ def replacing(path: StrPath) -> Iterator[str]:
         # Without this a power cut may leave the new name with no content.
         os.fsync(descriptor)
         os.replace(temporary, target)
-        _sync_folder(os.path.dirname(target))
+        sync_folder(os.path.dirname(target))
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -350,7 +350,7 @@ def _is_at(descriptor: int, path: str) -> bool:
         return False
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: StrPath) -> None:
     """Make a rename durable, if the file system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder or os.curdir, os.O_RDONLY | os.O_CLOEXEC)

@@ -8,6 +8,7 @@ import string
 from collections.abc import Mapping
 from pathlib import Path
 
+from .. import checks
 from ..checks import did_you_mean
 from ..config import Config
 from ..errors import BatchError, reason
@@ -17,9 +18,8 @@ _CHOICES = {field.name for field in dataclasses.fields(Config)}
 
 
 def short(value: object) -> str:
-    """Return a value as Python spells it, cut to the length that fits a message."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    """Return a value as `checks.short` does, but longer: paths and templates need it."""
+    return checks.short(value, 60)
 
 
 def output_path(
