@@ -4,13 +4,20 @@ from types import FrameType
 from typing import Optional
 
 
-def in_destructor(frame: Optional[FrameType]) -> bool:
-    """Return whether a frame is inside of a ``__del__``, where Python drops every exception.
+def may_raise(frame: Optional[FrameType]) -> bool:
+    """Return whether an exception raised in a frame reaches its caller and harms nothing.
 
-    MXNet frees its arrays there, so a handler runs in one often.
+    In a ``__del__`` Python drops every exception. In an ``__init__`` of MXNet it would leave an
+    object that fails when it is freed. MXNet makes and frees arrays all the time, so a handler
+    often runs in one of them.
     """
     while frame:
-        if frame.f_code.co_name == "__del__":
-            return True
+        name = frame.f_code.co_name
+        if name == "__del__" or (name == "__init__" and _is_of_mxnet(frame)):
+            return False
         frame = frame.f_back
-    return False
+    return True
+
+
+def _is_of_mxnet(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == "mxnet"

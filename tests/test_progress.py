@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from processes import PATIENCE, SMALL_OPTIONS, environment, save_pair
 
-from nst_cli import Config
+from nst_cli import Config, engine
 from nst_cli.cli import progress
 
 
@@ -105,6 +105,26 @@ def test_a_signal_that_comes_while_an_object_is_freed_is_raised_after_it():
     with usual_handlers(), progress.interrupts(), pytest.raises(KeyboardInterrupt):
         Freed()
         send(0)
+
+
+def test_a_signal_that_comes_while_mxnet_makes_an_array_is_raised_after_it():
+    made, kind = [], engine.nd.NDArray
+
+    def trace(frame, event, arg):
+        me = frame.f_locals.get("self")
+        if frame.f_code.co_name == "__init__" and isinstance(me, kind):
+            sys.settrace(None)
+            made.append(me)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with usual_handlers(), progress.interrupts(), pytest.raises(KeyboardInterrupt):
+        sys.settrace(trace)
+        try:
+            engine.nd.zeros((2, 2))
+            send(0)
+        finally:
+            sys.settrace(None)
+    assert made[0].shape == (2, 2)
 
 
 def test_ignored_signals_stay_ignored():

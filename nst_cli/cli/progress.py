@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Optional
 
-from ..signals import in_destructor
+from ..signals import may_raise
 
 try:
     from tqdm import tqdm
@@ -53,8 +53,8 @@ class Interrupts:
         self._raise(number, frame)
 
     def _raise(self, number: int, frame: Optional[FrameType]) -> None:
-        if in_destructor(frame):
-            # Python discards exceptions raised in a destructor: raise again shortly after.
+        if not may_raise(frame):
+            # Try again shortly after.
             signal.signal(signal.SIGALRM, self._raise)
             signal.setitimer(signal.ITIMER_REAL, 1e-3)
         elif len(self.signals) == 1:

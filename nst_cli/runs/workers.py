@@ -18,7 +18,7 @@ from typing import Any, Optional
 from .. import engine, machine
 from ..engine.gpu import library
 from ..errors import reason
-from ..signals import in_destructor
+from ..signals import may_raise
 from ..synthesis import Record
 from .maker import Finished, Maker
 from .plan import Run
@@ -222,8 +222,8 @@ def _start_process(
 class _Interruption:
     """Turns the first signal into a KeyboardInterrupt, but only during a run.
 
-    It does not raise while an array is freed, where Python drops exceptions. Therefore the object
-    is also an observer of steps, and raises the exception after the step.
+    It does not raise while MXNet makes or frees an array. Therefore the object is also an
+    observer of steps, and raises the exception after the step.
     """
 
     def __init__(self) -> None:
@@ -231,7 +231,7 @@ class _Interruption:
 
     def handle(self, number: int, frame: Optional[FrameType]) -> None:
         first, self.arrived = not self.arrived, True
-        if first and self._is_running and not in_destructor(frame):
+        if first and self._is_running and may_raise(frame):
             raise KeyboardInterrupt
 
     def __call__(self, record: Record) -> None:
