@@ -1,14 +1,20 @@
 """The processor and the memory that this process may use, as the system reports them."""
 
 import contextlib
+import ctypes
 import math
 import os
 import platform
 import re
+import sys
 from collections.abc import Iterator
 from typing import Optional
 
-_CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16")
+_CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+
+# From Linux's asm/unistd_64.h and asm/prctl.h: the system call, its request, and the number of
+# the registers that hold AMX's tiles.
+_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XTILEDATA = 158, 0x1023, 18
 
 # By version of control groups: the files with the memory limit and the memory in use, and the
 # entry of memory.stat that counts file pages not used lately.
@@ -45,6 +51,27 @@ def usable_cores() -> int:
 def cpu_flags() -> set[str]:
     """Return the processor's feature flags as a set of str; empty if unknown."""
     return set(_entry("/proc/cpuinfo", "flags").split())
+
+
+def may_use_amx() -> bool:
+    """Ask Linux for AMX, Intel's matrix unit; return whether this process may use it.
+
+    Linux ends a process that uses AMX without having asked. Threads inherit the permission.
+    """
+    if not {"amx_tile", "amx_bf16"} <= cpu_flags():
+        return False
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    try:
+        call = ctypes.CDLL(None).syscall
+    except (OSError, AttributeError):
+        return False
+    return bool(call(_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XTILEDATA) == 0)
+
+
+def cpu_vendor() -> str:
+    """Return the processor's maker, such as ``AuthenticAMD``; empty if unknown."""
+    return _entry("/proc/cpuinfo", "vendor_id")
 
 
 def cpu_model() -> str:

@@ -36,7 +36,7 @@ from test_sidecar import document
 from test_weights import vgg_shapes, write_file
 
 import nst_cli
-from nst_cli import Config, engine, files, images, machine, weights
+from nst_cli import Config, engine, files, images, weights
 from nst_cli.runs import sidecar
 from nst_cli.runs.sidecar import sidecar_of, step_name
 
@@ -201,8 +201,7 @@ def test_preset_fast_goes_through_its_scales_and_shows_them(tmp_path):
     assert [line["scale"] for line in lines] == [1, 1, 2, 2, 2, 2]
     document = sidecar_in(tmp_path)
     assert document["config"]["optimizer"] == "lbfgs" and document["steps"] == 6
-    expected = "bfloat16" if "avx512_bf16" in machine.cpu_flags() else "float32"
-    assert document["precision"] == expected
+    assert document["precision"] == engine.resolved_precision("auto", engine.context("cpu"))
     # Pictures on the way have the final size, those of the small scale too.
     for name in ("out.png", step_name("out.png", 2), step_name("out.png", 4)):
         with Image.open(tmp_path / name) as picture:

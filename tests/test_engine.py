@@ -459,10 +459,14 @@ def test_errors_of_others_pass():
 def processor(monkeypatch):
     """Set what the processor names and what the user has set for oneDNN."""
 
-    def set_them(flags, **variables):
+    def set_them(flags, vendor="AuthenticAMD", amx=False, **variables):
         monkeypatch.setattr(machine, "cpu_flags", lambda: flags)
+        monkeypatch.setattr(machine, "cpu_vendor", lambda: vendor)
+        monkeypatch.setattr(machine, "may_use_amx", lambda: amx)
         for name in ("DNNL_MAX_CPU_ISA", "MXNET_MKLDNN_ENABLED"):
-            monkeypatch.delenv(name, raising=False)
+            # First set, so that the end of the test removes what the code sets in between.
+            monkeypatch.setenv(name, "")
+            monkeypatch.delenv(name)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
 
@@ -482,6 +486,37 @@ def test_auto_precision_is_bfloat16_where_onednn_has_it(processor, flags, variab
     device = engine.context("cpu")
     assert engine.resolved_precision("auto", device) == "bfloat16"
     assert engine.resolved_precision("float32", device) == "float32"
+
+
+AMX = {"DNNL_MAX_CPU_ISA": "AVX512_CORE_AMX"}
+
+
+@pytest.mark.parametrize(
+    ("amx", "variables", "expected"),
+    [(True, AMX, "bfloat16"), (True, {}, "float32"), (False, AMX, "float32"),
+     (False, {}, "float32")],
+)  # fmt: skip
+def test_on_intels_processors_auto_precision_is_bfloat16_only_by_amx(
+    processor, amx, variables, expected
+):
+    processor({"avx512_bf16"}, "GenuineIntel", amx, **variables)
+    device = engine.context("cpu")
+    assert engine.resolved_precision("auto", device) == expected
+    assert engine.resolved_precision("bfloat16", device) == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("amx", "users", "expected"),
+    [(True, None, "AVX512_CORE_AMX"), (True, "AVX2", "AVX2"), (False, None, None)],
+)
+def test_amx_is_enabled_where_linux_grants_it_and_the_user_sets_no_limit(
+    monkeypatch, processor, amx, users, expected
+):
+    processor({"avx512_bf16"}, amx=amx, **({"DNNL_MAX_CPU_ISA": users} if users else {}))
+    monkeypatch.setattr(environment, "_set", {})
+    environment.enable_amx()
+    assert os.environ.get("DNNL_MAX_CPU_ISA") == expected
+    assert environment.worker_environment(1).get("DNNL_MAX_CPU_ISA") == users
 
 
 @pytest.mark.parametrize(

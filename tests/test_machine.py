@@ -175,7 +175,13 @@ def test_where_the_system_does_not_tell_nothing_is_known(system):
     system({})
     assert machine.free_memory() is None
     assert machine.own_memory() is None and machine.peak_memory() is None
-    assert machine.cpu_flags() == set() and machine.cpu_model() == ""
+    assert machine.cpu_flags() == set() and machine.cpu_model() == machine.cpu_vendor() == ""
+    assert not machine.may_use_amx()
+
+
+@pytest.mark.skipif("amx_bf16" not in machine.cpu_flags(), reason="no AMX here")
+def test_linux_lets_this_process_use_amx():
+    assert machine.may_use_amx()
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no /proc here")

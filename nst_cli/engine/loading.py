@@ -68,6 +68,7 @@ def _loaded(device: str, precision: str, deterministic: bool) -> Any:
 
 
 def _imported(device: str, precision: str, deterministic: bool) -> Any:
+    environment.enable_amx()
     build = library.choose(device)
     if build:
         library.preload(build)
