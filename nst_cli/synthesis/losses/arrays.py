@@ -17,23 +17,31 @@ def plain(features: Any) -> Any:
     return engine.nd.reshape(features, shape=(features.shape[1], -1))
 
 
-def gram_of(flat: Any) -> Any:
+def gram_of(flat: Any, column: Any = None) -> Any:
+    """Return Σ m x xᵀ over the positions of a map (N, M), shape (N, N).
+
+    `column` holds the weights m of the positions, shape (M, 1); by default they are 1.
+    """
+    weighted = flat
+    if column is not None:
+        weighted = engine.nd.broadcast_mul(flat, column.reshape((1, -1)))
     # FullyConnected of the map with itself uses oneDNN, which is faster than dot.
-    product = engine.nd.FullyConnected(flat, flat, num_hidden=flat.shape[0], no_bias=True)
-    return product / flat.shape[1]
+    return engine.nd.FullyConnected(weighted, flat, num_hidden=flat.shape[0], no_bias=True)
 
 
-def means_of(flat: Any) -> Any:
-    """Return the mean of each row by a product, many times faster than MXNet's own mean."""
-    return engine.nd.dot(flat, ones_for(flat, flat.shape[1], 1)) / flat.shape[1]
+def convolved(features: Any, matrix: Any, column: Any = None) -> Any:
+    """Return matrixᵀ x + column at each position x of a map (1, N, H, W): a 1 × 1 convolution.
 
-
-def moments_of(flat: Any) -> tuple[Any, Any]:
-    """Return means and standard deviations of the rows, each (N, 1); overwrites `flat`."""
-    means = means_of(flat)
-    # Centre first: in float32, E[x²] − μ² loses all digits of a small deviation.
-    centred = engine.nd.broadcast_sub(flat, means, out=flat)
-    return means, engine.nd.sqrt(means_of(engine.nd.square(centred, out=centred)))
+    `matrix` has the shape (N, K), `column` (K, 1); without it, nothing is added.
+    """
+    rows, filters = matrix.shape
+    # A transposed convolution gives the same result, and oneDNN runs it in the map's own layout.
+    # It converts the kernel's layout in place, so the kernel must be a copy and not a view.
+    kernel = engine.nd.reshape(matrix, shape=(rows, filters, 1, 1))
+    bias = () if column is None else (column.reshape((filters,)),)
+    return engine.nd.Deconvolution(
+        features, kernel, *bias, kernel=(1, 1), num_filter=filters, no_bias=column is None
+    )
 
 
 def squares_of(array: Any) -> Any:

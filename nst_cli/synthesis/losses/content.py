@@ -1,7 +1,7 @@
 """The content loss."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ...errors import ShapeError
 from .arrays import squares_of
@@ -20,6 +20,8 @@ class Content(Deterministic):
     ----------
     .. [1] Li et al., "Demystifying Neural Style Transfer", arXiv:1701.01036v2, Eq. 4.
     """
+
+    needs: ClassVar[str] = "positions"
 
     def target(self, features: Any, random: Any = None) -> Any:
         """Return a copy of the content features, shape (1, N, H, W)."""

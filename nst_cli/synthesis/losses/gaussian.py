@@ -40,7 +40,9 @@ class GaussianMMD:
     .. [2] Gretton et al., "A Kernel Two-Sample Test", JMLR 13 (2012), section 6.
     """
 
+    needs: ClassVar[str] = "pairs"
     draws: ClassVar[bool] = True
+    seeded: ClassVar[bool] = True
 
     bandwidth: Optional[float] = None
 
