@@ -13,10 +13,14 @@ from . import checks
 from .checks import did_you_mean, parse_weights, short
 from .errors import ConfigError
 
-# The authors' β′ per method. It makes the gradients of style and content on the image similar in
-# size (section 4 of the paper; only the authors' code gives the values).
-PAPER_BETA = {"linear": 2e3, "poly": 1e-1, "gaussian": 3e14, "bn": 1e3}
+# β′ per method. It makes the gradients of style and content on the image similar in size
+# (section 4 of the paper). The paper's four methods have the values of the authors' code.
+PAPER_BETA = {"linear": 2e3, "poly": 1e-1, "gaussian": 3e14, "bn": 1e3, "fourier": 3e14}
 METHODS = tuple(PAPER_BETA)
+#: The methods of the paper, whose experiments compare them.
+PAPER_METHODS = METHODS[:4]
+#: The options that a method alone takes, by field name.
+METHOD_OPTIONS = {"poly": ("c",), "fourier": ("features",)}
 
 BLOCKS = (2, 2, 4, 4, 4)
 LAYERS = tuple(
@@ -40,6 +44,7 @@ MAX_PIXELS = 89_478_485
 _MOST_SIZE = 2**21 - 1
 _MOST_ITERATIONS = 10**9
 _MOST_PIXELS = 2**40
+_MOST_FEATURES = 2**16
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,12 @@ class Config:
         checks.number,
         "Constant of the polynomial kernel (x.y + c)^2; 0 gives the Gram matrix loss.",
         "X",
+    )
+    features: Union[str, int] = _option(
+        "auto",
+        checks.or_auto(checks.integer(2, _MOST_FEATURES)),
+        "Random Fourier features of fourier; auto: two for each channel, at most 1024.",
+        "auto|N",
     )
     layer_weights: str = _option(
         "",

@@ -190,7 +190,7 @@ class TestFormulas:
     @pytest.mark.parametrize("method", METHODS)
     def test_a_method_is_found_by_its_name(self, method):
         losses = [LinearMMD(), PolynomialMMD(C), GaussianMMD(), BNStatistics()]
-        assert style_loss(method, C) == dict(zip(METHODS, losses))[method]
+        assert style_loss(method, c=C) == dict(zip(METHODS, losses))[method]
 
 
 def drawn(loss, features, style_features, seed=2):

@@ -20,7 +20,7 @@ _FIXED_BYTES = 330 << 20
 _BYTES_PER_PIXEL = 705
 _BYTES_PER_MAP_VALUE = 6.4
 _BYTES_PER_TAP_VALUE = 4.6
-_GAUSSIAN_BYTES = 11.5
+_METHOD_BYTES = {"gaussian": 11.5, "fourier": 11.5}
 _FURTHER_METHOD_BYTES = 8.4
 _LBFGS_BYTES = 1100
 _LOW_PRECISION_BYTES = 51
@@ -31,8 +31,8 @@ _SAFETY_FACTOR = 1.25
 
 # MXNet indexes arrays with 31 bits.
 _MAX_VALUES = 2**31 - 1
-# Values in the Gaussian MMD's largest array, per value of the feature map.
-_GAUSSIAN_VALUES = 1.5
+# Values in a method's largest array, per value of the feature map.
+_METHOD_VALUES = {"gaussian": 1.5, "fourier": 2.0}
 
 # Long edges of the trials. Time is linear in the number of pixels, plus a small constant.
 _TRIAL_EDGE, _SMALLEST_TRIAL_EDGE = 320, 80
@@ -140,8 +140,9 @@ def _advice(config: Config, share: float) -> str:
 def _largest_array(config: Config, size: Size, style_size: Size) -> float:
     """Return the number of values in the largest array of a transfer."""
     layers = [_values_per_pixel(LAYERS[0])]
-    if config.gamma and "gaussian" in config.methods:
-        layers.append(_GAUSSIAN_VALUES * max(map(_values_per_pixel, config.style_layers)))
+    if config.gamma:
+        widest = max(map(_values_per_pixel, config.style_layers))
+        layers += [_METHOD_VALUES.get(method, 1.0) * widest for method in config.methods]
     history = 2 * lbfgs.HISTORY * 3 if config.optimizer == "lbfgs" else 0
     pixels, style_pixels = math.prod(size), math.prod(style_size)
     return max(max(layers) * max(pixels, style_pixels), history * pixels)
@@ -155,7 +156,7 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
         peak    = fixed + max(pixels x steps, forward factor x style pixels x network)
         steps   = network + L-BFGS history + copies in low precision
         network = bytes per pixel + bytes per map value x maps + bytes per tap value x taps
-                  + (Gaussian pairs + further method x (methods - 1)) x widest tap
+                  + (largest method + further method x (methods - 1)) x widest tap
 
     `maps`, `taps` and `widest tap` count values per pixel of the picture: in all feature maps
     down to the deepest layer used, in the maps that a loss reads, and in the largest of these.
@@ -172,7 +173,7 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
     deepest = max(map(LAYERS.index, layers))
     maps = sum(map(_values_per_pixel, LAYERS[: deepest + 1]))
     taps = list(map(_values_per_pixel, layers))
-    losses = _GAUSSIAN_BYTES * ("gaussian" in config.methods)
+    losses = max(_METHOD_BYTES.get(method, 0.0) for method in config.methods)
     losses += _FURTHER_METHOD_BYTES * (len(config.methods) - 1)
     network = _BYTES_PER_PIXEL + _BYTES_PER_MAP_VALUE * maps
     network += _BYTES_PER_TAP_VALUE * sum(taps) + losses * max(taps)

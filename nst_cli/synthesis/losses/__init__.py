@@ -11,33 +11,45 @@ it into a small factor, not into the gradient, and overwrites its own arrays in 
 waits for the device.
 """
 
+from typing import Any
+
+from ...config import METHOD_OPTIONS
 from .bn import BNStatistics
 from .content import Content
-from .frame import Loss, LossGrad
+from .fourier import FourierMMD
+from .frame import Head, Loss, LossGrad, Mask, Moments, SumLoss, Totals
 from .gaussian import GaussianMMD, Pairs
 from .mmd import LinearMMD, PolynomialMMD
 from .smoothing import smoothing
 
 __all__ = [
-    "BNStatistics", "Content", "GaussianMMD", "LinearMMD", "Loss", "LossGrad", "Pairs",
-    "PolynomialMMD", "smoothing", "style_loss",
+    "BNStatistics", "Content", "FourierMMD", "GaussianMMD", "Head", "LinearMMD", "Loss",
+    "LossGrad", "Mask", "Moments", "Pairs", "PolynomialMMD", "SumLoss", "Totals", "smoothing",
+    "style_loss",
 ]  # fmt: skip
 
 
-def style_loss(method: str, c: float = 0.0) -> Loss:
+#: The loss of each method of `config.METHODS`.
+_LOSSES: dict[str, type] = {
+    "linear": LinearMMD,
+    "poly": PolynomialMMD,
+    "gaussian": GaussianMMD,
+    "bn": BNStatistics,
+    "fourier": FourierMMD,
+}
+
+
+def style_loss(method: str, **options: Any) -> Loss:
     """Return the loss of a method.
 
     Parameters
     ----------
     method : str
-        ``linear``, ``poly``, ``gaussian`` or ``bn``.
-    c : float
-        Constant of the polynomial kernel.
+        One of `config.METHODS`.
+    **options
+        Choices of `Config` by name. Those that the method does not have are ignored; those left
+        out have the loss's own default.
     """
-    losses: dict[str, Loss] = {
-        "linear": LinearMMD(),
-        "poly": PolynomialMMD(c),
-        "gaussian": GaussianMMD(),
-        "bn": BNStatistics(),
-    }
-    return losses[method]
+    names = METHOD_OPTIONS.get(method, ())
+    loss: Loss = _LOSSES[method](**{name: options[name] for name in names if name in options})
+    return loss
