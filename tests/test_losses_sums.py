@@ -16,8 +16,11 @@ from test_losses import (
 from nst_cli.config import METHODS
 from nst_cli.errors import ShapeError
 from nst_cli.synthesis.losses import (
+    CORAL,
     BNStatistics,
+    CentralMoments,
     FourierMMD,
+    GaussianWasserstein,
     LinearMMD,
     Mask,
     PolynomialMMD,
@@ -29,7 +32,10 @@ LOSSES = {
     "poly": PolynomialMMD(),
     "poly-c": PolynomialMMD(c=3.0),
     "bn": BNStatistics(),
+    "coral": CORAL(),
+    "wasserstein": GaussianWasserstein(),
     "fourier": FourierMMD(features=6),
+    "cmd": CentralMoments(),
 }
 #: Losses of which the value does not grow with the number of positions.
 WITHOUT_POSITIONS = {"fourier"}

@@ -16,16 +16,21 @@ from typing import Any
 from ...config import METHOD_OPTIONS
 from .bn import BNStatistics
 from .content import Content
+from .covariance import CORAL, GaussianWasserstein
 from .fourier import FourierMMD
 from .frame import Head, Loss, LossGrad, Mask, Moments, SumLoss, Totals
-from .gaussian import GaussianMMD, Pairs
 from .mmd import LinearMMD, PolynomialMMD
+from .moments import CentralMoments
+from .pairs import EnergyDistance, GaussianMMD, LaplaceMMD, MixtureMMD, Pairs
+from .remd import RelaxedEMD
+from .sliced import ChannelWasserstein, SlicedWasserstein
 from .smoothing import smoothing
 
 __all__ = [
-    "BNStatistics", "Content", "FourierMMD", "GaussianMMD", "Head", "LinearMMD", "Loss",
-    "LossGrad", "Mask", "Moments", "Pairs", "PolynomialMMD", "SumLoss", "Totals", "smoothing",
-    "style_loss",
+    "CORAL", "BNStatistics", "CentralMoments", "ChannelWasserstein", "Content", "EnergyDistance",
+    "FourierMMD", "GaussianMMD", "GaussianWasserstein", "Head", "LaplaceMMD", "LinearMMD",
+    "Loss", "LossGrad", "Mask", "MixtureMMD", "Moments", "Pairs", "PolynomialMMD", "RelaxedEMD",
+    "SlicedWasserstein", "SumLoss", "Totals", "smoothing", "style_loss",
 ]  # fmt: skip
 
 
@@ -35,7 +40,16 @@ _LOSSES: dict[str, type] = {
     "poly": PolynomialMMD,
     "gaussian": GaussianMMD,
     "bn": BNStatistics,
+    "coral": CORAL,
+    "wasserstein": GaussianWasserstein,
+    "sliced": SlicedWasserstein,
+    "histogram": ChannelWasserstein,
+    "rbf": MixtureMMD,
+    "laplace": LaplaceMMD,
+    "energy": EnergyDistance,
     "fourier": FourierMMD,
+    "cmd": CentralMoments,
+    "remd": RelaxedEMD,
 }
 
 

@@ -65,6 +65,12 @@ def row_squares(rows: Any) -> Any:
     return engine.nd.FullyConnected(engine.nd.square(rows), ones, num_hidden=1, no_bias=True)
 
 
+def row_dots(rows: Any, others: Any) -> Any:
+    """Return the inner product of each row with the same row of `others`, shape (rows, 1)."""
+    ones = ones_for(rows, 1, rows.shape[1])
+    return engine.nd.FullyConnected(rows * others, ones, num_hidden=1, no_bias=True)
+
+
 def total_of(column: Any) -> Any:
     """Return the sum of a column, shape (1, 1)."""
     return engine.nd.dot(ones_for(column, 1, column.shape[0]), column)

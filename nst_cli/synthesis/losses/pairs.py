@@ -1,4 +1,4 @@
-"""MMD under the Gaussian kernel, estimated from pairs of positions."""
+"""MMD under kernels of the distance, estimated from random pairs of positions."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Optional
@@ -14,30 +14,30 @@ from .frame import LossGrad
 _STYLE_PAIRS = 1 << 12
 
 
-@dataclass(frozen=True)
-class GaussianMMD:
-    """MMD under the kernel k(x, y) = exp(−‖x−y‖² / 2σ²), estimated from random pairs.
+# Added to d² / 2σ² under a square root.
+_LEAST_DISTANCE = 1e-6
+
+# The least sum of squared distances that a bandwidth is measured by.
+_LEAST_TOTAL = 1e-20
+
+
+class PairMMD:
+    """MMD under a kernel k of the distance, estimated from random pairs of positions.
 
     The value is 1 / (2 N M) Σ [ k(f, f′) + k(s, s′) − k(f, s′) − k(f′, s) ] over M / 2 random
-    quadruples: the unbiased estimate of Gretton et al. [2]_, which costs time linear in M. The
-    bandwidth 2σ² is the mean squared distance of the drawn pairs; the gradient treats it as a
-    constant [1]_.
-
-    Parameters
-    ----------
-    bandwidth : float, optional
-        2σ²; by default measured at each call.
+    quadruples: the unbiased estimate of Gretton et al. [1]_, which costs time linear in M. On
+    average it is MMD² / (4 N). The bandwidth 2σ² is the mean squared distance of the drawn pairs,
+    unless it is given; the gradient treats it as a constant.
 
     Notes
     -----
-    Under this kernel no finite statistics describe the style, so the target holds its features.
+    Under such a kernel no finite statistics describe the style, so the target holds its features.
     The pairs within the style have no gradient. They are drawn once, and many of them; the
-    authors draw a few at each step.
+    authors of the paper draw a few at each step.
 
     References
     ----------
-    .. [1] Li et al., "Demystifying Neural Style Transfer", arXiv:1701.01036v2, section 3.2.
-    .. [2] Gretton et al., "A Kernel Two-Sample Test", JMLR 13 (2012), section 6.
+    .. [1] Gretton et al., "A Kernel Two-Sample Test", JMLR 13 (2012), section 6.
     """
 
     needs: ClassVar[str] = "pairs"
@@ -118,8 +118,8 @@ class GaussianMMD:
         Returns
         -------
         LossGrad
-            In the unit of β′ = 3e14. The value may be negative, because the estimate is
-            unbiased. Value and gradient are 0 if `drawn` is None.
+            The value may be negative, because the estimate is unbiased. Value and gradient are 0
+            if `drawn` is None.
         """
         nd = engine.nd
         style, d_style = target
@@ -139,11 +139,11 @@ class GaussianMMD:
         # Weight the style's pairs as if there were as many as pairs of features.
         share = half / d_style.shape[0]
         inverse = self._inverse_bandwidth(distances, d_style, share)
-        # broadcast_mul, because MXNet 2's dot of a long column and a scalar ends the process.
-        kernel, k_style = (nd.exp(-nd.broadcast_mul(d, inverse)) for d in (distances, d_style))
         scale = weight / (channels * height * width)
+        kernel, slope = self._kernel(distances, inverse, scale)
+        k_style, _ = self._kernel(d_style, inverse, scale)
         total = total_of(kernel[:half]) + share * total_of(k_style) - total_of(kernel[half:])
-        nd.broadcast_mul(difference, nd.broadcast_mul(kernel, inverse * scale), out=difference)
+        nd.broadcast_mul(difference, slope, out=difference)
         to_partner, first, second = (difference[n * half : (n + 1) * half] for n in range(3))
         first -= to_partner
         second += to_partner
@@ -153,12 +153,19 @@ class GaussianMMD:
         grad = nd.transpose(grad.reshape((1, height, width, channels)), axes=(0, 3, 1, 2))
         return LossGrad(total.reshape((1,)) * (scale / 2), grad)
 
+    def _kernel(self, distances: Any, inverse: Any, scale: float) -> tuple[Any, Any]:
+        """Return the kernel at squared distances, (pairs, 1), and `scale` × its slope, negated.
+
+        `inverse` is 1 / 2σ², shape (1, 1).
+        """
+        raise NotImplementedError
+
     def _inverse_bandwidth(self, distances: Any, d_style: Any, share: float) -> Any:
         if self.bandwidth is not None:
             return engine.nd.full((1, 1), 1 / self.bandwidth, d_style.context, d_style.dtype)
         total = total_of(distances) + share * total_of(d_style)
         # Two images of one flat colour have only distances of 0, where no bandwidth matters.
-        return 4 / 3 * distances.shape[0] / engine.nd.maximum(total, 1e-30)
+        return 4 / 3 * distances.shape[0] / engine.nd.maximum(total, _LEAST_TOTAL)
 
 
 class Pairs(NamedTuple):
@@ -180,3 +187,109 @@ class Pairs(NamedTuple):
     place: Any
     style: Any
     odd: Optional[int]
+
+
+@dataclass(frozen=True)
+class GaussianMMD(PairMMD):
+    """MMD under the kernel k(x, y) = exp(−‖x−y‖² / 2σ²), in the unit of β′ = 3e14 [1]_.
+
+    Parameters
+    ----------
+    bandwidth : float, optional
+        2σ²; by default measured at each call.
+
+    References
+    ----------
+    .. [1] Li et al., "Demystifying Neural Style Transfer", arXiv:1701.01036v2, section 3.2.
+    """
+
+    bandwidth: Optional[float] = None
+
+    def _kernel(self, distances: Any, inverse: Any, scale: float) -> tuple[Any, Any]:
+        nd = engine.nd
+        # broadcast_mul, because MXNet 2's dot of a long column and a scalar ends the process.
+        kernel = nd.exp(-nd.broadcast_mul(distances, inverse))
+        return kernel, nd.broadcast_mul(kernel, inverse * scale)
+
+
+@dataclass(frozen=True)
+class MixtureMMD(PairMMD):
+    """MMD under a mean of Gaussian kernels of several bandwidths [1]_ [2]_.
+
+    Parameters
+    ----------
+    kernels : tuple of float
+        The bandwidths of the kernels as factors of 2σ². Kernels much narrower than 2σ² are 0 for
+        almost all pairs; much wider ones see the means alone.
+    bandwidth : float, optional
+        2σ²; by default measured at each call.
+
+    References
+    ----------
+    .. [1] Gretton et al., "Optimal Kernel Choice for Large-Scale Two-Sample Tests", NIPS 2012.
+    .. [2] Long et al., "Learning Transferable Features with Deep Adaptation Networks", ICML 2015,
+       arXiv:1502.02791.
+    """
+
+    kernels: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
+    bandwidth: Optional[float] = None
+
+    def _kernel(self, distances: Any, inverse: Any, scale: float) -> tuple[Any, Any]:
+        nd, share = engine.nd, 1 / len(self.kernels)
+        kernel, slope = nd.zeros_like(distances), nd.zeros_like(distances)
+        for factor in self.kernels:
+            narrow = inverse / factor
+            part = nd.exp(-nd.broadcast_mul(distances, narrow)) * share
+            kernel += part
+            slope += nd.broadcast_mul(part, narrow * scale)
+        return kernel, slope
+
+
+@dataclass(frozen=True)
+class LaplaceMMD(PairMMD):
+    """MMD under the kernel k(x, y) = exp(−‖x−y‖ / s), with s² = 2σ² [1]_.
+
+    Notes
+    -----
+    The kernel has no derivative at a distance of 0: ‖x−y‖ is √(d² + ε²) with ε² = 1e-6 · 2σ².
+
+    References
+    ----------
+    .. [1] Sriperumbudur et al., "Hilbert Space Embeddings and Metrics on Probability Measures",
+       JMLR 11 (2010).
+    """
+
+    bandwidth: Optional[float] = None
+
+    def _kernel(self, distances: Any, inverse: Any, scale: float) -> tuple[Any, Any]:
+        nd = engine.nd
+        length = nd.sqrt(nd.broadcast_mul(distances, inverse) + _LEAST_DISTANCE)
+        kernel = nd.exp(-length)
+        # Times 2, because the gradient of ‖x−y‖² is 2 (x − y).
+        return kernel, nd.broadcast_mul(kernel / length, inverse * (scale / 2))
+
+
+@dataclass(frozen=True)
+class EnergyDistance(PairMMD):
+    """The energy distance, 2 E‖x − s‖ − E‖x − x′‖ − E‖s − s′‖: the kernel is −‖x−y‖ [1]_ [2]_.
+
+    It has no bandwidth: each pair pulls or pushes with the same force, whatever its distance.
+
+    Notes
+    -----
+    ‖x−y‖ has no derivative at 0: it is √(d² + ε²) with ε² = 1e-6 times the mean squared distance.
+
+    References
+    ----------
+    .. [1] Székely and Rizzo, "Energy Statistics: A Class of Statistics Based on Distances",
+       Journal of Statistical Planning and Inference 143 (2013).
+    .. [2] Sejdinovic et al., "Equivalence of Distance-Based and RKHS-Based Statistics in
+       Hypothesis Testing", Annals of Statistics 41 (2013), arXiv:1207.6076.
+    """
+
+    bandwidth: Optional[float] = None
+
+    def _kernel(self, distances: Any, inverse: Any, scale: float) -> tuple[Any, Any]:
+        nd = engine.nd
+        length = nd.sqrt(nd.broadcast_add(distances, _LEAST_DISTANCE / inverse) + _LEAST_TOTAL)
+        return -length, scale / 2 / length
