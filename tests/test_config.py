@@ -68,7 +68,7 @@ BAD_VALUES = [
     ({"orders": 0}, "orders", "1"),
     ({"orders": 21}, "orders", "20"),
     ({"samples": 0}, "samples", "1"),
-    ({"method": "mmd"}, "method", "choose from linear, poly, gaussian, bn"),
+    ({"method": "fft"}, "method", "choose from linear, poly, gaussian, bn"),
     ({"method": "Gaussian"}, "method", "did you mean 'gaussian'?"),
     ({"method": "gausian"}, "method", "did you mean 'gaussian'?"),
     ({"method": "bn=0.3,pol=0.7"}, "method", "did you mean 'poly'?"),
