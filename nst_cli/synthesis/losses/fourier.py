@@ -66,7 +66,7 @@ class FourierMMD(SumLoss):
     def basis(self, features: Any, random: Any = None) -> Waves:
         """Draw the frequencies, (N, J), with the bandwidth of a style map (1, N, H, W)."""
         channels = features.shape[1]
-        count = self._frequencies(channels)
+        count = self.waves(channels) // 2
         standard = engine.array(
             random.standard_normal((channels, count)), features.context, features.dtype
         )
@@ -132,10 +132,11 @@ class FourierMMD(SumLoss):
         head = self.head(_sums(waves, features, mask), target, weight)
         return LossGrad(head.value, _gradient(waves, features, head, mask))
 
-    def _frequencies(self, channels: int) -> int:
+    def waves(self, channels: int) -> int:
+        """Return 2 J, the number of waves for maps of some channels."""
         if isinstance(self.features, str):
-            return min(channels, _MOST_FEATURES // 2)
-        return -(-self.features // 2)
+            return min(2 * channels, _MOST_FEATURES)
+        return self.features + self.features % 2
 
 
 def _mean_distance(features: Any) -> Any:
