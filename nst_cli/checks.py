@@ -17,6 +17,9 @@ Check = Callable[[str, Any], Any]
 # Characters of a value in a message.
 _LONGEST_SHOWN = 40
 
+# Numbers in a list.
+_MOST_NUMBERS = 32
+
 
 def parse_weights(text: str, field: Optional[str] = None) -> dict[str, float]:
     """Read ``"name=weight,name=weight"``; an empty text gives an empty dict.
@@ -206,6 +209,20 @@ def layer_list(names: Collection[str]) -> Check:
         return tuple(layers)
 
     return check
+
+
+def number_list(field: str, value: Any) -> tuple[float, ...]:
+    """Return numbers above 0, given as a list, as a text with commas, or as one number."""
+    if isinstance(value, str):
+        value = value.split(",")
+    elif not isinstance(value, (list, tuple)):
+        value = [value]
+    numbers = tuple(number(field, part, positive=True) for part in value)
+    if not 0 < len(numbers) <= _MOST_NUMBERS:
+        raise ConfigError(
+            f"{field} has {len(numbers)} numbers; it must have 1 to {_MOST_NUMBERS}.", field
+        )
+    return numbers
 
 
 def device(field: str, value: Any) -> str:

@@ -13,10 +13,37 @@ from . import checks
 from .checks import did_you_mean, parse_weights, short
 from .errors import ConfigError
 
-# The authors' β′ per method. It makes the gradients of style and content on the image similar in
-# size (section 4 of the paper; only the authors' code gives the values).
-PAPER_BETA = {"linear": 2e3, "poly": 1e-1, "gaussian": 3e14, "bn": 1e3}
+# β′ per method. It makes the gradients of style and content on the image similar in size
+# (section 4 of the paper). The paper's four methods have the values of the authors' code; those
+# of the others were measured by benchmarks/beta.py.
+PAPER_BETA = {
+    "linear": 2e3,
+    "poly": 1e-1,
+    "gaussian": 3e14,
+    "bn": 1e3,
+    "coral": 1e-1,
+    "wasserstein": 1e3,
+    "sliced": 1e3,
+    "histogram": 1e3,
+    "rbf": 3e14,
+    "laplace": 3e14,
+    "energy": 1e12,
+    "fourier": 3e14,
+    "cmd": 1e5,
+    "remd": 1e5,
+}
 METHODS = tuple(PAPER_BETA)
+#: The methods of the paper, whose experiments compare them.
+PAPER_METHODS = METHODS[:4]
+#: The options that one method alone takes, by field name.
+METHOD_OPTIONS = {
+    "poly": ("c",),
+    "sliced": ("directions",),
+    "rbf": ("kernels",),
+    "fourier": ("features",),
+    "cmd": ("orders",),
+    "remd": ("samples",),
+}
 
 BLOCKS = (2, 2, 4, 4, 4)
 LAYERS = tuple(
@@ -40,6 +67,7 @@ MAX_PIXELS = 89_478_485
 _MOST_SIZE = 2**21 - 1
 _MOST_ITERATIONS = 10**9
 _MOST_PIXELS = 2**40
+_MOST_DRAWN = 2**13
 
 
 @dataclass(frozen=True)
@@ -117,8 +145,8 @@ class Config:
     beta: Union[str, float] = _option(
         "paper",
         checks.balance(METHODS),
-        "Style factor at gamma 1: paper for the authors' value per method, auto to measure it on "
-        "the start image, or a number. A fusion takes METHOD=X,...",
+        "Style factor at gamma 1: paper for a fixed value per method, the authors' where there is "
+        "one; auto to measure it on the start image; or a number. A fusion takes METHOD=X,...",
         "paper|auto|X",
     )
     gamma: float = _option(
@@ -129,6 +157,31 @@ class Config:
         checks.number,
         "Constant of the polynomial kernel (x.y + c)^2; 0 gives the Gram matrix loss.",
         "X",
+    )
+    directions: int = _option(
+        32,
+        checks.integer(1, _MOST_DRAWN),
+        "Directions of sliced, drawn at each step.",
+        "N",
+    )
+    kernels: tuple[float, ...] = _option(
+        (0.25, 0.5, 1.0, 2.0, 4.0),
+        checks.number_list,
+        "Bandwidths of rbf's Gaussian kernels, over the mean squared distance.",
+        "X,...",
+    )
+    features: Union[str, int] = _option(
+        "auto",
+        checks.or_auto(checks.integer(2, _MOST_DRAWN)),
+        "Random Fourier features of fourier; auto: two for each channel, at most 1024.",
+        "auto|N",
+    )
+    orders: int = _option(5, checks.integer(1, 20), "Highest order of cmd's moments.", "N")
+    samples: int = _option(
+        1024,
+        checks.integer(1, _MOST_DRAWN),
+        "Positions that remd draws from each picture at each step, at most.",
+        "N",
     )
     layer_weights: str = _option(
         "",

@@ -57,7 +57,18 @@ BAD_VALUES = [
     ({"iterations": 10**12}, "iterations", str(10**9)),
     ({"method": "x" * 10**5}, "method", "xxx..."),
     ({"c": -1}, "c", "-1"),
-    ({"method": "gram"}, "method", "choose from linear, poly, gaussian, bn"),
+    ({"directions": 0}, "directions", "1"),
+    ({"directions": 10**6}, "directions", "8192"),
+    ({"kernels": ()}, "kernels", "1 to 32"),
+    ({"kernels": "1," * 40 + "1"}, "kernels", "1 to 32"),
+    ({"kernels": "0.5,0"}, "kernels", "above 0"),
+    ({"kernels": "0.5,,1"}, "kernels", "not a number"),
+    ({"features": 1}, "features", "2"),
+    ({"features": "many"}, "features", "not a number"),
+    ({"orders": 0}, "orders", "1"),
+    ({"orders": 21}, "orders", "20"),
+    ({"samples": 0}, "samples", "1"),
+    ({"method": "fft"}, "method", "choose from linear, poly, gaussian, bn"),
     ({"method": "Gaussian"}, "method", "did you mean 'gaussian'?"),
     ({"method": "gausian"}, "method", "did you mean 'gaussian'?"),
     ({"method": "bn=0.3,pol=0.7"}, "method", "did you mean 'poly'?"),
@@ -111,6 +122,10 @@ def test_a_bad_value_is_one_line_that_names_its_field_and_what_was_found(choices
 WRONG_KINDS = [
     {"style_layers": 5},
     {"style_layers": [1]},
+    {"kernels": [None]},
+    {"kernels": [[1]]},
+    {"kernels": {"a": 1}},
+    {"directions": 2.5},
     {"content_layers": ["relu4_2", None]},
     {"method": 5},
     {"method": ["bn"]},
@@ -244,6 +259,8 @@ def test_beta_and_layer_weights_take_a_mapping_or_the_equal_text():
 
 
 def test_layers_may_be_a_string_or_a_sequence():
+    assert Config(kernels="0.5, 2") == Config(kernels=[0.5, 2])
+    assert Config(kernels=2) == Config(kernels="2")
     assert Config(style_layers="relu1_1, relu3_2") == Config(style_layers=["relu1_1", "relu3_2"])
 
 
@@ -280,6 +297,11 @@ def valid_choices(draw):
         "beta": st.one_of(betas),
         "gamma": positive,
         "c": weights,
+        "directions": st.integers(1, 8192),
+        "kernels": st.lists(positive, min_size=1, max_size=32),
+        "features": st.one_of(st.just("auto"), st.integers(2, 8192)),
+        "orders": st.integers(1, 20),
+        "samples": st.integers(1, 8192),
         "layer_weights": some_layers,
         "content_layers": st.lists(st.sampled_from(LAYERS), min_size=1, unique=True),
         "pooling": st.sampled_from(POOLINGS),

@@ -13,7 +13,7 @@ from PIL import Image
 from processes import environment, error_of, nst
 
 from nst_cli import Config, images
-from nst_cli.config import METHODS
+from nst_cli.config import PAPER_METHODS
 from nst_cli.errors import BatchError, OutputError
 from nst_cli.views import figures
 
@@ -38,7 +38,7 @@ def test_styles_alone_are_made_by_the_authors_descent_and_all_else_by_preset_fas
 
 def test_figure_1_is_the_style_alone_to_ever_deeper_layers_from_noise():
     for (row, column), config in configs(1).items():
-        assert (config.method, config.alpha, config.init) == (METHODS[row], 0, "random")
+        assert (config.method, config.alpha, config.init) == (PAPER_METHODS[row], 0, "random")
         assert config.style_layers == LAYERS[: column + 1]
     assert len(configs(1)) == 20
 
@@ -46,14 +46,14 @@ def test_figure_1_is_the_style_alone_to_ever_deeper_layers_from_noise():
 def test_figure_2_is_each_method_at_five_balances():
     choices = {place: (config.method, config.gamma) for place, config in configs(2).items()}
     gammas = (0.1, 0.2, 1, 5, 10)
-    assert choices == {(r, c): (METHODS[r], gammas[c]) for r in range(4) for c in range(5)}
+    assert choices == {(r, c): (PAPER_METHODS[r], gammas[c]) for r in range(4) for c in range(5)}
 
 
 def test_figure_3_is_six_pairs_by_each_method_at_their_own_balance():
     layout = figures.figure(3, "out")
     assert len({(cell.run.content, cell.run.style) for cell in layout.cells}) == 6
     for cell in layout.cells:
-        assert cell.run.config.method == METHODS[cell.column]
+        assert cell.run.config.method == PAPER_METHODS[cell.column]
         assert cell.run.config.gamma == (2, 2, 2, 5, 5, 5)[cell.row]
         beside = [path for _, path in layout.beside[cell.row]]
         assert beside == [cell.run.content, cell.run.style]

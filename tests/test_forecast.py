@@ -27,6 +27,11 @@ def test_memory_grows_linearly_in_the_pixels():
     ("more", "less"),
     [
         ({"method": "gaussian"}, {}),
+        ({"method": "histogram"}, {}),
+        ({"method": "wasserstein"}, {}),
+        ({"method": "sliced", "directions": 64}, {"method": "sliced"}),
+        ({"method": "fourier", "features": 256}, {"method": "fourier"}),
+        ({"method": "remd", "samples": 4096}, {"method": "remd"}),
         ({"method": "bn=0.5,poly=0.5"}, {}),
         ({"optimizer": "lbfgs"}, {}),
         ({}, {"style_layers": "relu3_1", "content_layers": "relu3_1"}),

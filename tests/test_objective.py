@@ -185,6 +185,24 @@ def test_the_constant_of_the_kernel_reaches_the_loss():
     assert {term.loss.c for term in Scene().style(choices("poly", c=5))} == {5}
 
 
+@pytest.mark.parametrize(
+    ("method", "option", "value"),
+    [
+        ("sliced", "directions", 7),
+        ("rbf", "kernels", (0.5, 3.0)),
+        ("fourier", "features", 6),
+        ("cmd", "orders", 2),
+        ("remd", "samples", 5),
+    ],
+)
+def test_an_option_of_a_method_reaches_its_loss_and_changes_its_gradient(method, option, value):
+    scene = Scene()
+    terms = [scene.style(choices(method, **chosen)) for chosen in ({}, {option: value})]
+    assert {getattr(term.loss, option) for term in terms[1]} == {value}
+    default, changed = (evaluate(part, scene.network)[1] for part in terms)
+    assert (default != changed).any()
+
+
 def test_gaussian_pairs_are_drawn_anew_at_each_evaluation_and_from_the_seed_alone():
     scene = Scene()
     terms = scene.style(choices("gaussian"))

@@ -13,7 +13,7 @@ from test_cli import content_of, error_of, noise, nst
 
 import nst_cli
 from nst_cli import Config, engine, samples
-from nst_cli.config import METHODS
+from nst_cli.config import PAPER_METHODS
 from nst_cli.runs import runner
 from nst_cli.synthesis import losses
 from nst_cli.views import canvas, theorem
@@ -256,7 +256,7 @@ def test_the_table_says_what_the_numbers_are(shown):
         gram = layer["gram_loss"]
         assert float(theorem_row[5]) == pytest.approx(gram["gram"], rel=1e-4)
         assert float(theorem_row[9]) == pytest.approx(gram["sample_pairs"], rel=1e-4)
-        for number, method in enumerate(METHODS):
+        for number, method in enumerate(PAPER_METHODS):
             content, after_transfer = (layer["mmd"][role][method] for role in ("content", "made"))
             assert float(before[1 + number]) == pytest.approx(content, rel=1e-2)
             assert float(after[1 + 3 * number]) == pytest.approx(after_transfer, rel=1e-2)
@@ -366,7 +366,7 @@ def test_of_a_picture_and_itself_nothing_is_left_to_compare(compared):
     for layer in result.layers:
         assert layer.loss == layer.gram == 0
         assert layer.loss_difference is None and layer.sample_difference is None
-        for method in METHODS:
+        for method in PAPER_METHODS:
             assert layer.mmd["content"][method] == pytest.approx(0, abs=1e-14)
             assert layer.left(method) is None
     assert "nan" not in "\n".join(theorem.lines(result))
@@ -376,7 +376,7 @@ def test_of_a_picture_and_itself_nothing_is_left_to_compare(compared):
 def test_the_content_in_place_of_the_picture_made_leaves_all(compared):
     # Preset paper reads content and style in another scale than what was made of them.
     for layer in compared(picture="content.png", sample=10_000, preset="fast").layers:
-        assert [layer.left(method) for method in METHODS] == pytest.approx([1] * 4, rel=1e-9)
+        assert [layer.left(method) for method in PAPER_METHODS] == pytest.approx([1] * 4, rel=1e-9)
 
 
 def test_a_style_may_have_another_size(compared):
@@ -416,4 +416,4 @@ def test_a_transfer_by_the_polynomial_kernel_lowers_every_mmd_at_every_layer(
     for layer in theorem.compare(job).layers:
         # The content's own layer holds relu5_1 back.
         most = 0.05 if layer.name != "relu5_1" else 0.5
-        assert max(layer.left(method) for method in METHODS) < most
+        assert max(layer.left(method) for method in PAPER_METHODS) < most

@@ -66,7 +66,8 @@ def _default(value):
     if isinstance(value, bool):
         return _code(str(value).lower())
     if isinstance(value, tuple):
-        return ", ".join(map(_code, value))
+        words = (part if isinstance(part, str) else f"{part:g}" for part in value)
+        return ", ".join(map(_code, words))
     return _code(str(value)) if value != "" else "none"
 
 

@@ -23,7 +23,7 @@ _HEAD = (
               help="Style picture; by default the sample.")  # fmt: skip
 @click.option("--size", "sizes", multiple=True, default=("224",), metavar="PIXELS",
               help="Long edge to measure at; may be repeated.  [default: 224]")  # fmt: skip
-@click.option("--method", "methods", multiple=True, default=config.METHODS, metavar="NAME",
+@click.option("--method", "methods", multiple=True, default=config.PAPER_METHODS, metavar="NAME",
               help="Style loss to measure; may be repeated. By default all.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|gpu|gpu:N",
               help="Device to compute on.")  # fmt: skip

@@ -90,4 +90,6 @@ def _defaults(option: Any) -> str:
 
 
 def _words(value: Any) -> str:
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return ",".join(part if isinstance(part, str) else f"{part:g}" for part in value)
+    return str(value)

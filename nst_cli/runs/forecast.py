@@ -10,7 +10,7 @@ from typing import Any, Optional
 from .. import engine, images, machine
 from ..config import LAYERS, Config
 from ..errors import EngineError
-from ..synthesis import lbfgs, scale_sizes, steps_at, transfer, vgg
+from ..synthesis import lbfgs, losses, scale_sizes, steps_at, transfer, vgg
 
 # Height and width.
 Size = tuple[int, int]
@@ -20,7 +20,16 @@ _FIXED_BYTES = 330 << 20
 _BYTES_PER_PIXEL = 705
 _BYTES_PER_MAP_VALUE = 6.4
 _BYTES_PER_TAP_VALUE = 4.6
-_GAUSSIAN_BYTES = 11.5
+# Bytes per value of a method's own largest array (`_own_values`), beyond what poly takes.
+_METHOD_BYTES = {
+    **dict.fromkeys(("gaussian", "rbf", "laplace", "energy"), 7.7),
+    **dict.fromkeys(("histogram", "wasserstein", "cmd"), 11.5),
+    "sliced": 10.0,
+    "fourier": 5.8,
+    "remd": 8.0,
+}
+# Arrays of samples by samples in remd, of 4 bytes a value.
+_REMD_BYTES = 6 * 4
 _FURTHER_METHOD_BYTES = 8.4
 _LBFGS_BYTES = 1100
 _LOW_PRECISION_BYTES = 51
@@ -31,8 +40,6 @@ _SAFETY_FACTOR = 1.25
 
 # MXNet indexes arrays with 31 bits.
 _MAX_VALUES = 2**31 - 1
-# Values in the Gaussian MMD's largest array, per value of the feature map.
-_GAUSSIAN_VALUES = 1.5
 
 # Long edges of the trials. Time is linear in the number of pixels, plus a small constant.
 _TRIAL_EDGE, _SMALLEST_TRIAL_EDGE = 320, 80
@@ -140,11 +147,12 @@ def _advice(config: Config, share: float) -> str:
 def _largest_array(config: Config, size: Size, style_size: Size) -> float:
     """Return the number of values in the largest array of a transfer."""
     layers = [_values_per_pixel(LAYERS[0])]
-    if config.gamma and "gaussian" in config.methods:
-        layers.append(_GAUSSIAN_VALUES * max(map(_values_per_pixel, config.style_layers)))
+    if config.gamma:
+        layers += [_most_own_values(config, method) for method in config.methods]
     history = 2 * lbfgs.HISTORY * 3 if config.optimizer == "lbfgs" else 0
     pixels, style_pixels = math.prod(size), math.prod(style_size)
-    return max(max(layers) * max(pixels, style_pixels), history * pixels)
+    pairs_of_samples = config.samples**2 if "remd" in config.methods else 0
+    return max(max(layers) * max(pixels, style_pixels), history * pixels, pairs_of_samples)
 
 
 def memory(config: Config, size: Size, style_size: Size) -> int:
@@ -155,7 +163,7 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
         peak    = fixed + max(pixels x steps, forward factor x style pixels x network)
         steps   = network + L-BFGS history + copies in low precision
         network = bytes per pixel + bytes per map value x maps + bytes per tap value x taps
-                  + (Gaussian pairs + further method x (methods - 1)) x widest tap
+                  + largest method + further method x (methods - 1) x widest tap
 
     `maps`, `taps` and `widest tap` count values per pixel of the picture: in all feature maps
     down to the deepest layer used, in the maps that a loss reads, and in the largest of these.
@@ -172,22 +180,53 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
     deepest = max(map(LAYERS.index, layers))
     maps = sum(map(_values_per_pixel, LAYERS[: deepest + 1]))
     taps = list(map(_values_per_pixel, layers))
-    losses = _GAUSSIAN_BYTES * ("gaussian" in config.methods)
-    losses += _FURTHER_METHOD_BYTES * (len(config.methods) - 1)
+    method_bytes = max(
+        _METHOD_BYTES.get(method, 0.0) * _most_own_values(config, method)
+        for method in config.methods
+    )
+    method_bytes += _FURTHER_METHOD_BYTES * (len(config.methods) - 1) * max(taps)
     network = _BYTES_PER_PIXEL + _BYTES_PER_MAP_VALUE * maps
-    network += _BYTES_PER_TAP_VALUE * sum(taps) + losses * max(taps)
+    network += _BYTES_PER_TAP_VALUE * sum(taps) + method_bytes
     steps = network + _LBFGS_BYTES * (config.optimizer == "lbfgs")
     device = engine.device_of(config)
     if engine.resolved_precision(config.precision, device) in vgg.ROUNDED:
         steps += _LOW_PRECISION_BYTES
     style = _FORWARD_ONLY_FACTOR * network * math.prod(style_size)
-    return round(_FIXED_BYTES + max(steps * math.prod(size), style))
+    fixed = _FIXED_BYTES + _REMD_BYTES * config.samples**2 * ("remd" in config.methods)
+    return round(fixed + max(steps * math.prod(size), style))
 
 
 def _values_per_pixel(layer: str) -> float:
     """Return the number of values in a layer's feature map per pixel of the picture."""
-    block = int(layer[len("relu")])
-    return float(min(64 << (block - 1), 512) / 4 ** (block - 1))
+    return _channels(layer) * _positions_per_pixel(layer)
+
+
+def _channels(layer: str) -> int:
+    return min(64 << (_block(layer) - 1), 512)
+
+
+def _positions_per_pixel(layer: str) -> float:
+    return float(1 / 4 ** (_block(layer) - 1))
+
+
+def _block(layer: str) -> int:
+    return int(layer[len("relu")])
+
+
+def _most_own_values(config: Config, method: str) -> float:
+    """Return the values in the largest array of a method's own, per pixel of the picture."""
+    return max(_own_values(config, method, layer) for layer in config.style_layers)
+
+
+def _own_values(config: Config, method: str, layer: str) -> float:
+    per_position = float(_channels(layer))
+    if losses.style_loss(method).needs == "pairs":
+        per_position *= 1.5
+    elif method == "sliced":
+        per_position = config.directions
+    elif method == "fourier":
+        per_position = losses.FourierMMD(config.features).waves(_channels(layer))
+    return per_position * _positions_per_pixel(layer)
 
 
 def _available(device: Any) -> Optional[int]:

@@ -8,7 +8,7 @@ import numpy
 
 from .. import engine
 from ..checks import parse_weights
-from ..config import PAPER_BETA, Config
+from ..config import METHOD_OPTIONS, PAPER_BETA, Config
 from ..errors import ConfigError
 from . import losses, vgg
 
@@ -178,15 +178,19 @@ def content_terms(config: Config, features: Mapping[str, Any]) -> list[Term]:
 
 def style_losses(config: Config) -> dict[tuple[str, str], losses.Loss]:
     """Return the loss of each method at each style layer, ``{(method, layer): loss}``."""
+    options = {name: getattr(config, name) for names in METHOD_OPTIONS.values() for name in names}
     return {
-        (method, layer): losses.style_loss(method, config.c)
+        (method, layer): losses.style_loss(method, **options)
         for method in config.methods
         for layer in config.style_layers
     }
 
 
 def style_targets(
-    config: Config, features: Mapping[str, Any], random: numpy.random.RandomState
+    config: Config,
+    features: Mapping[str, Any],
+    random: numpy.random.RandomState,
+    bases: Optional[numpy.random.RandomState] = None,
 ) -> dict[tuple[str, str], Any]:
     """Return the target of each style loss, ``{(method, layer): target}``.
 
@@ -197,9 +201,12 @@ def style_targets(
         The features of the style image.
     random : numpy.random.RandomState
         For losses that draw from the style.
+    bases : numpy.random.RandomState, optional
+        For the basis of losses that need only sums; by default `random`.
     """
+    streams = {"sums": bases or random}
     return {
-        (method, layer): loss.target(features[layer], random)
+        (method, layer): loss.target(features[layer], streams.get(loss.needs, random))
         for (method, layer), loss in style_losses(config).items()
     }
 

@@ -27,9 +27,9 @@ READ_EVERY = 10
 START_AMPLITUDE = 0.1
 
 # The random streams of a seed, one for each purpose: the start image, the style image's pairs of
-# positions, each step's pairs, and the pairs for measuring β′. A seed's results depend on these
-# numbers, so they never change.
-_START, _STYLE_PAIRS, _PAIRS, _BETA_PAIRS = range(4)
+# positions, each step's pairs, the pairs for measuring β′, and the bases that sums are taken in,
+# which are the same at all scales. A seed's results depend on these numbers, so they never change.
+_START, _STYLE_PAIRS, _PAIRS, _BETA_PAIRS, _BASES = range(5)
 
 # With `scales` auto, no scale has a long edge below this.
 _SMALLEST_EDGE = 256
@@ -316,7 +316,7 @@ def _style_targets(
     """Return the targets of the style losses, from the kit or from the style image."""
     config = setting.config
     losses = objective.style_losses(config)
-    seed = config.seed if any(loss.draws for loss in losses.values()) else None
+    seed = config.seed if any(loss.seeded for loss in losses.values()) else None
 
     def make() -> dict[tuple[str, str], Any]:
         same_size = style.shape == network.image_shape
@@ -324,7 +324,7 @@ def _style_targets(
         features = reader.forward(engine.array(style, setting.device))
         # Each size has its own stream, so results do not depend on what the kit holds already.
         random = _stream(config.seed, _STYLE_PAIRS, *style.shape[2:])
-        return objective.style_targets(config, features, random)
+        return objective.style_targets(config, features, random, _stream(config.seed, _BASES))
 
     targets: dict[tuple[str, str], Any]
     targets = setting.kit.targets(style, (*losses.items(), seed), make)

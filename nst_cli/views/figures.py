@@ -14,7 +14,7 @@ from typing import Any, Optional
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from .. import files, images, samples
-from ..config import METHODS, PRESETS, Config
+from ..config import PAPER_METHODS, PRESETS, Config
 from ..errors import BatchError, OutputError, reason
 from ..files import StrPath
 from ..runs import plan, sidecar
@@ -292,7 +292,7 @@ def _pairs(pictures: Optional[StrPath]) -> list[_Pair]:
 def _style_alone(pairs: Sequence[_Pair]) -> _Layout:
     pair, layers = pairs[0], PRESETS["paper"]["style_layers"]
     columns = [f"to {layer}" for layer in layers]
-    beside: list[list[tuple[str, str]]] = [[("style", pair[1])], *([] for _ in METHODS[1:])]
+    beside: list[list[tuple[str, str]]] = [[("style", pair[1])], *([] for _ in PAPER_METHODS[1:])]
     style_alone: dict[str, Any] = {"alpha": 0, "init": "random"}
     runs = [
         (
@@ -301,10 +301,10 @@ def _style_alone(pairs: Sequence[_Pair]) -> _Layout:
             pair,
             {**style_alone, "method": method, "style_layers": layers[: column + 1]},
         )
-        for row, method in enumerate(METHODS)
+        for row, method in enumerate(PAPER_METHODS)
         for column in range(len(layers))
     ]
-    return list(METHODS), columns, beside, runs
+    return list(PAPER_METHODS), columns, beside, runs
 
 
 def _balances(pairs: Sequence[_Pair]) -> _Layout:
@@ -312,10 +312,10 @@ def _balances(pairs: Sequence[_Pair]) -> _Layout:
     beside: list[list[tuple[str, str]]] = [[("content", pair[0])], [("style", pair[1])], [], []]
     runs: list[_Cell] = [
         (row, column, pair, {"method": method, "gamma": gamma})
-        for row, method in enumerate(METHODS)
+        for row, method in enumerate(PAPER_METHODS)
         for column, gamma in enumerate(GAMMAS)
     ]
-    return list(METHODS), [f"gamma {gamma:g}" for gamma in GAMMAS], beside, runs
+    return list(PAPER_METHODS), [f"gamma {gamma:g}" for gamma in GAMMAS], beside, runs
 
 
 def _all_pairs(pairs: Sequence[_Pair]) -> _Layout:
@@ -323,9 +323,9 @@ def _all_pairs(pairs: Sequence[_Pair]) -> _Layout:
     runs: list[_Cell] = [
         (row, column, pair, {"method": method, "gamma": gamma})
         for row, (pair, gamma) in enumerate(zip(pairs, _PAIR_GAMMAS))
-        for column, method in enumerate(METHODS)
+        for column, method in enumerate(PAPER_METHODS)
     ]
-    return [f"gamma {gamma}" for gamma in _PAIR_GAMMAS], list(METHODS), beside, runs
+    return [f"gamma {gamma}" for gamma in _PAIR_GAMMAS], list(PAPER_METHODS), beside, runs
 
 
 def _fusions(pairs: Sequence[_Pair]) -> _Layout:

@@ -9,7 +9,7 @@ from typing import Any, Optional
 import numpy
 
 from ... import __version__, engine, files, images, weights
-from ...config import INITS, METHODS, Config
+from ...config import INITS, PAPER_METHODS, Config
 from ...files import StrPath
 from ...runs.inputs import read_inputs
 from ...synthesis import losses, vgg
@@ -378,7 +378,7 @@ def _distances(view: _View, style: _View, bandwidth: float, c: float) -> dict[st
         "gaussian": mmd.gaussian(view.rows, style.rows, bandwidth, (a.positions, b.positions)),
         "bn": mmd.bn_statistics(a, b),
     }
-    return {method: distances[method] for method in METHODS}
+    return {method: distances[method] for method in PAPER_METHODS}
 
 
 def _leading_axes(gram: numpy.ndarray) -> tuple[numpy.ndarray, float]:
@@ -411,7 +411,7 @@ def _plain(layer: Layer) -> dict[str, Any]:
         },
         "bandwidth": layer.bandwidth,
         "mmd": layer.mmd,
-        "left": {method: layer.left(method) for method in METHODS} if has_made else None,
+        "left": {method: layer.left(method) for method in PAPER_METHODS} if has_made else None,
     }
 
 

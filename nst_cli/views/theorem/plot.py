@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ...config import METHODS
+from ...config import PAPER_METHODS
 from ...files import StrPath
 from .. import canvas
 from .comparison import Comparison, Layer
@@ -111,7 +111,7 @@ def _left(ax: Any, layer: Layer) -> None:
     ax.set_title(" ")
     ax.set_yscale("log")
     ax.axhline(1, color=_COLOURS["content"])
-    for number, method in enumerate(METHODS):
+    for number, method in enumerate(PAPER_METHODS):
         left = layer.left(method)
         # The Gaussian's estimate may be negative.
         if left is not None and left > 0:
@@ -122,6 +122,6 @@ def _left(ax: Any, layer: Layer) -> None:
                 fontsize=7, ha="center", va="top",
             )  # fmt: skip
     ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
-    ax.set_xticks(range(len(METHODS)), [_SHORT[method] for method in METHODS])
-    ax.set_xlim(-0.6, len(METHODS) - 0.4)
+    ax.set_xticks(range(len(PAPER_METHODS)), [_SHORT[method] for method in PAPER_METHODS])
+    ax.set_xlim(-0.6, len(PAPER_METHODS) - 0.4)
     ax.margins(y=0.2)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional, Union
 
-from ...config import METHODS
+from ...config import PAPER_METHODS
 from .comparison import Comparison, Layer
 
 _TITLES = {"linear": "linear", "gaussian": "Gaussian", "bn": "BN (Eq. 11)"}
@@ -27,7 +27,7 @@ def titles(comparison: Comparison) -> dict[str, str]:
     """Return the title of each method's distance, ``{method: title}``."""
     constant = f" + {comparison.c:g}" if comparison.c else ""
     by_method = {**_TITLES, "poly": f"(x.y{constant})^2"}
-    return {method: by_method[method] for method in METHODS}
+    return {method: by_method[method] for method in PAPER_METHODS}
 
 
 def _pictures(sources: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -60,7 +60,7 @@ def _distances(comparison: Comparison, role: str) -> Iterator[str]:
     for layer in comparison.layers:
         cells = [
             f"{layer.mmd[role][method]:>14.2e}{_share(layer, method) if role == 'made' else '':<9}"
-            for method in METHODS
+            for method in PAPER_METHODS
         ]
         yield (f"{layer.name:<8}" + "".join(cells)).rstrip()
 

@@ -1,0 +1,69 @@
+"""Losses on feature maps as NDArray operations: each returns a value and its gradient.
+
+`target` reduces the style features to what a loss needs, averaged over the style's positions.
+So the two images may differ in size.
+
+β′ times a value here is the objective of the authors' code. It differs from Eq. 6, 10 and 11 by
+a constant factor that each class states.
+
+Passes over feature maps are what losses cost. So a loss takes its term's weight and multiplies
+it into a small factor, not into the gradient, and overwrites its own arrays in place. No loss
+waits for the device.
+"""
+
+from typing import Any
+
+from ...config import METHOD_OPTIONS
+from .bn import BNStatistics
+from .content import Content
+from .covariance import CORAL, GaussianWasserstein
+from .fourier import FourierMMD
+from .frame import Head, Loss, LossGrad, Mask, Moments, SumLoss, Totals
+from .mmd import LinearMMD, PolynomialMMD
+from .moments import CentralMoments
+from .pairs import EnergyDistance, GaussianMMD, LaplaceMMD, MixtureMMD, Pairs
+from .remd import RelaxedEMD
+from .sliced import ChannelWasserstein, SlicedWasserstein
+from .smoothing import smoothing
+
+__all__ = [
+    "CORAL", "BNStatistics", "CentralMoments", "ChannelWasserstein", "Content", "EnergyDistance",
+    "FourierMMD", "GaussianMMD", "GaussianWasserstein", "Head", "LaplaceMMD", "LinearMMD",
+    "Loss", "LossGrad", "Mask", "MixtureMMD", "Moments", "Pairs", "PolynomialMMD", "RelaxedEMD",
+    "SlicedWasserstein", "SumLoss", "Totals", "smoothing", "style_loss",
+]  # fmt: skip
+
+
+#: The loss of each method of `config.METHODS`.
+_LOSSES: dict[str, type] = {
+    "linear": LinearMMD,
+    "poly": PolynomialMMD,
+    "gaussian": GaussianMMD,
+    "bn": BNStatistics,
+    "coral": CORAL,
+    "wasserstein": GaussianWasserstein,
+    "sliced": SlicedWasserstein,
+    "histogram": ChannelWasserstein,
+    "rbf": MixtureMMD,
+    "laplace": LaplaceMMD,
+    "energy": EnergyDistance,
+    "fourier": FourierMMD,
+    "cmd": CentralMoments,
+    "remd": RelaxedEMD,
+}
+
+
+def style_loss(method: str, **options: Any) -> Loss:
+    """Return the loss of a method.
+
+    Parameters
+    ----------
+    method : str
+        One of `config.METHODS`.
+    **options
+        Choices of `Config` by name. Those that the method does not have are ignored; those left
+        out have the loss's own default.
+    """
+    names = METHOD_OPTIONS.get(method, ())
+    loss: Loss = _LOSSES[method](**{name: options[name] for name in names if name in options})
+    return loss
