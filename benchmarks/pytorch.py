@@ -17,10 +17,11 @@ import torch
 from common import add_pictures, describe, run, step_times
 from torch.nn import functional
 
-from nst_cli import Config, engine, machine, weights
+from nst_cli import Config, engine, machine
 from nst_cli.bench import final_loss, first_below, pictures, timed
 from nst_cli.config import PAPER_BETA
 from nst_cli.synthesis import vgg
+from nst_cli.weights import Weights
 
 STEPS = 8
 MOST_EVALUATIONS = 400
@@ -95,7 +96,7 @@ class Theirs:
         self.autocast = functools.partial(
             torch.autocast, device.partition(":")[0], torch.float16, enabled=half
         )
-        arrays = weights.load(weights.find())
+        arrays = Weights.find().load()
         tensor = functools.partial(torch.tensor, device=device)
         self.layers = [
             (name, tensor(arrays[f"{name}_weight"]), tensor(arrays[f"{name}_bias"]))

@@ -14,10 +14,11 @@ import time
 
 from common import add_pictures, describe, run
 
-from nst_cli import Config, engine, transfer, weights
+from nst_cli import Config, engine, transfer
 from nst_cli.bench import pictures
 from nst_cli.config import METHODS
 from nst_cli.synthesis import vgg
+from nst_cli.weights import Weights
 
 STEPS = 6
 FUSIONS = ("bn=0.5,poly=0.5", "linear=0.5,gaussian=0.5")
@@ -112,7 +113,7 @@ def network_of(precision):
     """Return parameters, all the layers that the paper reads, and the device."""
     config, device = Config(), engine.context("cpu")
     layers = (*config.style_layers, *config.content_layers)
-    shared = vgg.parameters(weights.load(weights.find()), layers, device, precision=precision)
+    shared = vgg.parameters(Weights.find().load(), layers, device, precision=precision)
     return shared, layers, device
 
 

@@ -18,8 +18,9 @@ import numpy
 import processes
 import pytest
 
-from nst_cli import engine, weights
+from nst_cli import engine
 from nst_cli.synthesis import vgg
+from nst_cli.weights import BUILTIN, Weights
 from nst_cli.weights.params import CONVOLUTIONS
 
 #: The kinds of tests that NST_REQUIRE may name, each with its marker or fixture.
@@ -140,8 +141,13 @@ def small_network(monkeypatch):
         scale = (2 / numpy.prod(shape[1:])) ** 0.5
         arrays[f"{name}_weight"] = random.normal(scale=scale, size=shape)
         arrays[f"{name}_bias"] = random.normal(scale=0.1, size=shape[0])
-    monkeypatch.setattr(weights, "find", lambda given: "a file")
-    monkeypatch.setattr(weights, "load", lambda source: arrays)
+
+    def find(given=None):
+        return Weights() if given == BUILTIN else Weights(Path(given or "a file"))
+
+    monkeypatch.setattr(Weights, "find", find)
+    monkeypatch.setattr(Weights, "load", lambda self: arrays)
+    monkeypatch.setattr(Weights, "sha256", "0" * 64)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 from nst_cli import weights
-from nst_cli.weights import builtin, params
+from nst_cli.weights import Weights, builtin, params
 
 # VGG-19's mean activations at relu1_1 to relu5_1 on pictures, with average pooling: measured
 # with the published weights and MXNet 1.9.1.
@@ -48,7 +48,7 @@ def test_two_builds_give_the_same_bytes(arrays):
 
 
 def test_the_bank_does_not_depend_on_the_number_of_threads():
-    program = "from nst_cli import weights; print(weights.identity('builtin')['sha256'])"
+    program = "from nst_cli.weights import Weights; print(Weights().sha256)"
     found = [
         subprocess.run(
             [sys.executable, "-c", program],
@@ -164,8 +164,8 @@ def test_activations_are_those_of_the_network(arrays):
 
 
 def test_the_bank_is_loaded_by_name_and_its_identity_is_stable():
-    assert weights.load("builtin").keys() == builtin.build().keys()
-    first = weights.identity("builtin")
-    weights._builtin_digest.cache_clear()
-    assert weights.identity("builtin") == first
+    assert Weights().load().keys() == builtin.build().keys()
+    first = Weights().identity()
+    weights._digest_of.cache_clear()
+    assert Weights().identity() == first
     assert first["source"] == "builtin" and len(first["sha256"]) == 64

@@ -39,6 +39,7 @@ import nst_cli
 from nst_cli import Config, engine, files, images, machine, weights
 from nst_cli.runs import sidecar
 from nst_cli.runs.sidecar import sidecar_of, step_name
+from nst_cli.weights import Weights
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +181,7 @@ def test_the_sidecar_says_all_that_made_the_picture(made):
         path = f"{name}.png"
         assert document[name] == {"path": path, "sha256": files.sha256(folder / path)}
     assert document["init"] is None
-    assert document["weights"] == weights.identity("builtin")
+    assert document["weights"] == Weights().identity()
     assert (document["width"], document["height"]) == (32, 24)
     assert (document["device"], document["threads"]) == ("cpu(0)", 1)
     assert (document["steps"], document["stop_reason"]) == (4, "iterations")

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from processes import noise
 
-from nst_cli import images, weights
+from nst_cli import images
 from nst_cli.config import Config
 from nst_cli.errors import NonFiniteError, WeightsError
 from nst_cli.runs import batch, cluster, plan, sidecar
+from nst_cli.weights import Weights
 
 TINY = Config(
     size=16, style_layers="relu1_1", content_layers="relu1_1", iterations=2, denoise=0,
@@ -36,7 +37,7 @@ def parcel_of(run, checksum=None):
     paths = {"content": run.content, "style": run.style}
     pictures = {name: (path, Path(path).read_bytes()) for name, path in paths.items()}
     if checksum is None:
-        checksum = weights.identity(weights.BUILTIN)["sha256"]
+        checksum = Weights().sha256
     return cluster.Parcel(pictures, run.config, ".png", checksum)
 
 
@@ -73,7 +74,7 @@ def test_a_run_that_leaves_the_finite_numbers_sends_its_last_good_image(monkeypa
 
     future = futures.Future()
     future.set_result(made)
-    finished = cluster._received(run, future)
+    finished = cluster._received(run, future, Weights())
     assert (finished.state, finished.reason) == (
         "failed", "Step 2 is not finite. The last good image is in o.png.",
     )  # fmt: skip
@@ -123,5 +124,5 @@ def test_each_picture_is_sent_once_and_only_some_runs_wait_at_the_cluster(monkey
     for run in runs[:6]:
         known = {"content": run.content, "style": run.style}
         known = {name: images.read(path).sha256 for name, path in known.items()}
-        known["weights"] = weights.identity(weights.BUILTIN)["sha256"]
+        known["weights"] = Weights().sha256
         assert sidecar.is_up_to_date(run.output, run.config, known)

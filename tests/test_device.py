@@ -8,7 +8,7 @@ import numpy
 import pytest
 from click.testing import CliRunner
 
-from nst_cli import Config, engine, images, machine, transfer, weights
+from nst_cli import Config, engine, images, machine, transfer
 from nst_cli.cli import main
 from nst_cli.config import METHODS
 from nst_cli.errors import NonFiniteError
@@ -194,8 +194,6 @@ def test_nst_reads_once_in_ten_steps_with_and_without_a_bar(
     apart, reads, monkeypatch, tmp_path, more
 ):
     monkeypatch.chdir(tmp_path)
-    identity = {"source": "a file", "sha256": "0" * 64}
-    monkeypatch.setattr(weights, "identity", lambda weights_path: identity)
     for name, image in (("content.png", CONTENT), ("style.png", STYLE)):
         images.write(name, images.to_pixels(image), None, {})
     command = "stylize content.png style.png -o out.png --size 48 --style-layers relu1_1,relu2_1 "

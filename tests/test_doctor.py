@@ -9,11 +9,12 @@ import numpy
 import pytest
 
 import nst_cli
-from nst_cli import doctor, engine, weights
+from nst_cli import doctor, engine
 from nst_cli.engine import mxnet2
 from nst_cli.engine.gpu import driver, library
 from nst_cli.engine.gpu.driver import Card, Driver
 from nst_cli.errors import EngineError, WeightsError
+from nst_cli.weights import Weights
 
 TOPICS = [
     "nst", "driver", "mxnet", "packages", "processor", "devices", "weights", "executor",
@@ -80,8 +81,8 @@ def healthy(monkeypatch):
         raise EngineError("There is no NVIDIA driver here.")
 
     monkeypatch.setattr(driver, "probe", probe)
-    monkeypatch.setattr(weights, "find", lambda: "a file")
-    monkeypatch.setattr(weights, "load", lambda which: {})
+    monkeypatch.setattr(Weights, "find", lambda: Weights(Path("a file")))
+    monkeypatch.setattr(Weights, "load", lambda self: {})
     monkeypatch.setattr(doctor, "try_network", lambda device: "fast")
     monkeypatch.setattr(mxnet2, "version", lambda: None)
 
@@ -117,10 +118,10 @@ def test_a_numpy_that_mxnet_does_not_ask_for_is_remarked(healthy, monkeypatch, v
 
 
 def test_broken_weights_are_bad_and_the_executor_is_tried_all_the_same(healthy, monkeypatch):
-    def fail(which):
-        raise WeightsError(f"{which} is broken.")
+    def fail(self):
+        raise WeightsError(f"{self.path} is broken.")
 
-    monkeypatch.setattr(weights, "load", fail)
+    monkeypatch.setattr(Weights, "load", fail)
     found = examined()
     assert found["weights"] == ("a file is broken.", False)
     assert found["executor"] == ("fast", True)

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy
 import pytest
 
-from nst_cli import Config, transfer, weights
+from nst_cli import Config, transfer
+from nst_cli.weights import Weights
 
 FOLDER = Path(__file__).parent / "golden"
 RUNS = {
@@ -35,7 +36,7 @@ def recorded():
 
 def test_the_filter_bank_is_that_of_the_recording(recorded):
     # The last digits depend on the version of NumPy.
-    arrays = weights.load(weights.BUILTIN).items()
+    arrays = Weights().load().items()
     norms = {name: float(numpy.linalg.norm(array.astype(float))) for name, array in arrays}
     assert norms == pytest.approx(recorded[0]["weights"], rel=1e-5)
 

@@ -16,6 +16,7 @@ from nst_cli.errors import EngineError
 from nst_cli.synthesis import vgg
 from nst_cli.synthesis.denoise import chambolle
 from nst_cli.synthesis.losses import smoothing, style_loss
+from nst_cli.weights import Weights
 
 pytestmark = pytest.mark.gpu
 
@@ -78,7 +79,7 @@ def test_the_smoothing_and_its_gradient_are_those_of_the_cpu(devices):
 @pytest.mark.parametrize("size", [(64, 96), (61, 83)])
 @pytest.mark.parametrize("pooling", ["avg", "max"])
 def test_the_networks_features_and_gradient_are_those_of_the_cpu(devices, size, pooling):
-    arrays, image = weights.load(weights.BUILTIN), random_image(2, *size)
+    arrays, image = Weights().load(), random_image(2, *size)
     features, gradients = [], []
     for device in devices:
         shared = vgg.parameters(arrays, LAYERS, device)
@@ -93,7 +94,7 @@ def test_the_networks_features_and_gradient_are_those_of_the_cpu(devices, size, 
 
 
 def test_in_float16_the_networks_gradient_is_that_of_a_cpu(devices):
-    arrays, image = weights.load(weights.BUILTIN), random_image(2, 64, 96)
+    arrays, image = Weights().load(), random_image(2, 64, 96)
     try:
         engine.resolved_precision("float16", devices[1])
     except EngineError as error:

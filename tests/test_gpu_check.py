@@ -22,13 +22,14 @@ pytestmark = pytest.mark.gpu_check
 LOOK = """
 import json, sys
 import numpy
-from nst_cli import engine, weights
+from nst_cli import engine
 from nst_cli.synthesis import vgg
+from nst_cli.weights import Weights
 
 mx = engine.load(sys.argv[1])
 device = mx.cpu()
 layers = ["relu1_1", "relu3_1"]
-shared = vgg.parameters(weights.load(weights.BUILTIN), layers, device)
+shared = vgg.parameters(Weights().load(), layers, device)
 network = vgg.Network(shared, layers, (1, 3, 32, 48))
 image = numpy.random.RandomState(1).uniform(-100, 100, (1, 3, 32, 48))
 heads = network.forward(engine.array(image, device))

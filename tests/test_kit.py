@@ -1,11 +1,14 @@
 """A kit holds what the last transfer used, and nothing that the next one cannot use."""
 
+from pathlib import Path
+
 import numpy
 import pytest
 
-from nst_cli import engine, weights
+from nst_cli import engine
 from nst_cli.synthesis import vgg
 from nst_cli.synthesis.kit import NetworkKey, NetworkKit
+from nst_cli.weights import Weights
 
 SHAPE, OTHER = (1, 3, 32, 24), (1, 3, 40, 24)
 
@@ -14,14 +17,14 @@ SHAPE, OTHER = (1, 3, 32, 24), (1, 3, 40, 24)
 def bound(monkeypatch):
     """Count parameters and networks as they are made, without making any."""
     made = []
-    monkeypatch.setattr(weights, "load", lambda which: {})
+    monkeypatch.setattr(Weights, "load", lambda self: {})
     monkeypatch.setattr(vgg, "parameters", lambda *_, **__: made.append("parameters") or {})
     monkeypatch.setattr(vgg, "Network", lambda *choices: made.append("network") or object())
     return made
 
 
 def key(**others):
-    usual = {"weights": "builtin", "layers": ("relu1_1",), "pooling": "avg"}
+    usual = {"weights": Weights(), "layers": ("relu1_1",), "pooling": "avg"}
     usual.update(precision="float32", device=engine.context("cpu"))
     return NetworkKey(**{**usual, **others})
 
@@ -47,7 +50,12 @@ def test_other_sizes_drop_the_networks_and_keep_the_parameters(bound):
 
 @pytest.mark.parametrize(
     "others",
-    [{"weights": "a.params"}, {"layers": ("relu1_2",)}, {"pooling": "max"}, {"precision": "tf32"}],
+    [
+        {"weights": Weights(Path("a.params"))},
+        {"layers": ("relu1_2",)},
+        {"pooling": "max"},
+        {"precision": "tf32"},
+    ],
 )
 def test_another_network_drops_everything(bound, others):
     kit = NetworkKit()

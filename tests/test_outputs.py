@@ -12,7 +12,7 @@ from processes import SMALL_OPTIONS, content_of, noise
 from test_log import line
 from test_sidecar import document
 
-from nst_cli import Config, cli, engine, images, machine, weights
+from nst_cli import Config, cli, engine, images, machine
 from nst_cli.errors import ImageError, IncompleteError, NonFiniteError, OutputError
 from nst_cli.runs import runner, sidecar
 from nst_cli.views import report
@@ -25,7 +25,6 @@ PLOTS = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch, small_network):
     """The working folder, with a pair of pictures and a small network for weights."""
-    monkeypatch.setattr(weights, "identity", lambda path: {"source": path, "sha256": "0" * 64})
     monkeypatch.chdir(tmp_path)
     noise(1, 24, 32).save("content.png")
     noise(2, 40, 30).save("style.png")

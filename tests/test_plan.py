@@ -12,6 +12,7 @@ from nst_cli import images
 from nst_cli.config import Config
 from nst_cli.errors import BatchError, ImageError, NstError, OutputError, WeightsError
 from nst_cli.runs import patterns, plan
+from nst_cli.weights import Weights
 
 PAIR = 'content = "a.png"\nstyle = "s.png"\n'
 
@@ -464,14 +465,17 @@ def test_a_folder_among_the_pictures_comes_with_the_pattern_that_was_meant():
 
 
 def test_each_input_is_looked_at_once_however_many_runs_need_it(monkeypatch):
-    looks, size_of, find = [], images.size_of, plan.weights.find
+    looks, size_of = [], images.size_of
 
     def look(path, **_):
         looks.append(path)
         return size_of(path)
 
+    def find_weights(name):
+        looks.append(name)
+        return Weights.find(name)
+
     monkeypatch.setattr(plan.images, "size_of", look)
-    monkeypatch.setattr(plan.weights, "find", lambda given: (looks.append(given), find(given))[1])
     monkeypatch.setattr(plan.files, "check_output", lambda path, **_: None)
     gammas = ", ".join(map(str, range(1, 501)))
     text = "output = 'o/{number}.png'\n[grid]\nstyle = 's.png'\ncontent = ['a.png', 'b.png']\n"
@@ -480,7 +484,7 @@ def test_each_input_is_looked_at_once_however_many_runs_need_it(monkeypatch):
     monkeypatch.setattr(
         plan.os, "stat", lambda path, **_: (stats.append(path), stat(path, **_))[1]
     )
-    assert len(plan.check(runs)) == 1000
+    assert len(plan.check(runs, find_weights=find_weights)) == 1000
     assert sorted(looks) == ["in/a.png", "in/b.png", "in/none", "in/s.png"]
     # A few looks at each run, and not one at each pair of a run and an input.
     assert len(stats) < 20 * len(runs)

@@ -7,7 +7,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from nst_cli import Config, engine, images, transfer, weights
+from nst_cli import Config, engine, images, transfer
 from nst_cli.errors import (
     EngineError,
     ImageError,
@@ -18,19 +18,13 @@ from nst_cli.errors import (
 )
 from nst_cli.runs import runner, sidecar
 from nst_cli.synthesis import Result
+from nst_cli.weights import Weights
 
 IDENTITY = {"source": "a file", "sha256": "0" * 64}
 
 
 @pytest.fixture(autouse=True)
-def known_weights(small_network, monkeypatch):
-    """A small random network, found wherever it is looked for."""
-    monkeypatch.setattr(weights, "find", lambda given: given or "a file")
-    monkeypatch.setattr(weights, "identity", lambda which: IDENTITY)
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, small_network):
     """The working folder, with a content of 48 x 32 and a style of 30 x 60 pixels."""
     monkeypatch.chdir(tmp_path)
     save("content.png", 1, 32, 48)
@@ -157,10 +151,10 @@ def test_what_is_wrong_is_found_before_the_network_is_run(monkeypatch, wrong, er
 
 
 def test_weights_that_cannot_be_loaded_are_found_before_mxnet_is(monkeypatch):
-    def fail(which):
-        raise WeightsError(f"{which} is broken.")
+    def fail(self):
+        raise WeightsError(f"{self.path} is broken.")
 
-    monkeypatch.setattr(weights, "load", fail)
+    monkeypatch.setattr(Weights, "load", fail)
     monkeypatch.setattr(engine, "context", lambda device: pytest.fail("MXNet was loaded"))
     with pytest.raises(WeightsError, match="a file is broken"):
         prepare()

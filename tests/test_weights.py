@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import struct
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from nst_cli import files, weights
 from nst_cli.errors import WeightsError
-from nst_cli.weights import params
+from nst_cli.weights import Weights, params
 
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 
@@ -200,7 +201,7 @@ def test_a_folder_and_a_missing_file_are_refused(tmp_path):
 
 
 def test_vgg_is_loaded_without_its_prefix_and_its_other_arrays(vgg_file, tmp_path):
-    arrays = weights.load(vgg_file)
+    arrays = Weights.find(vgg_file).load()
     assert len(arrays) == 32
     assert list(arrays)[:2] == ["conv1_1_weight", "conv1_1_bias"]
     assert arrays["conv1_1_weight"].shape == (64, 3, 3, 3)
@@ -208,15 +209,15 @@ def test_vgg_is_loaded_without_its_prefix_and_its_other_arrays(vgg_file, tmp_pat
     assert {array.dtype for array in arrays.values()} == {numpy.dtype("float32")}
     plain = {name[4:]: shape for name, shape in vgg_shapes().items()}
     other = write_file(tmp_path / "plain.params", {**plain, "fc6_weight": (7, 5)})
-    assert list(weights.load(other)) == list(arrays)
+    assert list(Weights.find(other).load()) == list(arrays)
 
 
 def test_a_file_that_ends_with_conv5_1_is_enough_and_one_that_ends_before_is_not(tmp_path):
-    arrays = weights.load(write_file(tmp_path / "short.params", vgg_shapes("conv5_1")))
+    arrays = Weights.find(write_file(tmp_path / "short.params", vgg_shapes("conv5_1"))).load()
     assert list(arrays)[-1] == "conv5_1_bias"
     shorter = write_file(tmp_path / "shorter.params", vgg_shapes("conv4_4"))
     with pytest.raises(WeightsError, match="shorter.params has no array 'conv5_1_weight'"):
-        weights.load(shorter)
+        Weights.find(shorter).load()
 
 
 @pytest.mark.parametrize(
@@ -225,7 +226,7 @@ def test_a_file_that_ends_with_conv5_1_is_enough_and_one_that_ends_before_is_not
 def test_a_wrong_shape_names_the_array_and_both_shapes(name, shape, tmp_path):
     path = write_file(tmp_path / "odd.params", {**vgg_shapes(), f"arg:{name}": shape})
     with pytest.raises(WeightsError, match=re.escape(f"array '{name}' has the shape {shape}")):
-        weights.load(path)
+        Weights.find(path).load()
 
 
 @pytest.mark.parametrize("value", [numpy.nan, numpy.inf, -numpy.inf])
@@ -234,14 +235,14 @@ def test_non_finite_values_name_the_array(value, tmp_path):
     bias[100] = value
     path = write_file(tmp_path / "nan.params", vgg_shapes(), {"arg:conv2_2_bias": bias})
     with pytest.raises(WeightsError, match="'conv2_2_bias' holds NaN or infinity"):
-        weights.load(path)
+        Weights.find(path).load()
 
 
 @pytest.mark.parametrize("flag, dtype", [(1, "<f8"), (2, "<f2")])
 def test_halves_and_doubles_become_float32(flag, dtype, tmp_path):
     bias = numpy.linspace(-1, 1, 64).astype(dtype)
     path = write_file(tmp_path / "a.params", vgg_shapes(), {"arg:conv1_1_bias": bias}, flag)
-    loaded = weights.load(path)["conv1_1_bias"]
+    loaded = Weights.find(path).load()["conv1_1_bias"]
     assert loaded.dtype == numpy.float32
     numpy.testing.assert_array_equal(loaded, bias.astype("f4"))
 
@@ -262,22 +263,35 @@ def test_check_takes_another_file_than_the_published_one_and_says_so(vgg_file, m
     assert weights.check(vgg_file).published
 
 
-def test_identity_names_the_file_and_its_checksum(tmp_path):
+def test_weights_are_identified_by_their_path_and_checksum(tmp_path):
     path = tmp_path / "x.params"
     path.write_bytes(b"abc")
-    assert weights.identity(path) == {
+    assert Weights.find(path).identity() == {
         "source": str(path),
         "sha256": hashlib.sha256(b"abc").hexdigest(),
     }
-    with pytest.raises(WeightsError, match="none.params"):
-        weights.identity(tmp_path / "none.params")
+    with pytest.raises(WeightsError, match=r"Cannot read the weights none\.params"):
+        Weights(Path("none.params")).identity()
+
+
+def test_weights_replaced_after_they_were_found_are_refused(vgg_file, tmp_path):
+    path = tmp_path / "x.params"
+    shutil.copy(vgg_file, path)
+    found = Weights.find(path)
+    checksum, arrays = found.sha256, found.load()
+    assert len(arrays) == 32
+    write_file(path, vgg_shapes("conv5_1"))
+    with pytest.raises(WeightsError, match=r"x\.params were changed while nst used them"):
+        found.load()
+    again = Weights.find(path)
+    assert again != found and again.sha256 != checksum and again.load()
 
 
 def test_the_builtin_bank_is_loaded_by_its_name_and_identified_by_its_bytes():
-    arrays = weights.load(weights.BUILTIN)
+    arrays = Weights().load()
     assert set(params.REQUIRED) <= {name[:7] for name in arrays}
     content = b"".join(array.tobytes() for array in arrays.values())
-    assert weights.identity(weights.BUILTIN) == {
+    assert Weights().identity() == {
         "source": "builtin",
         "sha256": hashlib.sha256(content).hexdigest(),
     }
@@ -295,45 +309,45 @@ def put(path):
 
 def test_the_option_overrides_the_variable_the_working_folder_and_the_cache(tmp_path, monkeypatch):
     cached = put(tmp_path / "cache" / "nst" / "vgg19.params")
-    assert weights.find() == cached
+    assert Weights.find().path == cached
     put("models/vgg19.params")
-    assert weights.find() == Path("models/vgg19.params")
+    assert Weights.find().path == Path("models/vgg19.params")
     variable = put(tmp_path / "variable.params")
     monkeypatch.setenv("NST_WEIGHTS", str(variable))
-    assert weights.find() == variable
+    assert Weights.find().path == variable
     option = put(tmp_path / "option.params")
-    assert weights.find(option) == option
+    assert Weights.find(option).path == option
 
 
 def test_a_folder_stands_for_the_file_in_it(tmp_path, monkeypatch):
     stored = put(tmp_path / "somewhere" / "vgg19.params")
-    assert weights.find(str(tmp_path / "somewhere")) == stored
+    assert Weights.find(str(tmp_path / "somewhere")).path == stored
     monkeypatch.setenv("NST_WEIGHTS", str(tmp_path / "somewhere"))
-    assert weights.find() == stored
+    assert Weights.find().path == stored
 
 
 def test_a_named_file_that_is_missing_is_an_error_naming_who_named_it(tmp_path, monkeypatch):
     put("models/vgg19.params")
     with pytest.raises(WeightsError, match="--weights .*none.params"):
-        weights.find(tmp_path / "none.params")
+        Weights.find(tmp_path / "none.params")
     monkeypatch.setenv("NST_WEIGHTS", str(tmp_path / "gone.params"))
     with pytest.raises(WeightsError, match="NST_WEIGHTS .*gone.params"):
-        weights.find()
+        Weights.find()
     with pytest.raises(WeightsError, match="--weights .*work.vgg19.params"):
-        weights.find(tmp_path / "work")
+        Weights.find(tmp_path / "work")
 
 
 def test_the_builtin_bank_is_found_only_when_asked_for(monkeypatch):
     with pytest.raises(WeightsError):
-        weights.find()
-    assert weights.find("builtin") == weights.BUILTIN
+        Weights.find()
+    assert Weights.find("builtin") == Weights()
     monkeypatch.setenv("NST_WEIGHTS", "builtin")
-    assert weights.find() == weights.BUILTIN
+    assert Weights.find() == Weights()
 
 
 def test_none_found_says_in_one_line_where_it_looked_and_the_three_ways(tmp_path):
     with pytest.raises(WeightsError) as caught:
-        weights.find()
+        Weights.find()
     message = str(caught.value)
     for part in (
         "--weights",
@@ -363,12 +377,12 @@ def test_without_a_home_folder_there_is_no_cache_and_all_else_works(tmp_path, mo
     with pytest.raises(
         WeightsError, match="No VGG-19 weights found: .*no models/vgg19.params. Run"
     ):
-        weights.find()
+        Weights.find()
     with pytest.raises(WeightsError, match="name a destination"):
         weights.fetch()
-    assert weights.find(put(tmp_path / "w.params")) == tmp_path / "w.params"
+    assert Weights.find(put(tmp_path / "w.params")).path == tmp_path / "w.params"
     with pytest.raises(WeightsError, match="~nobody.of.this.name"):
-        weights.find("~nobody.of.this.name/w.params")
+        Weights.find("~nobody.of.this.name/w.params")
 
 
 def test_a_cache_that_may_not_be_searched_is_as_good_as_none(tmp_path, monkeypatch):
@@ -381,13 +395,13 @@ def test_a_cache_that_may_not_be_searched_is_as_good_as_none(tmp_path, monkeypat
     # Root may search any folder, so the system is made to refuse.
     monkeypatch.setattr(os, "stat", stat)
     with pytest.raises(WeightsError, match="No VGG-19 weights found"):
-        weights.find()
+        Weights.find()
     with pytest.raises(WeightsError, match="w.params: Permission denied"):
-        weights.find("w.params")
+        Weights.find("w.params")
 
 
 def test_a_pipe_or_a_device_is_refused_before_it_is_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.params")
     for path in (tmp_path / "pipe.params", "/dev/zero"):
         with pytest.raises(WeightsError, match="not a file, but a pipe or a device"):
-            weights.load(path)
+            Weights.find(path).load()

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import files, images, weights
+from .. import files, images
 from ..config import INITS, Config
 from ..errors import (
     BatchError,
@@ -24,6 +24,7 @@ from ..errors import (
     WeightsError,
     reason,
 )
+from ..weights import Weights
 from . import runner, sidecar
 from .inputs import resize_inputs
 from .log import Log
@@ -136,7 +137,7 @@ class _Submission:
         # Pictures at the cluster: SHA-256 to the Dask future and the caller's paths.
         self._pictures: dict[str, tuple[Any, set[str]]] = {}
         self._picture_checksum = functools.cache(_picture_checksum)
-        self._weights_checksum = functools.cache(_weights_checksum)
+        self._find_weights = functools.cache(Weights.find)
         # Number of runs that still need each path.
         self._needed = collections.Counter(
             path for run in runs for path in set(_pictures_of(run).values())
@@ -155,7 +156,7 @@ class _Submission:
                 if future.cancelled() and self._attempts[run] < _ATTEMPTS:
                     self._retry(run)
                 else:
-                    yield _received(run, future)
+                    yield _received(run, future, self._find_weights(run.config.weights))
                     self._release(run)
                 yield from self._submit_ahead(completed)
         finally:
@@ -193,7 +194,7 @@ class _Submission:
             {name: (path, b"") for name, path in paths.items()},
             run.config,
             os.path.splitext(run.output)[1],
-            self._weights_checksum(run.config.weights),
+            self._find_weights(run.config.weights).sha256,
         )
         contents = {name: self._picture(path) for name, path in paths.items()}
         key = f"{self._name}-{self._submitted}"
@@ -249,10 +250,6 @@ def _picture_checksum(path: str) -> str:
         raise BatchError(f"Cannot read {path}: {reason(error)}.") from error
 
 
-def _weights_checksum(name: str) -> str:
-    return weights.identity(weights.find(name or None))["sha256"]
-
-
 def _work_on(parcel: Parcel, **contents: bytes) -> WorkerResult:
     """Make the picture of a parcel whose pictures were sent separately."""
     pictures = {name: (path, contents[name]) for name, (path, _) in parcel.pictures.items()}
@@ -275,13 +272,11 @@ def work(parcel: Parcel) -> WorkerResult:
             picture = images.read(copy, long_edge=config.size, max_pixels=config.max_pixels)
             pictures[name] = replace(picture, path=path)
         output = os.path.join(folder, f"out{parcel.ending}")
-        inputs = resize_inputs(pictures, parcel.config)
-        job = runner.assemble(inputs, output, parcel.config)
-        weights_used = job.provenance["weights"]
-        if weights_used["sha256"] != parcel.weights:
-            raise WeightsError(
-                f"The worker's weights {weights_used['source']} differ from the caller's."
-            )
+        inputs = resize_inputs(pictures, config)
+        weights = Weights.find(config.weights)
+        if weights.sha256 != parcel.weights:
+            raise WeightsError(f"The worker's weights {weights.source} differ from the caller's.")
+        job = runner.assemble(inputs, output, config, weights)
         error = ""
         with Log(sidecar.log_of(output)) as lines:
             try:
@@ -296,7 +291,7 @@ def work(parcel: Parcel) -> WorkerResult:
         return WorkerResult(content, log, sidecar.read(output).document, error)
 
 
-def _received(run: Run, future: Any) -> Finished:
+def _received(run: Run, future: Any, weights: Weights) -> Finished:
     """Write the files of a worker's result; return how the run ended."""
     import distributed
 
@@ -312,7 +307,7 @@ def _received(run: Run, future: Any) -> Finished:
         # A bug, or a worker without nst; the other runs continue.
         return Finished(run, "failed", reason=f"{type(error).__name__}: {reason(error)}")
     try:
-        _write(run, result)
+        _write(run, result, weights.source)
     except NstError as error:
         return Finished(run, "failed", reason=str(error))
     except OSError as error:
@@ -323,7 +318,7 @@ def _received(run: Run, future: Any) -> Finished:
     return Finished(run, "done")
 
 
-def _write(run: Run, result: WorkerResult) -> None:
+def _write(run: Run, result: WorkerResult, weights: str) -> None:
     """Write the files of a run, the sidecar last: a picture without a sidecar is made again."""
     for path, content in ((run.output, result.picture), (sidecar.log_of(run.output), result.log)):
         with files.replacing(path) as temporary:
@@ -331,6 +326,5 @@ def _write(run: Run, result: WorkerResult) -> None:
     document = dict(result.document)
     for name, path in _pictures_of(run).items():
         document[name] = {**document[name], "path": path}
-    source = os.fspath(weights.find(run.config.weights or None))
-    document["weights"] = {**document["weights"], "source": source}
+    document["weights"] = {**document["weights"], "source": weights}
     sidecar.write(run.output, document)

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional, TypeVar
 
-from .. import files, images, weights
+from .. import files, images
 from ..checks import did_you_mean
 from ..config import INITS, PRESETS, Config
 from ..errors import BatchError, ConfigError, ImageError, NstError, OutputError, reason
 from ..files import StrPath
+from ..weights import BUILTIN, Weights
 from . import patterns, sidecar, tomlfile
 from .templates import output_path, short
 
@@ -103,7 +104,11 @@ def read(
     return _Reader(path, choices, template).plan(document)
 
 
-def check(runs: Iterable[Run], overwrite: bool = False) -> dict[Run, list[NstError]]:
+def check(
+    runs: Iterable[Run],
+    overwrite: bool = False,
+    find_weights: Callable[[str], Weights] = Weights.find,
+) -> dict[Run, list[NstError]]:
     """Check all inputs and outputs before the first run.
 
     Creates the output folders of the runs that can be made.
@@ -113,6 +118,8 @@ def check(runs: Iterable[Run], overwrite: bool = False) -> dict[Run, list[NstErr
     runs : iterable of Run
     overwrite : bool
         Allow replacing files that nst did not make.
+    find_weights : callable, optional
+        Finds the weights that a config names.
 
     Returns
     -------
@@ -129,8 +136,10 @@ def check(runs: Iterable[Run], overwrite: bool = False) -> dict[Run, list[NstErr
     runs = list(runs)
     _check_distinct(runs)
     pictures = _errors(_check_picture, (picture for run in runs for picture in _pictures(run)))
-    networks = _errors(_check_weights, (run.config.weights for run in runs))
-    inputs = _identities(runs, networks)
+    names = {run.config.weights for run in runs}
+    networks = _errors(lambda name: _check_weights(find_weights(name)), names)
+    weights = [find_weights(name) for name in names - networks.keys()]
+    inputs = _identities(runs, weights)
     problems: dict[Run, list[NstError]] = {}
     writable: set[str] = set()
     for run in runs:
@@ -195,19 +204,18 @@ def _check_picture(picture: tuple[str, int, int]) -> None:
     images.size_of(path, long_edge=long_edge, max_pixels=max_pixels)
 
 
-def _check_weights(name: str) -> None:
-    path = weights.find(name or None)
-    if path != weights.BUILTIN:
-        weights.load(path)
+def _check_weights(weights: Weights) -> None:
+    # Computing the built-in bank takes a second and cannot fail.
+    if weights.path:
+        weights.load()
 
 
 def _identities(
-    runs: Iterable[Run], bad_networks: Mapping[str, NstError]
+    runs: Iterable[Run], weights: Iterable[Weights]
 ) -> dict[Optional[tuple[int, int]], StrPath]:
     """Return ``{(device, inode): path}`` of all files that the runs read."""
     paths: list[StrPath] = [path for run in runs for path in _inputs(run)]
-    names = {run.config.weights for run in runs} - bad_networks.keys()
-    paths += [path for path in map(weights.find, names) if path != weights.BUILTIN]
+    paths += [each.path for each in weights if each.path]
     known = {_identity(path): path for path in dict.fromkeys(paths)}
     known.pop(None, None)
     return known
@@ -422,7 +430,7 @@ class _Reader:
             _check_path(key, match.path)
             pictures[key] = match
         choices = {key: value for key, value in table.items() if key not in (*_PATHS, "output")}
-        for key, names in (("init", (None, *INITS)), ("weights", (None, "", weights.BUILTIN))):
+        for key, names in (("init", (None, *INITS)), ("weights", (None, "", BUILTIN))):
             if choices.get(key) not in names:
                 choices[key] = patterns.beside(self._folder, str(choices[key]))
                 _check_path(key, choices[key])

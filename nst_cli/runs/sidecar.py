@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from .. import files, images, weights
+from .. import files, images
 from ..config import INITS, Config
 from ..errors import ConfigError, ImageError, OutputError, SidecarError, reason
 from ..files import StrPath
+from ..weights import BUILTIN
 from . import log
 
 #: The stop reasons of runs that finished.
@@ -463,7 +464,7 @@ def _with_paths(document: Mapping[str, Any], change: Callable[[str], str]) -> di
 
 def _relative_to(folder: str, path: str) -> str:
     """Return a path relative to a folder, or absolute if they have only the root in common."""
-    if path == weights.BUILTIN:
+    if path == BUILTIN:
         return path
     parent, name = os.path.split(path)
     # After a link to a folder, .. is not the folder before it in the path.
