@@ -1,4 +1,4 @@
-"""Runs on a cluster, as far as one process can show it."""
+"""Runs on a cluster: the parts that one process can test."""
 
 import contextlib
 import json
@@ -44,22 +44,22 @@ def parcel_of(run, checksum=None):
 def test_a_worker_makes_the_picture_that_this_process_makes():
     run = run_of()
     assert batch.make([run])[0].state == "done"
-    made = cluster.work(parcel_of(run))
-    assert (made.picture, made.error) == (Path("o.png").read_bytes(), "")
-    assert made.log == Path(sidecar.log_of("o.png")).read_bytes()
-    assert made.document["losses"] == sidecar.read("o.png").losses
+    result = cluster.work(parcel_of(run))
+    assert (result.picture, result.error) == (Path("o.png").read_bytes(), "")
+    assert result.log == Path(sidecar.log_of("o.png")).read_bytes()
+    assert result.document["losses"] == sidecar.read("o.png").losses
 
 
-def test_a_worker_with_other_weights_makes_nothing():
+def test_a_worker_with_different_weights_makes_nothing():
     with pytest.raises(WeightsError, match="worker's weights builtin differ"):
         cluster.work(parcel_of(run_of(), "0" * 64))
 
 
-def test_a_run_that_leaves_the_finite_numbers_sends_its_last_good_image(monkeypatch):
+def test_a_run_that_becomes_non_finite_sends_its_last_good_image(monkeypatch):
     def fail(job, **_):
         noise(5, 16, 16).save(job.output)
-        made = sidecar_document(job)
-        Path(sidecar.sidecar_of(job.output)).write_text(json.dumps(made))
+        documentlt = sidecar_document(job)
+        Path(sidecar.sidecar_of(job.output)).write_text(json.dumps(documentlt))
         raise NonFiniteError("Step 2 is not finite.")
 
     def sidecar_document(job):
@@ -69,11 +69,11 @@ def test_a_run_that_leaves_the_finite_numbers_sends_its_last_good_image(monkeypa
 
     monkeypatch.setattr(cluster.runner, "run", fail)
     run = run_of()
-    made = cluster.work(parcel_of(run))
-    assert made.error == "Step 2 is not finite."
+    result = cluster.work(parcel_of(run))
+    assert result.error == "Step 2 is not finite."
 
     future = futures.Future()
-    future.set_result(made)
+    future.set_result(result)
     finished = cluster._received(run, future, Weights())
     assert (finished.state, finished.reason) == (
         "failed", "Step 2 is not finite. The last good image is in o.png.",
@@ -95,7 +95,7 @@ def submission_of(runs):
         yield client, cluster._Submission(client, runs)
 
 
-def test_each_picture_is_sent_once_and_only_some_runs_wait_at_the_cluster(monkeypatch):
+def test_each_picture_is_sent_once_and_a_limited_number_of_runs_waits_at_the_cluster(monkeypatch):
     contents = ["a.png", "b.png", "none.png"]
     runs = [
         run_of(content, f"out-{number}-{content}", gamma=number)

@@ -34,7 +34,7 @@ def recorded():
     return numbers, dict(numpy.load(FOLDER / "images.npz"))
 
 
-def test_the_filter_bank_is_that_of_the_recording(recorded):
+def test_the_filter_bank_equals_the_recorded_one(recorded):
     # The last digits depend on the version of NumPy.
     arrays = Weights().load().items()
     norms = {name: float(numpy.linalg.norm(array.astype(float))) for name, array in arrays}
@@ -42,7 +42,7 @@ def test_the_filter_bank_is_that_of_the_recording(recorded):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_follows_the_authors_descent(recorded, name):
+def test_a_run_follows_the_recorded_descent(recorded, name):
     numbers, images = recorded
     expected = numbers[name]
     config = Config(preset="paper", iterations=20, weights="builtin", **RUNS[name])
@@ -58,5 +58,5 @@ def test_a_run_follows_the_authors_descent(recorded, name):
     assert norms == pytest.approx(expected["gradient_norm"], rel=NUMBER_TOLERANCE)
     changes = [record.relative_change for record in records]
     assert changes == pytest.approx(expected["relative_change"], rel=NUMBER_TOLERANCE)
-    apart = numpy.linalg.norm(result.image - images[name]) / numpy.linalg.norm(images[name])
-    assert apart <= IMAGE_TOLERANCE
+    difference = numpy.linalg.norm(result.image - images[name]) / numpy.linalg.norm(images[name])
+    assert difference <= IMAGE_TOLERANCE

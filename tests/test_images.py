@@ -83,7 +83,7 @@ def gamma_curve(gamma):
 
 
 def adobe_rgb(gamma=563 / 256):
-    """Primaries of Adobe RGB (1998), adapted to D50, and its gamma unless another is given."""
+    """Adobe RGB (1998): its primaries adapted to D50, and its gamma or the one given."""
     return icc_profile(
         b"RGB ",
         b"XYZ ",
@@ -106,7 +106,7 @@ def linear_grey():
 def odd_cmyk():
     """A press that prints cyan as a red, L*a*b* = (50, 60, 0), and neither magenta nor yellow."""
     identity = bytes(range(256))
-    # With a true black, or the black of the press would be scaled to that of the screen.
+    # With a true black; otherwise the black of the press would be scaled to that of the screen.
     paper, red, black = bytes([255, 128, 128]), bytes([128, 188, 128]), bytes([0, 128, 128])
     grid = 4 * (paper + black) + 4 * (red + black)
     matrix = struct.pack(">9l", *(65536 * (i % 4 == 0) for i in range(9)))
@@ -156,8 +156,8 @@ def png(width, height, depth, colour, rows, *chunks):
 
 # -- Reading: orientation -------------------------------------------------------------------------
 
-# What turns the upright picture into the stored one, by the Exif standard's words on where the
-# stored row 0 and column 0 lie.
+# The operation that turns the upright picture into the stored one, by the Exif standard's
+# description of the stored row 0 and column 0.
 STORED = {
     1: lambda p: p,
     2: lambda p: p[:, ::-1],
@@ -202,7 +202,7 @@ def test_16_bit_grey_turns_too(save):
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0rubbish", b"Exif\0\0II*\0\xff\xff\xff\xff"])
-def test_broken_exif_data_do_not_spoil_a_picture(save, exif):
+def test_broken_exif_data_are_ignored(save, exif):
     picture = images.read(save("a.jpg", Image.fromarray(smooth()), exif=exif))
     assert picture.pixels.shape == smooth().shape
 
@@ -369,7 +369,7 @@ def test_of_an_animation_the_first_frame_is_read(save, ending):
     assert np.abs(pixels - (255, 0, 0)).max() <= 6
 
 
-def test_reading_says_what_the_content_of_the_file_was(save):
+def test_reading_returns_the_checksum_of_the_file(save):
     path = save("a.png", Image.fromarray(noise()))
     content = pathlib.Path(path).read_bytes()
     assert images.read(path).sha256 == hashlib.sha256(content).hexdigest()
@@ -386,7 +386,7 @@ def test_adobe_rgb_is_converted_to_srgb(save):
     )
     linear = (stored / 255) ** (563 / 256) @ primaries.T @ TO_LINEAR_SRGB.T
     assert np.abs(images.read(path).pixels - srgb_of(linear)).max() <= 1.5
-    # Far enough from the stored values for the tolerance to tell them apart.
+    # Far enough from the stored values for the tolerance to distinguish them.
     assert np.abs(srgb_of(linear) - stored).max() > 10
 
 
@@ -446,7 +446,7 @@ def test_a_profile_of_an_unknown_colour_space_is_taken_for_srgb(save):
     np.testing.assert_array_equal(pixels[..., 0], grey)
 
 
-# -- Reading: files that are wrong ----------------------------------------------------------------
+# -- Reading: broken files ------------------------------------------------------------------------
 
 
 def one_line(error):
@@ -485,7 +485,7 @@ def test_a_truncated_picture_is_refused(save, ending):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
 @pytest.mark.filterwarnings("error")
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+def test_a_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(ImageError, match="not a regular file"):
         images.read(tmp_path / "a.png")
@@ -524,8 +524,8 @@ def test_a_picture_of_more_pixels_than_the_limit_is_refused(save, limit):
         assert images.read(path, max_pixels=enough).pixels.shape == (24, 32, 3)
 
 
-def test_reading_warns_of_nothing_and_leaves_the_filters_alone(save):
-    # A description that claims to be longer than the Exif data are.
+def test_reading_prints_no_warnings_and_leaves_the_filters_unchanged(save):
+    # A description whose stated length exceeds the Exif data.
     entry = struct.pack("<HHHLLL", 1, 0x010E, 2, 1000, 8, 0)
     path = save("a.jpg", Image.fromarray(smooth()), exif=b"Exif\0\0II*\0\x08\0\0\0" + entry)
     with warnings.catch_warnings(record=True) as caught:
@@ -589,7 +589,7 @@ def test_the_same_size_gives_an_equal_copy(rng):
     assert not np.shares_memory(copy, array)
 
 
-def test_channels_are_resized_alone_and_a_plane_like_a_channel(rng):
+def test_channels_are_resized_independently_and_a_plane_like_a_channel(rng):
     array = rng.uniform(0, 255, (20, 30, 3)).astype(np.float32)
     together = images.resize(array, (9, 14))
     for c in range(3):
@@ -611,7 +611,7 @@ def test_a_checkerboard_shrinks_to_grey():
     np.testing.assert_allclose(inner, 127.5, atol=1)
 
 
-def test_resizing_neither_rounds_nor_leaves_the_range():
+def test_resizing_neither_rounds_nor_exceeds_the_range():
     edge = np.zeros((16, 16), np.float32)
     edge[:, 8:] = 255
     resized = images.resize(edge, (48, 48))
@@ -686,7 +686,7 @@ def test_the_means_are_subtracted_in_the_order_red_green_blue():
     np.testing.assert_allclose(image[0, :, 0, 0], [131.32, -116.779, -52.939], atol=1e-4)
 
 
-def test_scale_256_is_the_authors_one():
+def test_scale_256_is_that_of_the_authors_code():
     pixels = noise()
     expected = (pixels / 255.0 * 256 - np.array([123.68, 116.779, 103.939])).transpose(2, 0, 1)
     np.testing.assert_allclose(images.to_input(pixels, scale=256)[0], expected, atol=5e-5)
@@ -726,7 +726,7 @@ def test_jpeg_keeps_its_full_chroma(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".png", ".tif", ".webp"])
-def test_alpha_is_written_where_the_format_holds_it(tmp_path, ending, rng):
+def test_alpha_is_written_if_the_format_supports_it(tmp_path, ending, rng):
     path = tmp_path / ("a" + ending)
     alpha = rng.uniform(-1, 256, smooth().shape[:2]).astype(np.float32)
     assert images.holds_alpha(path)
@@ -758,7 +758,7 @@ def test_metadata_come_back_from_every_format(tmp_path, ending, with_alpha):
     assert images.read_metadata(path) == METADATA
 
 
-def test_metadata_lie_where_other_programs_look(tmp_path):
+def test_metadata_are_written_where_other_programs_read_them(tmp_path):
     images.write(tmp_path / "a.png", smooth(), metadata=METADATA)
     with Image.open(tmp_path / "a.png") as image:
         assert json.loads(image.text["nst"]) == METADATA
@@ -821,7 +821,9 @@ def test_the_same_picture_gives_the_same_bytes_at_any_time(tmp_path, monkeypatch
     for name, stamp in (("a", b"\x07\xea\0\x01\0\x02\0\x03\0\x04\0\x05"), ("b", b"\0" * 12)):
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
         stamped = profile[:24] + stamp + profile[36:]
-        monkeypatch.setattr(ImageCms.ImageCmsProfile, "tobytes", lambda self, made=stamped: made)
+        monkeypatch.setattr(
+            ImageCms.ImageCmsProfile, "tobytes", lambda self, profile=stamped: profile
+        )
         images.write(tmp_path / (name + ending), smooth(), alpha, METADATA)
         contents.add((tmp_path / (name + ending)).read_bytes())
     assert len(contents) == 1

@@ -14,7 +14,7 @@ from .header import Header, orientation_of
 from .pillow import opened
 from .source import Broken, Unfit
 
-# Arithmetic coding gives no such run, and its last byte is not 0 (AV1 specification, 8.2.4).
+# Arithmetic coding never gives this run, and its last byte is not 0 (AV1 specification, 8.2.4).
 _HOLE = bytes(64)
 
 

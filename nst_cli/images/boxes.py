@@ -1,4 +1,4 @@
-"""Boxes, of which JPEG 2000 and AVIF files are made: a length, a name and content.
+"""Boxes, the parts of JPEG 2000 and AVIF files: a length, a name and content.
 
 ISO/IEC 15444-1, annex I, and ISO/IEC 14496-12, section 4.2.
 """
@@ -7,13 +7,13 @@ import struct
 
 
 def boxes(data, start=0, end=None):
-    """Yield name, start and end of the content of each box; what is no box ends it.
+    """Yield name, start and end of the content of each box; stop at bytes that are not a box.
 
     Parameters
     ----------
     data : bytes
     start, end : int, optional
-        Where the first begins, and the last ends.
+        Where the first box begins, and the last ends.
     """
     end = len(data) if end is None else end
     while start + 8 <= end:

@@ -22,11 +22,11 @@ _PRIMARIES = {
     12: (_D65, (0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
     22: (_D65, (0.630, 0.340), (0.295, 0.605), (0.155, 0.077)),
 }
-# The others are the camera's curve of BT.709, which screens show by a curve as sRGB's: values
-# stay as they are, as in browsers.
+# The other codes mean the camera curve of BT.709, which screens display like sRGB. As in browsers,
+# the values stay as they are.
 _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
 _HIGH_RANGE = {16: "PQ", 18: "HLG"}
-# Differences that nobody sees: of libpng, and of rounding.
+# Invisible differences: the tolerance of libpng, and rounding.
 _GAMMA_TOLERANCE, _PLACE_TOLERANCE = 0.05, 0.003
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]

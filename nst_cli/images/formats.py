@@ -1,4 +1,4 @@
-"""What a file is by its first bytes: what nst reads, and what to do with the rest."""
+"""Recognises a file by its first bytes: formats that nst reads, and advice for others."""
 
 import re
 
@@ -22,7 +22,7 @@ _SIGNATURES = {
     "BMP": rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0",
     "PPM": rb"P[1-6][\s#]",
     "JPEG2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
-    # The last two are mistakes of writers, and read like the others.
+    # The last two are mistakes of writers, and are read like the others.
     "TIFF": rb"II[*+]\0|MM\0[*+]|MM\*\0|II\0\*",
 }
 _OBSTACLES = {

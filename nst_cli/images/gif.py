@@ -31,8 +31,8 @@ def header(stream):
 def decode(content, head):
     """Return the image, and alpha where the frame leaves some of the canvas free, else None.
 
-    The specification has the background colour there. No viewer of today shows it, nor do other
-    decoders: it is transparent.
+    The specification requires the background colour there. Today's viewers and other decoders
+    leave it transparent instead.
     """
     with opened(content, "GIF") as image:
         image.load()

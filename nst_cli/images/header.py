@@ -1,4 +1,4 @@
-"""What a file says of its picture, read by hand where Pillow takes or leaves too much."""
+"""The header of a picture: size, orientation and colours, read without Pillow's shortcuts."""
 
 import io
 import re
@@ -13,7 +13,7 @@ _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([0-9])")
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a picture before it is decoded.
+    """The properties of a picture that are known before it is decoded.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class Header:
     exif : bytes or None
         Exif data, of formats that hold them in one piece.
     details : object
-        What else the format's own decoder needs.
+        Further values for the format's own decoder.
     """
 
     size: tuple
@@ -45,7 +45,7 @@ def orientation_of(exif, xmp=None):
     Parameters
     ----------
     exif, xmp : bytes or None
-        What is broken is as good as missing.
+        Broken data count as missing.
     """
     try:
         number = ifd.first_folder(io.BytesIO(_without_name(exif or b""))).number(ifd.ORIENTATION)

@@ -1,7 +1,7 @@
-"""The structure of TIFF files and of Exif data: folders of tags. Read and made by hand.
+"""Reads and writes the structure of TIFF files and of Exif data: folders of tags.
 
-Pillow and libtiff take some tags at their word that they should doubt, and stumble over others
-that no picture needs. Names and types are those of TIFF 6.0 and Exif 3.0.
+Pillow and libtiff trust some tags that may be wrong, and fail on others that no picture needs.
+Names and types are those of TIFF 6.0 and Exif 3.0.
 """
 
 import struct
@@ -55,7 +55,7 @@ class Folder:
         return self.numbers(tag, (default,))[0]
 
     def data(self, tag):
-        """Return the bytes of a tag, whatever its type of 8 bits; None where it is missing."""
+        """Return the bytes of a tag with any 8-bit type; None if it is missing."""
         values = self.tags.get(tag)
         if isinstance(values, tuple) and all(isinstance(v, int) and 0 <= v < 256 for v in values):
             return bytes(values)
@@ -86,7 +86,7 @@ def first_folder(stream):
 
 
 def folder_at(stream, offset, order, is_big=False):
-    """Read one folder; entries that make no sense are left out.
+    """Read one folder; invalid entries are left out.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def folder_at(stream, offset, order, is_big=False):
         inline = table[at + head : at + head + inline_bytes]
         values = _values(stream, order, kind, number, inline)
         if values is not None:
-            # TIFF 6.0 has each tag once; of two, readers take the first.
+            # TIFF 6.0 allows each tag once; readers take the first of two.
             tags.setdefault(tag, values)
     following = _following(stream, offset + size + len(table), order + pointer_code)
     return Folder(order, is_big, tags, following)
@@ -142,7 +142,7 @@ def build(tags, offset, order="<"):
 
 
 def _values(stream, order, kind, number, inline):
-    """Return an entry's values; None if they make no sense or lie outside the file."""
+    """Return an entry's values; None if they are invalid or lie outside the file."""
     if kind not in _TYPES:
         return None
     code, size = _TYPES[kind]

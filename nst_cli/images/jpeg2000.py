@@ -49,7 +49,7 @@ def header(stream):
 
 def decode(content, head):
     """Return the image, with white at the top of its range, and no alpha but the image's own."""
-    # OpenJPEG does nothing with a profile, and older ones refuse the file.
+    # OpenJPEG ignores a profile, and older versions refuse the file.
     with opened(_without_profile(content, head), "JPEG2000") as image:
         image.load()
     bits, is_grey = head.details[0], image.mode in ("I", "I;16", "I;16B", "I;16L")
@@ -129,6 +129,6 @@ def _check_boxes(content):
 
 
 def _is_permuted(data):
-    """Tell whether a channel definition gives colours to channels out of order."""
+    """Return whether a channel definition gives colours to channels out of order."""
     entries = [struct.unpack_from(">3H", data, at) for at in range(2, len(data) - 5, 6)]
     return any(kind == 0 and colour not in (0, index + 1) for index, kind, colour in entries)

@@ -1,4 +1,4 @@
-"""What a picture carries of how it was made: PNG text, or an Exif user comment."""
+"""nst's metadata in a picture: PNG text, or an Exif user comment."""
 
 import json
 import os
@@ -16,7 +16,7 @@ _ASCII = b"ASCII\0\0\0"
 _EXIF_VERSION, _FLASHPIX_VERSION, _COMPONENTS = 0x9000, 0xA000, 0x9101
 _COLOUR_SPACE, _WIDTH, _HEIGHT = 0xA001, 0xA002, 0xA003
 _RESOLUTION_UNIT, _X_RESOLUTION, _Y_RESOLUTION, _YCBCR_POSITIONING = 296, 282, 283, 531
-# Exif wants a resolution; of an unknown one it says 72 dots per inch.
+# Exif requires a resolution, and 72 dots per inch if it is unknown.
 RESOLUTION = {
     _X_RESOLUTION: (ifd.RATIONAL, (72, 1)),
     _Y_RESOLUTION: (ifd.RATIONAL, (72, 1)),
@@ -34,7 +34,7 @@ def read_metadata(path: StrPath) -> Optional[dict]:
     Returns
     -------
     dict or None
-        None if the picture carries none of ours.
+        None if the picture has no metadata of nst.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def exif_of(metadata):
 
 def exif_block(metadata, height, width):
     """Return metadata as Exif data of their own, as JPEG and WebP hold them."""
-    # Exif requires these of compressed pictures, and allows them to no other.
+    # Exif requires these tags for compressed pictures, and forbids them for others.
     folder = {
         **exif_of(metadata),
         _COMPONENTS: (ifd.UNDEFINED, b"\1\2\3\0"),
@@ -83,7 +83,7 @@ def exif_block(metadata, height, width):
         _HEIGHT: (ifd.LONG, (height,)),
     }
     root = {**RESOLUTION, _YCBCR_POSITIONING: (ifd.SHORT, (1,)), ifd.EXIF_FOLDER: (ifd.LONG, (0,))}
-    # The root is as long whatever the pointer in it.
+    # The length of the root does not depend on the pointer in it.
     root[ifd.EXIF_FOLDER] = (ifd.LONG, (8 + len(ifd.build(root, 8)),))
     start = ifd.build(root, 8)
     header = b"II*\0" + struct.pack("<L", 8)

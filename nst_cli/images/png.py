@@ -1,7 +1,7 @@
 """PNG: chunks, their checksums and their order of precedence [1]_.
 
-Pillow is given the chunks that pixels need; long texts, large profiles and chunks that do not
-matter and are broken never reach it.
+Pillow receives only the chunks that pixels need, without long texts, large profiles and irrelevant
+broken chunks.
 
 References
 ----------
@@ -25,7 +25,7 @@ _CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _KEPT = (b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"iCCP", b"eXIf")
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-# A profile or a text may take this much unpacked; printers' profiles have a few MiB.
+# The largest profile or text, unpacked; printers' profiles have a few MiB.
 _MOST_UNPACKED = 64 << 20
 # Column and row of the first pixel, and steps, of the passes of interlacing.
 _ADAM7 = (
@@ -99,7 +99,7 @@ def decode(content, head):
 
 
 def texts(stream, keyword):
-    """Yield the texts that have a keyword; what cannot be unpacked is left out."""
+    """Yield the texts with a keyword, without those that cannot be unpacked."""
     for name, _, data, is_whole in _chunks(stream, wanted=_TEXTS):
         if name in _TEXTS and is_whole and data.startswith(keyword + b"\0"):
             text = _text(name, data[len(keyword) + 1 :])
@@ -157,7 +157,7 @@ def _reduced(content, head):
 
 
 class _Inflater:
-    """Counts the bytes that the compressed rows unpack to, and keeps none."""
+    """Counts the unpacked bytes of compressed rows, without keeping them."""
 
     def __init__(self, needed):
         self._inflate, self._missing = zlib.decompressobj(), needed

@@ -1,4 +1,4 @@
-"""PPM, PGM and PBM: formats of which Pillow reads all."""
+"""PPM, PGM and PBM: formats that Pillow reads completely."""
 
 from .header import Header
 from .pillow import opened

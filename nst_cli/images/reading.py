@@ -37,13 +37,13 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Those that exchange height and width.
+# The orientations that exchange height and width.
 _TURNED = (5, 6, 7, 8)
 # The modes whose colours a profile may describe; any other becomes RGB.
 _COLOUR_MODES = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}
 # Bytes that reading takes for each pixel, measured: WebP with alpha takes the most.
 _BYTES_PER_PIXEL = 42
-# Below, nothing is asked of the memory.
+# Below this, the free memory is not checked.
 _SMALL = 1 << 24
 # The factors by which a JPEG can be shrunk while it is decoded.
 _SHRINKS = (2, 4, 8)
@@ -56,7 +56,7 @@ class Picture:
     Parameters
     ----------
     pixels : ndarray, shape (H, W, 3), float32
-        sRGB, 0 to 255; what is transparent lies over white.
+        sRGB, 0 to 255; transparent parts are composited over white.
     alpha : ndarray, shape (H, W), float32, or None
         0 (transparent) to 255; None if the whole picture is opaque.
     path : str
@@ -76,8 +76,9 @@ def read(
     """Read a picture: upright, in sRGB, its first frame if it has several.
 
     The Exif orientation is applied. Colours are converted to sRGB from an ICC profile (a broken
-    one is taken for sRGB), or from what PNG, AVIF say instead. The content under an alpha channel
-    is composited over white. 16-bit grey keeps its precision; 16-bit colour is read with 8 bits.
+    one is taken for sRGB), or from the description in PNG and AVIF. The content under an alpha
+    channel is composited over white. 16-bit grey keeps its precision; 16-bit colour is read with
+    8 bits.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A picture file, opened once: what is hashed is what is decoded."""
+"""Opens a picture file once, so that the checksum is of the decoded bytes."""
 
 import contextlib
 import hashlib
@@ -13,11 +13,11 @@ _HEAD = 4096
 
 
 class Unfit(Exception):
-    """Why a file's picture cannot be used: what completes the line "Cannot read FILE: …"."""
+    """Why a file's picture cannot be used; completes the line "Cannot read FILE: …"."""
 
 
 class Broken(Unfit):
-    """A file that is not whole, or does not keep to its format; `detail` says how that shows."""
+    """A file that is incomplete or violates its format; `detail` says how."""
 
     def __init__(self, detail):
         super().__init__(f"it is truncated or broken ({detail})")

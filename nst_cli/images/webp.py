@@ -11,9 +11,9 @@ from .header import Header, orientation_of
 from .pillow import Unknown, opened
 from .source import Broken, Unfit
 
-# Bytes at the end of the data of which a decoder needs some.
+# A decoder needs at least one of this many bytes at the end of the data.
 _TAIL = 16
-# So many zeros at the end, or anywhere, come of no encoder but for pictures all blank.
+# Runs of zeros, at the end of the data and inside, that an encoder writes for blank pictures only.
 _ZEROS, _HOLE = bytes(256), bytes(4096)
 
 
@@ -38,10 +38,10 @@ def decode(content, head):
 
 
 def _check_data(content):
-    """Refuse data that a decoder does not need to their end: zeros, or whatever is read as less.
+    """Refuse data whose end a decoder does not need, because they are zeros or read as less.
 
     Neither bit stream says where it ends, and zeros decode to something. Decoders notice only
-    where bytes are missing, so some are taken away.
+    missing bytes, so this removes some and expects an error.
     """
     frame = _first_frame(content)
     if frame is None:
