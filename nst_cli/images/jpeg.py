@@ -245,7 +245,7 @@ def _ceil(value, divisor):
 
 
 def _with_filler(data):
-    """Return compressed data with surplus after each interval, visible only if data are missing."""
+    """Return data with surplus after each interval, which shows only if data are missing."""
     return _RESTART.sub(lambda match: _INTERVAL_FILLER + match[0], data) + _FILLER
 
 
