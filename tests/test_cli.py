@@ -465,13 +465,17 @@ def test_a_log_that_cannot_be_written_is_a_one_line_error(folder, small_weights,
     refused(folder, command, small_weights, 1, words)
 
 
-# Writes no file larger than its first argument, in bytes.
+# The command line, limited to files of as many bytes as the first argument says. The limit ends
+# with the command, so that `make coverage` can write its own file.
 LIMITED = """
 import resource, sys
-size = int(sys.argv.pop(1))
-resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), usual[1]))
 from nst_cli.cli import main
-main()
+try:
+    main()
+finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, usual)
 """
 
 

@@ -478,7 +478,9 @@ class TestLBFGS:
         scipy = pytest.importorskip("scipy.optimize")
         config, device = choices(beta=1e-3, optimizer="lbfgs"), engine.context("cpu")
         random = numpy.random.RandomState(0)
-        setting = transfers._Setting(config, device, NetworkKit(), CONTENT, STYLE, random, None)
+        setting = transfers._Setting(
+            config, device, NetworkKit(), CONTENT, STYLE, random, None, Weights.find()
+        )
         setting.kit.begin(transfers._network_key(setting), SHAPE, SHAPE)
         goal, _ = transfers._objective(setting, CONTENT, STYLE, CONTENT, {"poly": 1e-3})
 
