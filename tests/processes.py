@@ -27,6 +27,17 @@ SMALL_OPTIONS = [
     word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))
 ]
 
+# The same for runs in the process of the tests.
+TINY = {
+    "size": 16,
+    "style_layers": "relu1_1",
+    "content_layers": "relu1_1",
+    "iterations": 2,
+    "denoise": 0,
+    "device": "cpu",
+    "weights": "builtin",
+}
+
 # Seconds. Long enough for any of these processes on a busy machine; one that takes longer hangs.
 PATIENCE = 600
 

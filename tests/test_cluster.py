@@ -6,18 +6,13 @@ from concurrent import futures
 from pathlib import Path
 
 import pytest
-from processes import noise
+from processes import TINY, noise
 
 from nst_cli import images
 from nst_cli.config import Config
 from nst_cli.errors import NonFiniteError, WeightsError
 from nst_cli.runs import batch, cluster, plan, sidecar
 from nst_cli.weights import Weights
-
-TINY = Config(
-    size=16, style_layers="relu1_1", content_layers="relu1_1", iterations=2, denoise=0,
-    weights="builtin", device="cpu",
-)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +24,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def run_of(content="a.png", output="o.png", **choices):
-    config = Config.from_dict({**TINY.to_dict(), **choices})
+    config = Config(**{**TINY, **choices})
     return plan.Run(content, "s.png", output, config)
 
 

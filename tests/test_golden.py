@@ -6,18 +6,12 @@ with the step, because the descent amplifies the rounding of float32.
 
 import numpy
 import pytest
+from test_golden_reduced import RUNS
 
 from nst_cli import Config, engine, transfer
 
 pytestmark = pytest.mark.slow
 
-RUNS = {
-    "linear": {"method": "linear", "gamma": 5},
-    "poly": {"method": "poly", "gamma": 5},
-    "polyc": {"method": "poly", "gamma": 5, "c": 100},
-    "bn": {"method": "bn", "gamma": 1},
-    "bnpoly": {"method": "bn=0.3,poly=0.7", "gamma": 5},
-}
 TOLERANCES = {1: 1e-5, 5: 5e-3, 20: 1e-2}
 
 

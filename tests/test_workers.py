@@ -8,16 +8,11 @@ import sys
 import weakref
 
 import pytest
-from processes import noise, nst
+from processes import TINY, noise, nst
 
 from nst_cli.config import Config
 from nst_cli.errors import ImageError, NonFiniteError, OutputError
 from nst_cli.runs import batch, maker, plan, workers
-
-TINY = Config(
-    size=16, style_layers="relu1_1", content_layers="relu1_1", iterations=2, denoise=0,
-    weights="builtin", device="cpu",
-)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +23,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def runs_of(count, content="a.png"):
-    return [plan.Run(content, "a.png", f"{number}.png", TINY) for number in range(count)]
+    config = Config(**TINY)
+    return [plan.Run(content, "a.png", f"{number}.png", config) for number in range(count)]
 
 
 # In its own process a run on a missing picture fails before MXNet is loaded.
