@@ -11,6 +11,7 @@ from processes import noise
 from nst_cli import Config, files, images
 from nst_cli.errors import OutputError, SidecarError
 from nst_cli.runs import sidecar
+from nst_cli.runs.provenance import PictureFile, parse
 
 PIXELS = numpy.zeros((8, 8, 3), numpy.uint8)
 
@@ -55,9 +56,7 @@ def test_a_sidecar_is_read_as_written_with_the_size_and_checksum_of_its_picture(
     save("a.png", document(gamma=7))
     description = sidecar.read("a.png")
     assert description.config() == Config(gamma=7)
-    assert description.picture == (
-        sidecar.PictureFile(files.sha256("a.png"), os.path.getsize("a.png"))
-    )
+    assert description.picture == (PictureFile(files.sha256("a.png"), os.path.getsize("a.png")))
     assert sidecar.describes(description, "a.png")
     assert sidecar.read_carried("a.png").picture is None
 
@@ -141,21 +140,21 @@ def broken(change):
 )
 def test_a_field_of_a_wrong_type_or_out_of_range_is_named_in_one_line(change, named):
     with pytest.raises(SidecarError) as caught:
-        sidecar.parse(broken(change))
+        parse(broken(change))
     assert named in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [None, 5, "text", [], [1]])
 def test_json_that_is_not_an_object_is_not_a_sidecar(value):
     with pytest.raises(SidecarError, match="not a JSON object"):
-        sidecar.parse(value)
+        parse(value)
 
 
 def test_an_error_says_that_an_option_is_of_another_version():
     what = document()
     what["config"]["wobble"] = 3
     with pytest.raises(SidecarError, match="unknown to this version of nst: .*'wobble'"):
-        sidecar.parse(what).config()
+        parse(what).config()
 
 
 @pytest.mark.parametrize(

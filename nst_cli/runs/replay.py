@@ -15,7 +15,7 @@ from ..errors import ImageError, OutputError, SidecarError, WeightsError, reason
 from ..files import StrPath
 from ..weights import BUILTIN, Weights
 from . import runner, sidecar
-from .sidecar import Sidecar
+from .provenance import Sidecar
 
 # If one of these differs, the last digits of the result may differ.
 _MACHINE = ("device", "precision", "threads", "processor")
