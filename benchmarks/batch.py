@@ -17,7 +17,7 @@ from pathlib import Path
 from common import describe, run
 
 from nst_cli.config import METHODS
-from nst_cli.runs import batch, plan
+from nst_cli.runs import batch, plan, precheck
 
 COMMAND = [sys.executable, "-m", "nst_cli", "batch", "--quiet"]
 
@@ -51,7 +51,7 @@ def here(file):
     """Return the seconds of the batch in this process, and of its steps."""
     moments = {}
     runs = plan.read(file)
-    plan.check(runs)
+    precheck.check(runs)
 
     def start(run):
         moments[run.output] = []

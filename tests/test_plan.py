@@ -11,7 +11,7 @@ from PIL import Image
 from nst_cli import images
 from nst_cli.config import Config
 from nst_cli.errors import BatchError, ImageError, NstError, OutputError, WeightsError
-from nst_cli.runs import patterns, plan
+from nst_cli.runs import patterns, plan, precheck
 from nst_cli.weights import Weights
 
 PAIR = 'content = "a.png"\nstyle = "s.png"\n'
@@ -49,7 +49,7 @@ def contents_of(text):
 
 def messages_of(runs, **options):
     """Return the problems of each run, by its output."""
-    refused = plan.check(runs, **options)
+    refused = precheck.check(runs, **options)
     return {run.output: [str(error) for error in errors] for run, errors in refused.items()}
 
 
@@ -346,7 +346,7 @@ def test_content_folder_repeats_the_tree_below_the_pattern():
     text = "[grid]\ncontent = 'photos/**/*.jpg'\nstyle = 's.png'\n"
     runs = read(f"output = '{{content_folder}}/{{content}}.png'\n{text}")
     assert [run.output for run in runs] == ["in/mon/IMG_1.png", "in/tue/am/IMG_1.png", "in/x.png"]
-    plan.check(runs)
+    precheck.check(runs)
     assert os.path.isdir("in/tue/am")
     runs = read(text, template="new/{content_folder}/{style_folder}{content}.png")
     assert [run.output for run in runs][1:] == ["new/tue/am/IMG_1.png", "new/x.png"]
@@ -389,15 +389,15 @@ def test_a_template_and_a_batch_file_may_start_with_a_tilde(monkeypatch, folder)
 def test_two_runs_with_one_output_are_an_error_that_names_both_numbers():
     runs = read(f"[grid]\n{PAIR}gamma = [1, 2, 1.5]\n")
     with pytest.raises(BatchError, match=r"Runs 1 and 2 would both write in/a-s-poly.png"):
-        plan.check(runs)
+        precheck.check(runs)
     other = read(f"[grid]\n{PAIR}gamma = [1, 2]\noutput = ['x.png', '../in/x.png']\n")
     with pytest.raises(BatchError, match="would both write"):
-        plan.check(other)
+        precheck.check(other)
     os.mkdir("in/real")
     os.symlink("real", "in/link")
     other = read(f"[grid]\n{PAIR}gamma = [1]\noutput = ['real/x.png', 'link/x.png']\n")
     with pytest.raises(BatchError, match="would both write"):
-        plan.check(other)
+        precheck.check(other)
 
 
 def test_equal_runs_are_made_once():
@@ -405,7 +405,7 @@ def test_equal_runs_are_made_once():
 
 
 def test_similar_outputs_are_not_taken_for_the_same():
-    plan.check(read(f"[grid]\n{PAIR}output = ['x.png', 'x.png.json.png']\n"))
+    precheck.check(read(f"[grid]\n{PAIR}output = ['x.png', 'x.png.json.png']\n"))
 
 
 @pytest.mark.parametrize(
@@ -428,7 +428,7 @@ def test_problems_of_a_run_are_known_before_the_first_run_and_do_not_affect_othe
     text, error, words
 ):
     runs = read(f"[[run]]\n{text}[[run]]\n{PAIR}output = 'fine.png'\n")
-    refused = plan.check(runs)
+    refused = precheck.check(runs)
     assert list(refused) == runs[:1]
     (failure,) = refused[runs[0]]
     assert isinstance(failure, error) and re.search(words, str(failure))
@@ -454,7 +454,7 @@ def test_an_input_is_never_overwritten_under_any_name_even_with_overwrite():
         (message,) = messages_of([run], overwrite=True)[run.output]
         assert "would overwrite in/a.png" in message
     (run,) = read(f"[[run]]\n{PAIR}output = 'c.png'\n")
-    assert plan.check([run]) and not plan.check([run], overwrite=True)
+    assert precheck.check([run]) and not precheck.check([run], overwrite=True)
 
 
 def test_an_error_for_a_folder_among_the_pictures_suggests_a_pattern():
@@ -475,21 +475,21 @@ def test_each_input_is_checked_once_however_many_runs_use_it(monkeypatch):
         looks.append(name)
         return Weights.find(name)
 
-    monkeypatch.setattr(plan.images, "size_of", look)
-    monkeypatch.setattr(plan.files, "check_output", lambda path, **_: None)
+    monkeypatch.setattr(precheck.images, "size_of", look)
+    monkeypatch.setattr(precheck.files, "check_output", lambda path, **_: None)
     gammas = ", ".join(map(str, range(1, 501)))
     text = "output = 'o/{number}.png'\n[grid]\nstyle = 's.png'\ncontent = ['a.png', 'b.png']\n"
     runs = read(f"{text}weights = 'none'\ngamma = [{gammas}]\n")
     stats, stat = [], os.stat
     monkeypatch.setattr(
-        plan.os, "stat", lambda path, **_: (stats.append(path), stat(path, **_))[1]
+        precheck.os, "stat", lambda path, **_: (stats.append(path), stat(path, **_))[1]
     )
-    assert len(plan.check(runs, find_weights=find_weights)) == 1000
+    assert len(precheck.check(runs, find_weights=find_weights)) == 1000
     assert sorted(looks) == ["in/a.png", "in/b.png", "in/none", "in/s.png"]
     # A few calls for each run, not one for each pair of a run and an input.
     assert len(stats) < 20 * len(runs)
 
 
 def test_output_folders_are_created():
-    plan.check(read(f"[[run]]\n{PAIR}output = 'new/er/x.png'\n"))
+    precheck.check(read(f"[[run]]\n{PAIR}output = 'new/er/x.png'\n"))
     assert os.listdir("in/new/er") == []

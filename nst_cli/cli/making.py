@@ -69,11 +69,11 @@ def make_all(
     NstError
         No run can be made, or two would write the same file.
     """
-    from ..runs import batch, plan
+    from ..runs import batch, precheck
     from ..weights import Weights
 
     find_weights = functools.cache(Weights.find)
-    refused = plan.check(runs, overwrite, find_weights)
+    refused = precheck.check(runs, overwrite, find_weights)
     notes = [*failures, *_counted(refused)]
     if len(refused) == len(runs):
         _raise_all(refused, notes)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from typing import Any, Optional
 
 from .. import files, images
-from ..config import INITS
 from ..errors import NstError
 from ..weights import Weights
 from . import sidecar
@@ -40,7 +39,7 @@ def make(
     ----------
     runs : sequence of plan.Run
     refused : dict of plan.Run to list of NstError, optional
-        The result of `plan.check`. These runs fail, unless they are up to date.
+        The result of `precheck.check`. These runs fail, unless they are up to date.
     force : bool
         Also make pictures that are up to date.
     overwrite : bool
@@ -130,11 +129,8 @@ def _up_to_date_check(find_weights: Callable[[str], Weights]) -> Callable[[Run],
     def is_up_to_date(run: Run) -> bool:
         if not os.path.exists(run.output):
             return False
-        inputs = {"content": run.content, "style": run.style}
-        if run.config.init not in INITS:
-            inputs["init"] = run.config.init
         try:
-            checksums = {name: picture_checksum(path) for name, path in inputs.items()}
+            checksums = {name: picture_checksum(path) for name, path in run.pictures.items()}
             checksums["weights"] = find_weights(run.config.weights).sha256
             return sidecar.is_up_to_date(run.output, run.config, checksums)
         # The run itself reports what is wrong.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import files, images
-from ..config import INITS, Config
+from ..config import Config
 from ..errors import (
     BatchError,
     EngineError,
@@ -140,7 +140,7 @@ class _Submission:
         self._find_weights = functools.cache(Weights.find)
         # Number of runs that still need each path.
         self._needed = collections.Counter(
-            path for run in runs for path in set(_pictures_of(run).values())
+            path for run in runs for path in set(run.pictures.values())
         )
 
     def finished(self) -> Generator[Finished, None, None]:
@@ -189,7 +189,7 @@ class _Submission:
     def _submit(self, run: Run) -> Any:
         self._attempts[run] += 1
         self._submitted += 1
-        paths = _pictures_of(run)
+        paths = run.pictures
         parcel = Parcel(
             {name: (path, b"") for name, path in paths.items()},
             run.config,
@@ -213,7 +213,7 @@ class _Submission:
     def _retry(self, run: Run) -> None:
         """Put a run back in the queue; forget its pictures that were lost with a worker."""
         self._waiting.appendleft(run)
-        for path in _pictures_of(run).values():
+        for path in run.pictures.values():
             checksum = self._picture_checksum(path)
             picture, _ = self._pictures.get(checksum, (None, None))
             if picture is not None and picture.cancelled():
@@ -221,18 +221,13 @@ class _Submission:
 
     def _release(self, run: Run) -> None:
         """Release the pictures at the cluster that no other run needs."""
-        for path in set(_pictures_of(run).values()):
+        for path in set(run.pictures.values()):
             self._needed[path] -= 1
             if not self._needed[path]:
                 for checksum, (_, paths) in list(self._pictures.items()):
                     paths.discard(path)
                     if not paths:
                         del self._pictures[checksum]
-
-
-def _pictures_of(run: Run) -> dict[str, str]:
-    paths = {"content": run.content, "style": run.style, "init": run.config.init}
-    return {name: path for name, path in paths.items() if name != "init" or path not in INITS}
 
 
 def _content(path: str) -> bytes:
@@ -324,7 +319,7 @@ def _write(run: Run, result: WorkerResult, weights: str) -> None:
         with files.replacing(path) as temporary:
             Path(temporary).write_bytes(content)
     document = dict(result.document)
-    for name, path in _pictures_of(run).items():
+    for name, path in run.pictures.items():
         document[name] = {**document[name], "path": path}
     document["weights"] = {**document["weights"], "source": weights}
     sidecar.write(run.output, document)
