@@ -133,6 +133,17 @@ def real_weights():
 
 
 @pytest.fixture
+def file(tmp_path):
+    """A function that writes bytes to a file and returns its path."""
+
+    def write(content, name="a.bin"):
+        (tmp_path / name).write_bytes(content)
+        return str(tmp_path / name)
+
+    return write
+
+
+@pytest.fixture
 def small_network(monkeypatch):
     """Replace the weights by a random network down to conv2_2."""
     random, arrays = numpy.random.RandomState(0), {}

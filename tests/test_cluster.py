@@ -53,8 +53,8 @@ def test_a_worker_with_different_weights_makes_nothing():
 def test_a_run_that_becomes_non_finite_sends_its_last_good_image(monkeypatch):
     def fail(job, **_):
         noise(5, 16, 16).save(job.output)
-        documentlt = sidecar_document(job)
-        Path(sidecar.sidecar_of(job.output)).write_text(json.dumps(documentlt))
+        document = sidecar_document(job)
+        Path(sidecar.sidecar_of(job.output)).write_text(json.dumps(document))
         raise NonFiniteError("Step 2 is not finite.")
 
     def sidecar_document(job):

@@ -157,8 +157,8 @@ def cards(monkeypatch, healthy):
     """Let the driver see cards of these compute capabilities."""
 
     def set_them(*capabilities):
-        detectedngs = (Card(n, "Some Card", each, 24 << 30) for n, each in enumerate(capabilities))
-        answer = Driver((12, 2), tuple(detectedngs))
+        detected = (Card(n, "Some Card", each, 24 << 30) for n, each in enumerate(capabilities))
+        answer = Driver((12, 2), tuple(detected))
         engine.load("cpu")
         monkeypatch.setattr(driver, "probe", lambda: answer)
 

@@ -153,7 +153,7 @@ def test_the_time_is_the_sum_over_all_scales_and_steps():
 def test_the_memory_of_a_run_is_within_a_fifth_of_the_forecast(real_weights, choices):
     config = Config(iterations=4, stop_eps=0, device="cpu", weights=real_weights, **choices)
     content, style = noise(0, 384, 320), noise(1, 384, 320)
-    measuredction = bench.in_new_process(bench.timed, content, style, config)
+    measured = bench.in_new_process(bench.timed, content, style, config)
     predicted = forecast.memory(config, (384, 320), (384, 320))
     # The model is off by up to 14 %, and runs differ by the placement of their arrays.
-    assert measuredction.memory == pytest.approx(predicted, rel=0.2)
+    assert measured.memory == pytest.approx(predicted, rel=0.2)

@@ -32,17 +32,6 @@ GREY = np.rint(RAMP * 255).astype("u1")
 RGB = np.dstack([GREY, GREY[:, ::-1], GREY])
 
 
-@pytest.fixture
-def file(tmp_path):
-    """Write bytes to a file; return its path."""
-
-    def write(content, name="a.bin"):
-        (tmp_path / name).write_bytes(content)
-        return str(tmp_path / name)
-
-    return write
-
-
 def refusal(path, function=images.read, **options):
     """Return the one-line error with which `read` refuses a file."""
     with pytest.raises(ImageError) as error:
