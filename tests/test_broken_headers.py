@@ -5,9 +5,9 @@ import struct
 import encoders
 import numpy as np
 import pytest
+from patterns import GREY, RGB, adobe_rgb, levels, refusal, smooth, srgb_of
 from PIL import Image
-from test_formats import GREY, RGB, gif, levels, refusal
-from test_images import adobe_rgb, smooth, srgb_of
+from test_formats import gif
 
 from nst_cli import images
 from nst_cli.images.boxes import boxes
