@@ -59,6 +59,20 @@ def broken(chunk):
     return chunk[:-1] + bytes([chunk[-1] ^ 1])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0"),
+        (b"zTXt", b"Raw profile type APP1\0\0" + zlib.compress(b"")),
+        (b"tEXt", b"Raw profile type exif\0"),
+    ],
+    ids=["XMP", "APP1", "Exif"],
+)
+def test_an_empty_text_is_no_obstacle(file, text):
+    path = file(encoders.png(GREY_ROWS, 8, 0, encoders.chunk(*text)))
+    assert images.size_of(path) == images.read(path).pixels.shape[:2]
+
+
 def test_a_wrong_checksum_is_an_error_only_in_a_chunk_of_pixels(file):
     for name in (b"tEXt", b"gAMA", b"iCCP", b"eXIf", b"tRNS"):
         content = encoders.png(GREY_ROWS, 8, 0, broken(encoders.chunk(name, b"\0\0\0\1")))

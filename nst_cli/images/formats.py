@@ -1,6 +1,7 @@
 """Recognises a file by its first bytes: formats that nst reads, and advice for others."""
 
 import re
+from typing import Optional
 
 from PIL import Image
 
@@ -63,7 +64,7 @@ _TEXTS = {
 }
 
 
-def kind_of(head):
+def kind_of(head: bytes) -> tuple[Optional[str], Optional[str]]:
     """Recognise a file.
 
     Parameters
@@ -76,7 +77,7 @@ def kind_of(head):
     kind : str or None
         One of `READ`.
     obstacle : str or None
-        Why the file cannot be read: what completes the line "Cannot read FILE: …".
+        If the kind is None, why the file cannot be read; completes the line "Cannot read FILE: …".
     """
     if head[4:8] == b"ftyp":
         kind, obstacle = _of_brands(head)

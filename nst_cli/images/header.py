@@ -3,7 +3,7 @@
 import io
 import re
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, BinaryIO, Optional, Union
 
 from . import ifd
 
@@ -31,7 +31,7 @@ class Header:
         Further values for the format's own decoder.
     """
 
-    size: tuple
+    size: tuple[int, int]
     orientation: int = 1
     profile: Optional[bytes] = None
     colours: Any = None
@@ -39,7 +39,7 @@ class Header:
     details: Any = None
 
 
-def orientation_of(exif, xmp=None):
+def orientation_of(exif: Optional[bytes], xmp: Optional[bytes] = None) -> int:
     """Return the orientation that Exif data give, else XMP's; 1 to 8.
 
     Parameters
@@ -54,15 +54,15 @@ def orientation_of(exif, xmp=None):
     return orientation_in(number, xmp)
 
 
-def orientation_in(number, xmp):
+def orientation_in(number: object, xmp: Optional[bytes]) -> int:
     """Return an orientation, 1 to 8: `number` of Exif if there is one, else XMP's."""
     match = _XMP_ORIENTATION.search(xmp or b"")
     if number is None and match:
         number = int(match[1])
-    return number if number in range(1, 9) else 1
+    return number if isinstance(number, int) and number in range(1, 9) else 1
 
 
-def comment_of(source):
+def comment_of(source: Union[bytes, BinaryIO, None]) -> Optional[bytes]:
     """Return the user comment, with the eight bytes that name its encoding, or None.
 
     Parameters

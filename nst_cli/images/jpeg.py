@@ -12,9 +12,10 @@ References
 import re
 import struct
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import BinaryIO, Optional
 
-from PIL import ImageChops
+import numpy as np
+from PIL import Image, ImageChops
 
 from .header import Header, orientation_of
 from .pillow import opened
@@ -53,7 +54,7 @@ class _Frame:
 
     marker: int
     precision: int
-    sampling: dict
+    sampling: dict[int, tuple[int, int]]
 
 
 @dataclass
@@ -74,7 +75,7 @@ class _Parts:
     is_ended: bool = False
 
 
-def header(stream):
+def header(stream: BinaryIO) -> Header:
     """Return the `Header`; its details are the parts of the file."""
     parts = _parts(stream.read())
     if not parts.size:
@@ -93,13 +94,15 @@ def header(stream):
     )
 
 
-def working_bytes(head):
+def working_bytes(head: Header) -> int:
     """Return the bytes of coefficients that libjpeg keeps of a progressive picture."""
     is_progressive = head.details.frame.marker == _PROGRESSIVE
     return 2 * 3 * head.size[0] * head.size[1] if is_progressive else 0
 
 
-def decode(content, head, shrink=1):
+def decode(
+    content: bytes, head: Header, shrink: int = 1
+) -> tuple[Image.Image, Optional[np.ndarray]]:
     """Return the image, at 1 / `shrink` of its size where that is 2, 4 or 8; and no alpha."""
     parts = head.details
     if not parts.scans:

@@ -7,6 +7,7 @@ References
 
 import struct
 from dataclasses import dataclass
+from typing import BinaryIO, Optional
 
 import numpy as np
 from PIL import Image
@@ -24,13 +25,13 @@ _SRGB, _GREY, _SYCC = 16, 17, 18
 class _Codestream:
     """Fields of SIZ: the picture's size, where it begins, bits per component, which are signed."""
 
-    size: tuple
-    offset: tuple
-    bits: tuple
+    size: tuple[int, int]
+    offset: tuple[int, int]
+    bits: tuple[int, ...]
     is_signed: bool
 
 
-def header(stream):
+def header(stream: BinaryIO) -> Header:
     """Return the `Header`; its details are the bits of each component, one by one."""
     content = stream.read()
     codestream = _codestream(content)
@@ -47,7 +48,7 @@ def header(stream):
     return Header(codestream.size, profile=profile, details=codestream.bits)
 
 
-def decode(content, head):
+def decode(content: bytes, head: Header) -> tuple[Image.Image, Optional[np.ndarray]]:
     """Return the image, with white at the top of its range, and no alpha but the image's own."""
     # OpenJPEG ignores a profile, and older versions refuse the file.
     with opened(_without_profile(content, head), "JPEG2000") as image:

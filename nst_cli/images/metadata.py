@@ -3,7 +3,8 @@
 import json
 import os
 import struct
-from typing import Optional
+from collections.abc import Mapping
+from typing import Any, Optional
 
 from ..files import StrPath
 from . import ifd, png
@@ -24,7 +25,7 @@ RESOLUTION = {
 }
 
 
-def read_metadata(path: StrPath) -> Optional[dict]:
+def read_metadata(path: StrPath) -> Optional[dict[str, Any]]:
     """Return the metadata that `write` embedded.
 
     Parameters
@@ -53,12 +54,12 @@ def read_metadata(path: StrPath) -> Optional[dict]:
     return _dict_of(document.get(KEYWORD)) if isinstance(document, dict) else None
 
 
-def text_of(metadata: dict) -> str:
+def text_of(metadata: Mapping[str, Any]) -> str:
     """Return metadata as the JSON that PNG carries."""
     return json.dumps(metadata)
 
 
-def exif_of(metadata):
+def exif_of(metadata: Mapping[str, Any]) -> dict[int, tuple[int, Any]]:
     """Return the folder of Exif data that holds metadata: tags for `ifd.build`.
 
     The user comment is of type UNDEFINED, as Exif has it and readers based on exiv2 need it;
@@ -73,7 +74,7 @@ def exif_of(metadata):
     }
 
 
-def exif_block(metadata, height, width):
+def exif_block(metadata: Mapping[str, Any], height: int, width: int) -> bytes:
     """Return metadata as Exif data of their own, as JPEG and WebP hold them."""
     # Exif requires these tags for compressed pictures, and forbids them for others.
     folder = {

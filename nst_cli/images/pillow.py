@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import warnings
+from collections.abc import Iterator
 
 from PIL import Image, UnidentifiedImageError
 
@@ -23,7 +24,7 @@ class Unknown(Exception):
 
 
 @contextlib.contextmanager
-def opened(content, kind):
+def opened(content: bytes, kind: str) -> Iterator[Image.Image]:
     """Yield the image that Pillow opens; exceptions in the block become `Unfit` or `Unknown`.
 
     Parameters
@@ -49,7 +50,7 @@ def opened(content, kind):
 
 
 @contextlib.contextmanager
-def guarded():
+def guarded() -> Iterator[None]:
     """Turn every exception of Pillow into `Unfit`, and silence it."""
     with _lock, warnings.catch_warnings(), _unlimited(), _silence():
         warnings.simplefilter("ignore")

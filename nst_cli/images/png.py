@@ -10,9 +10,12 @@ References
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, BinaryIO, Optional, Union
 
 import numpy as np
+from PIL import Image
 
 from . import colorimetry
 from .header import Header, orientation_of
@@ -41,10 +44,10 @@ class _Details:
     depth: int
     colour: int
     interlaced: bool
-    chunks: dict
+    chunks: dict[bytes, bytes]
 
 
-def header(stream):
+def header(stream: BinaryIO) -> Header:
     """Return the `Header`; the checksums of chunks other than the kept ones are not looked at."""
     chunks: dict = {}
     fields = None
@@ -75,7 +78,7 @@ def header(stream):
     )
 
 
-def decode(content, head):
+def decode(content: bytes, head: Header) -> tuple[Image.Image, Optional[np.ndarray]]:
     """Return the image, and alpha where a transparent colour is declared, else None."""
     details = head.details
     reduced = _reduced(content, head)
@@ -98,7 +101,7 @@ def decode(content, head):
     return image, _opaque_but(same)
 
 
-def texts(stream, keyword):
+def texts(stream: BinaryIO, keyword: bytes) -> Iterator[str]:
     """Yield the texts with a keyword, without those that cannot be unpacked."""
     for name, _, data, is_whole in _chunks(stream, wanted=_TEXTS):
         if name in _TEXTS and is_whole and data.startswith(keyword + b"\0"):
@@ -159,10 +162,10 @@ def _reduced(content, head):
 class _Inflater:
     """Counts the unpacked bytes of compressed rows, without keeping them."""
 
-    def __init__(self, needed):
+    def __init__(self, needed: int) -> None:
         self._inflate, self._missing = zlib.decompressobj(), needed
 
-    def take(self, data):
+    def take(self, data: Union[bytes, memoryview]) -> None:
         while data and self._missing > 0:
             try:
                 self._missing -= len(self._inflate.decompress(data, 1 << 20))
@@ -170,7 +173,7 @@ class _Inflater:
                 raise Broken(f"its pixels cannot be unpacked: {error}") from error
             data = self._inflate.unconsumed_tail
 
-    def finish(self):
+    def finish(self) -> None:
         if self._missing > 0:
             self._missing -= len(self._inflate.flush())
         if self._missing > 0:
@@ -191,6 +194,7 @@ def _raw_size(head):
 
 
 def _lower_halves(reduced):
+    image: Any
     with opened(reduced, "PNG") as image:
         image.tile = [(*image.tile[0][:3], "RGB;16L")]
         image.load()
@@ -257,13 +261,13 @@ def _text(name, data):
     if name == b"tEXt":
         return data.decode("latin-1")
     if name == b"zTXt":
-        data = _unpacked(data[1:])
-        return data and data.decode("latin-1")
+        unpacked = _unpacked(data[1:])
+        return None if unpacked is None else unpacked.decode("latin-1")
     is_packed = data[:1] == b"\1"
     # After two bytes of flags come a language, a translated keyword and the text.
     *_, data = data[2:].split(b"\0", 2)
-    data = _unpacked(data) if is_packed else data
-    return data and data.decode("utf-8", "replace")
+    text = _unpacked(data) if is_packed else data
+    return None if text is None else text.decode("utf-8", "replace")
 
 
 def _unpacked(data):

@@ -4,7 +4,7 @@ import io
 import math
 import os
 from dataclasses import dataclass
-from typing import Optional
+from typing import BinaryIO, Optional
 
 import numpy as np
 from PIL import Image
@@ -14,6 +14,7 @@ from ..config import MAX_PIXELS
 from ..files import StrPath
 from . import avif, bmp, colorimetry, gif, jpeg, jpeg2000, png, pnm, tiff, webp
 from .colour import to_srgb
+from .header import Header
 from .pillow import Unknown, guarded
 from .source import Broken, Unfit, content_of, opened
 
@@ -136,7 +137,7 @@ def size_of(
     return (width, height) if head.orientation in _TURNED else (height, width)
 
 
-def header_of(kind, stream):
+def header_of(kind: str, stream: BinaryIO) -> Header:
     """Return the `Header` of an open file of a kind; raise `Unfit` if it cannot be used."""
     try:
         return _FORMATS[kind].header(stream)

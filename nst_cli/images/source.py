@@ -3,9 +3,12 @@
 import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from .. import files, machine
 from ..errors import ImageError, reason
+from ..files import StrPath
 from . import formats
 
 #: Enough for every signature in `formats`.
@@ -19,12 +22,12 @@ class Unfit(Exception):
 class Broken(Unfit):
     """A file that is incomplete or violates its format; `detail` says how."""
 
-    def __init__(self, detail):
+    def __init__(self, detail: str) -> None:
         super().__init__(f"it is truncated or broken ({detail})")
 
 
 @contextlib.contextmanager
-def opened(path):
+def opened(path: StrPath) -> Iterator[tuple[BinaryIO, str]]:
     """Open a picture file.
 
     Parameters
@@ -47,7 +50,7 @@ def opened(path):
     try:
         with _regular(path) as stream:
             kind, obstacle = formats.kind_of(stream.read(_HEAD))
-            if obstacle:
+            if kind is None:
                 raise Unfit(obstacle)
             stream.seek(0)
             yield stream, kind
@@ -59,7 +62,7 @@ def opened(path):
         raise ImageError(f"Cannot read {path}: there is not enough memory for it.") from error
 
 
-def content_of(stream):
+def content_of(stream: BinaryIO) -> tuple[bytes, str]:
     """Return all bytes of an open file, and their SHA-256 as 64 hex digits."""
     size, free = os.fstat(stream.fileno()).st_size, machine.free_memory()
     if free is not None and size > free:

@@ -10,6 +10,7 @@ References
 """
 
 import struct
+from typing import BinaryIO, Optional
 
 import numpy as np
 from PIL import Image
@@ -59,7 +60,7 @@ _RAW = (
 )
 
 
-def header(stream):
+def header(stream: BinaryIO) -> Header:
     """Return the `Header` of the first page; its details are the page's tags."""
     page = _first_page(stream)
     size = page.number(HEIGHT), page.number(WIDTH)
@@ -74,7 +75,7 @@ def header(stream):
     )
 
 
-def decode(content, head):
+def decode(content: bytes, head: Header) -> tuple[Image.Image, Optional[np.ndarray]]:
     """Return the image, in mode I;16 with white at 65535 where it is so, and alpha or None."""
     page = head.details
     if _is_read_here(page):

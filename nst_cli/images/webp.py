@@ -6,6 +6,10 @@ References
 """
 
 import struct
+from typing import BinaryIO, Optional
+
+import numpy as np
+from PIL import Image
 
 from .header import Header, orientation_of
 from .pillow import Unknown, opened
@@ -17,7 +21,7 @@ _TAIL = 16
 _ZEROS, _HOLE = bytes(256), bytes(4096)
 
 
-def header(stream):
+def header(stream: BinaryIO) -> Header:
     """Return the `Header`."""
     content = stream.read()
     length = struct.unpack("<L", content[4:8])[0] + 8
@@ -29,7 +33,7 @@ def header(stream):
     return Header((height, width), orientation_of(exif, image.info.get("xmp")), profile, exif=exif)
 
 
-def decode(content, head):
+def decode(content: bytes, head: Header) -> tuple[Image.Image, Optional[np.ndarray]]:
     """Return the image, its first frame, and no alpha apart from the image's own."""
     with opened(content, "WEBP") as image:
         image.load()

@@ -162,8 +162,9 @@ def _advice(kind):
 def _write_by_pillow(path, kind, pixels, metadata):
     options = dict(_SAVE_OPTIONS[kind], icc_profile=srgb_bytes())
     if metadata is not None and kind == "PNG":
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_text(carried.KEYWORD, carried.text_of(metadata))
+        texts = PngImagePlugin.PngInfo()
+        texts.add_text(carried.KEYWORD, carried.text_of(metadata))
+        options["pnginfo"] = texts
     elif metadata is not None:
         options["exif"] = carried.exif_block(metadata, *pixels.shape[:2])
     Image.fromarray(np.ascontiguousarray(pixels)).save(path, kind, **options)
