@@ -1,9 +1,9 @@
-"""What losses and optimiser cost a step, over forward and backward by MXNet's own executor.
+"""Measures a whole step relative to the forward and backward passes of MXNet's own executor.
 
-Each round times that executor, the network as nst runs it, and then every method, a few steps
-each, so that a machine whose speed drifts does so for all; a ratio is the median over the rounds.
-Under MXNet 2, whose executor copies all parameters, nst's network is the measure instead.
-Run it with nothing else running:
+Each round times that executor, then nst's network, then every method, for a few steps each, so
+that a drift of the machine's speed affects all of them. A ratio is the median over the rounds.
+Under MXNet 2, whose executor copies all parameters, steps are compared with nst's network instead.
+Run it on an idle machine:
 
     python benchmarks/step_cost.py [--sizes 224,512] [--rounds 5] [--preset paper]
 """
@@ -60,7 +60,7 @@ def measure(pair, rounds, choices):
 
 
 def bare(content, precision="float32"):
-    """Return the times of forward and backward alone, with all the layers of the paper tapped."""
+    """Return the times of forward and backward alone, with outputs at all layers of the paper."""
     shared, layers, device = network_of(precision)
     network = vgg.Network(shared, layers, content.shape, precision=precision)
     image = engine.array(content, device)

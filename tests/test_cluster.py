@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sys
 from concurrent import futures
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from processes import TINY, noise
 
 from nst_cli import images
 from nst_cli.config import Config
-from nst_cli.errors import NonFiniteError, WeightsError
+from nst_cli.errors import BatchError, EngineError, NonFiniteError, WeightsError
 from nst_cli.runs import batch, cluster, plan, sidecar
 from nst_cli.weights import Weights
 
@@ -121,3 +122,60 @@ def test_each_picture_is_sent_once_and_a_limited_number_of_runs_waits_at_the_clu
         known = {name: images.read(path).sha256 for name, path in known.items()}
         known["weights"] = Weights().sha256
         assert sidecar.is_up_to_date(run.output, run.config, known)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (WeightsError("The weights differ."), "The weights differ."),
+        (ModuleNotFoundError("No module named 'nst_cli'"), "ModuleNotFoundError: No module named"),
+        ("KilledWorker", "several workers died making it"),
+    ],
+)
+def test_a_failure_on_a_worker_fails_its_run_with_the_reason(error, reason):
+    distributed = pytest.importorskip("distributed")
+    if error == "KilledWorker":
+        error = distributed.KilledWorker("task", None, 3)
+    future = futures.Future()
+    future.set_exception(error)
+    finished = cluster._received(run_of(), future, Weights())
+    assert finished.state == "failed" and finished.reason.startswith(reason)
+
+
+def test_a_result_that_cannot_be_written_fails_its_run():
+    pytest.importorskip("distributed")
+    result = cluster.work(parcel_of(run_of()))
+    future = futures.Future()
+    future.set_result(result)
+    finished = cluster._received(run_of(output="none/o.png"), future, Weights())
+    assert finished.state == "failed" and "Cannot write none/o.png" in finished.reason
+
+
+def test_a_scheduler_that_is_gone_fails_the_runs_that_it_does_not_accept(monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("the scheduler is closed")
+
+    runs = [run_of(output="1.png"), run_of(output="2.png")]
+    with submission_of(runs) as (client, submission):
+        monkeypatch.setattr(client, "submit", refuse)
+        reasons = [finished.reason for finished in submission.finished()]
+    assert reasons == ["the Dask scheduler does not accept it: the scheduler is closed"] * 2
+
+
+def test_an_error_for_a_missing_dask_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with (
+        pytest.raises(EngineError, match=r"pip install 'nst-cli\[cluster\]'"),
+        cluster.connected("tcp://127.0.0.1:1"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x"])
+def test_an_address_without_a_scheduler_is_an_error(address):
+    pytest.importorskip("distributed")
+    with (
+        pytest.raises(BatchError, match=f"No Dask scheduler answers at {address}"),
+        cluster.connected(address),
+    ):
+        pass

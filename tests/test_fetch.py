@@ -346,3 +346,17 @@ def test_a_destination_that_is_not_a_file_is_left_alone_even_with_overwrite(serv
     with pytest.raises(DownloadError, match="not a file"):
         fetch(server, target, overwrite=True)
     assert target.is_dir()
+
+
+def test_a_file_system_without_locks_is_no_obstacle(server, target, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert fetch(server, target).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("url", ["https://", "https://[::1", "file:///etc/hosts"])
+def test_an_address_without_a_server_is_an_error(target, url):
+    with pytest.raises(DownloadError, match="not an address such as https://HOST/FILE"):
+        download.fetch(target, url, BLOB_ID, len(CONTENT))

@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from nst_cli.errors import LogError
+from nst_cli.errors import LogError, OutputError
 from nst_cli.runs import log
 
 
@@ -175,3 +175,17 @@ def test_a_broken_line_is_named_and_the_steps_before_it_are_kept(tmp_path, broke
 def test_a_missing_log_is_named(tmp_path):
     with pytest.raises(LogError, match=r"no\.jsonl: No such file"):
         log.read(tmp_path / "no.jsonl")
+
+
+def test_a_log_in_a_missing_folder_is_an_error(tmp_path):
+    with (
+        pytest.raises(OutputError, match="Cannot write the log .*none/run.jsonl"),
+        log.writing(tmp_path / "none" / "run.jsonl"),
+    ):
+        pass
+    with pytest.raises(OutputError, match="Cannot write the log .*none/run.jsonl"):
+        log.Log(tmp_path / "none" / "run.jsonl")
+
+
+def test_a_missing_file_is_not_a_log(tmp_path):
+    assert not log.is_log(tmp_path / "none.jsonl")

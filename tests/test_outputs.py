@@ -509,3 +509,37 @@ def test_a_dry_run_writes_nothing(folder, monkeypatch):
     job()
     assert content_of(folder) == before
     assert report.is_page("content.png") is False
+
+
+# Replays that do not finish
+
+
+def test_an_interrupted_replay_saves_its_image_and_exits_with_130(folder, monkeypatch):
+    stylize("-o", "out.png")
+    run = runner.run
+
+    def interrupted(job, **_):
+        def stop(record):
+            raise KeyboardInterrupt
+
+        return run(job, on_step=stop)
+
+    monkeypatch.setattr(runner, "run", interrupted)
+    out, errors = nst("replay", "out.png", "-q", code=130)
+    assert out == ["out-replay.png"] and errors[-1] == "Interrupted; saved out-replay.png."
+    assert sidecar.read("out-replay.png").stop_reason == "interrupted"
+
+
+def test_a_replay_whose_sidecar_cannot_be_written_prints_its_picture_and_then_the_error(
+    folder, monkeypatch
+):
+    stylize("-o", "out.png")
+    run = runner.run
+
+    def blocked(job, **options):
+        Path("out-replay.png.json").mkdir()
+        return run(job, **options)
+
+    monkeypatch.setattr(runner, "run", blocked)
+    out, (error,) = nst("replay", "out.png", "-q", code=1)
+    assert out == ["out-replay.png"] and "out-replay.png.json: Is a directory" in error

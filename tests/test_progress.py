@@ -170,3 +170,12 @@ def test_a_run_that_is_terminated_saves_its_image_and_exits_with_the_signals_cod
     assert (process.returncode, stdout) == (143, "out.png\n")
     assert "saved out.png" in stderr and "Traceback" not in stderr
     assert (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(7.4, "7 s"), (99, "99 s"), (118, "2 min 0 s"), (151, "2 min 30 s"), (3000, "50 min"),
+     (7200, "2.0 h")],
+)  # fmt: skip
+def test_a_duration_has_the_precision_of_a_forecast(seconds, words):
+    assert progress.duration(seconds) == words
