@@ -145,7 +145,7 @@ def test_a_bmp_of_os_2_is_read(file):
 
 def test_a_compressed_bmp_without_its_end_is_refused(file):
     head = struct.pack("<LllHHLLllLL", 40, 4, 2, 1, 8, 1, 0, 0, 0, 2, 0)
-    palette = b"\0\0\0\0\xff\xff\xff\0"
+    palette = b"\xff\0\0\0\0\0\xff\0"
     rows = b"\4\1\0\0\4\0\0\1"
 
     def bmp(data):
