@@ -101,6 +101,7 @@ test-pictures: $(TOOLS) ## Read, resize and write every file of FOLDER=…, each
 
 # The least that setup.cfg allows, and the newest.
 PILLOWS := 10.4.0 latest
+PICTURES := $(patsubst %,tests/test_%.py,images formats tiff png jpeg broken_headers arrays writing)
 
 test-pillow: $(TOOLS) ## Run the tests of pictures under the oldest and the newest Pillow
 	@for version in $(PILLOWS); do \
@@ -109,7 +110,7 @@ test-pillow: $(TOOLS) ## Run the tests of pictures under the oldest and the newe
 	  $$place/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
 	    'numpy<2' click tqdm tomli pytest pytest-timeout hypothesis \
 	    "pillow$$([ $$version = latest ] || echo "==$$version")"; \
-	  PYTHONPATH=. $$place/bin/python -m pytest tests/test_images.py tests/test_formats.py; \
+	  PYTHONPATH=. $$place/bin/python -m pytest $(PICTURES); \
 	done
 
 test-wheel: $(STAMP) ## Build the wheel and try it in an empty environment

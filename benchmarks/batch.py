@@ -1,8 +1,8 @@
-"""What a batch costs beside the steps of its transfers, and what a second process gains.
+"""Measures the cost of a batch besides its steps, and the gain of a second process.
 
-Twelve runs, three contents by four methods. The steps' own time is taken between them: what is
-set up before the first step of a run, and written after its last, is the batch's. Run it with
-nothing else running:
+It makes twelve runs, of three contents by four methods. The time of the steps is measured between
+them. All other time, before the first step of a run and after its last, is the cost of the batch.
+Run it on an idle machine:
 
     python benchmarks/batch.py CONTENT CONTENT CONTENT STYLE [--size 128] [--preset paper]
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from common import describe, run
 
 from nst_cli.config import METHODS
-from nst_cli.runs import batch, plan
+from nst_cli.runs import batch, plan, precheck
 
 COMMAND = [sys.executable, "-m", "nst_cli", "batch", "--quiet"]
 
@@ -51,7 +51,7 @@ def here(file):
     """Return the seconds of the batch in this process, and of its steps."""
     moments = {}
     runs = plan.read(file)
-    plan.check(runs)
+    precheck.check(runs)
 
     def start(run):
         moments[run.output] = []
@@ -62,7 +62,7 @@ def here(file):
     total = time.perf_counter() - began
     if {finished.state for finished in results} != {"done"}:
         sys.exit(f"Not all runs are done: {results}")
-    # The start of each run's first step is not observed: it counts as an average step.
+    # The start of a run's first step cannot be observed, so it counts as an average step.
     return total, sum((m[-1] - m[0]) * len(m) / (len(m) - 1) for m in moments.values())
 
 

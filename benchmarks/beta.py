@@ -20,11 +20,12 @@ from pathlib import Path
 import numpy
 from common import describe, run
 
-from nst_cli import Config, engine, transfer, weights
+from nst_cli import Config, engine, transfer
 from nst_cli.bench import pictures
 from nst_cli.config import METHODS, PAPER_BETA, PAPER_METHODS
 from nst_cli.synthesis import objective, vgg
 from nst_cli.synthesis.losses import style_loss
+from nst_cli.weights import Weights
 
 DRAWS = 5
 STEPS = (10, 60)
@@ -78,7 +79,7 @@ def measure(content, style):
     config = Config(method=",".join(f"{method}=1" for method in METHODS))
     layers = (*config.style_layers, *config.content_layers)
     layers = tuple(sorted(layers))
-    shared = vgg.parameters(weights.load(weights.find()), layers, device)
+    shared = vgg.parameters(Weights.find().load(), layers, device)
     network = vgg.Network(shared, layers, content.shape)
     reader = vgg.Network(shared, layers, style.shape, gradient=False)
     features = reader.forward(engine.array(style, device))

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the choice of pictures, the machine in a line, a step's time."""
+"""Functions that the benchmarks share: options for pictures, the machine in a line, step times."""
 
 import platform
 import sys

@@ -1,10 +1,10 @@
-"""A step of nst beside one of PyTorch on the same NVIDIA card, in each precision that it has.
+"""Compares a step of nst with one of PyTorch on the same NVIDIA card, in each of its precisions.
 
-The same network, weights, pictures and objective (method poly). A step of nst is one of preset
-`fast`, with its optimiser; PyTorch's is the loss and its gradient alone. Each measurement has a
-process of its own, because the two bring libraries of one name, and because TF32 is set for a
-whole process. In float16 are the convolutions alone, in both. PyTorch is needed for this alone:
-pip install torch==2.13.0
+Network, weights, pictures and objective (method poly) are the same. A step of nst is one of preset
+`fast`, with its optimiser; PyTorch's is the loss and its gradient alone. Each measurement runs in
+its own process, because the two need libraries with the same names, and because TF32 is set for a
+whole process. In float16, both compute only the convolutions in it. Only this benchmark and
+`pytorch.py` need PyTorch: pip install torch==2.13.0
 
     python benchmarks/gpu.py [--sizes 512,1024,2048] [--device gpu]
 """
@@ -22,7 +22,7 @@ from nst_cli.engine import mxnet2
 from nst_cli.engine.gpu import driver, library
 
 STEPS = 20
-# Finding algorithms and growing the memory pool.
+# Steps that are not timed: the library chooses algorithms and the memory pool grows.
 WARMING_UP = 3
 HEAD = "| size | precision | nst: s per step | PyTorch: s | of PyTorch's |\n|---|---|---|---|---|"
 
@@ -47,7 +47,7 @@ def main():
 
 
 def card_of(device):
-    """Return the card that a device is, or None for the CPU; there must be one."""
+    """Return the card of a device, or None for the CPU; raise if the card is missing."""
     if device == "cpu":
         return None
     if not library.choose(device) and not mxnet2.version():
@@ -77,7 +77,7 @@ def compare(card, arguments):
 
 
 def measured(part, size, precision, arguments):
-    """Return what a process of its own measures."""
+    """Run a measurement in a new process; return its result."""
     command = [
         sys.executable, __file__, "--part", part, "--sizes", size, "--device", arguments.device,
         "--content", arguments.content, "--style", arguments.style,

@@ -1,4 +1,4 @@
-"""The peak memory of runs, each in a process of its own, beside the forecast.
+"""Compares the peak memory of runs, each in its own process, with the forecast.
 
 python benchmarks/memory.py [--sizes 256,512,768]
 """

@@ -1,8 +1,8 @@
-"""nst beside plain PyTorch: the same network, weights, pictures, objective and start.
+"""Compares nst with plain PyTorch: same network, weights, pictures, objective and start.
 
-Step time, and the time of preset `fast` and of PyTorch's L-BFGS, as the well-known implementations
-use it (lr 1, history 100, no line search), from the content image to the loss at which preset
-`paper` ends. PyTorch is needed for this alone: pip install torch==2.13.0
+It measures the time of a step; then the time that preset `fast` and PyTorch's L-BFGS take from the
+content image to the loss at which preset `paper` ends. L-BFGS is used as in the well-known
+implementations (lr 1, history 100, no line search). It needs PyTorch: pip install torch==2.13.0
 
     python benchmarks/pytorch.py [--sizes 224,512]
 """
@@ -17,10 +17,11 @@ import torch
 from common import add_pictures, describe, run, step_times
 from torch.nn import functional
 
-from nst_cli import Config, engine, machine, weights
+from nst_cli import Config, engine, machine
 from nst_cli.bench import final_loss, first_below, pictures, timed
 from nst_cli.config import PAPER_BETA
 from nst_cli.synthesis import vgg
+from nst_cli.weights import Weights
 
 STEPS = 8
 MOST_EVALUATIONS = 400
@@ -61,7 +62,7 @@ def their_step_times(content, style, steps, device="cpu", half=False):
         began = time.perf_counter()
         loss = theirs(image)
         loss.backward()
-        # Waits for a GPU to be done with both.
+        # Waits until a GPU has computed both.
         float(loss.detach())
         times.append(time.perf_counter() - began)
         image.grad = None
@@ -95,7 +96,7 @@ class Theirs:
         self.autocast = functools.partial(
             torch.autocast, device.partition(":")[0], torch.float16, enabled=half
         )
-        arrays = weights.load(weights.find())
+        arrays = Weights.find().load()
         tensor = functools.partial(torch.tensor, device=device)
         self.layers = [
             (name, tensor(arrays[f"{name}_weight"]), tensor(arrays[f"{name}_bias"]))

@@ -1,9 +1,9 @@
-"""What losses and optimiser cost a step, over forward and backward by MXNet's own executor.
+"""Measures a whole step relative to the forward and backward passes of MXNet's own executor.
 
-Each round times that executor, the network as nst runs it, and then every method, a few steps
-each, so that a machine whose speed drifts does so for all; a ratio is the median over the rounds.
-Under MXNet 2, whose executor copies all parameters, nst's network is the measure instead.
-Run it with nothing else running:
+Each round times that executor, then nst's network, then every method, for a few steps each, so
+that a drift of the machine's speed affects all of them. A ratio is the median over the rounds.
+Under MXNet 2, whose executor copies all parameters, steps are compared with nst's network instead.
+Run it on an idle machine:
 
     python benchmarks/step_cost.py [--sizes 224,512] [--rounds 5] [--preset paper]
 """
@@ -14,10 +14,11 @@ import time
 
 from common import add_pictures, describe, run
 
-from nst_cli import Config, engine, transfer, weights
+from nst_cli import Config, engine, transfer
 from nst_cli.bench import pictures
 from nst_cli.config import METHODS
 from nst_cli.synthesis import vgg
+from nst_cli.weights import Weights
 
 STEPS = 6
 FUSIONS = ("bn=0.5,poly=0.5", "linear=0.5,gaussian=0.5")
@@ -59,7 +60,7 @@ def measure(pair, rounds, choices):
 
 
 def bare(content, precision="float32"):
-    """Return the times of forward and backward alone, with all the layers of the paper tapped."""
+    """Return the times of forward and backward alone, with outputs at all layers of the paper."""
     shared, layers, device = network_of(precision)
     network = vgg.Network(shared, layers, content.shape, precision=precision)
     image = engine.array(content, device)
@@ -112,7 +113,7 @@ def network_of(precision):
     """Return parameters, all the layers that the paper reads, and the device."""
     config, device = Config(), engine.context("cpu")
     layers = (*config.style_layers, *config.content_layers)
-    shared = vgg.parameters(weights.load(weights.find()), layers, device, precision=precision)
+    shared = vgg.parameters(Weights.find().load(), layers, device, precision=precision)
     return shared, layers, device
 
 

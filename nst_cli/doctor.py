@@ -10,11 +10,12 @@ from collections.abc import Iterator
 import numpy
 import PIL
 
-from . import __version__, config, engine, machine, weights
+from . import __version__, config, engine, machine
 from .engine import mxnet2
 from .engine.gpu import driver, library
 from .errors import EngineError, WeightsError
 from .synthesis import vgg
+from .weights import BUILTIN, Weights
 
 _TEST_SIDE = 128
 _TEST_SECONDS = 1.0
@@ -46,9 +47,9 @@ def examine() -> Iterator[Finding]:
     built = "built for CUDA" if engine.has_cuda() else "built for the CPU only"
     yield "devices", f"CPU and {count} GPU{'s' * (count != 1)}; this MXNet is {built}", True
     try:
-        weights_path = weights.find()
-        weights.load(weights_path)
-        yield "weights", str(weights_path), True
+        weights = Weights.find()
+        weights.load()
+        yield "weights", weights.source, True
     except WeightsError as error:
         yield "weights", str(error), False
     try:
@@ -127,7 +128,7 @@ def try_network(device: str) -> str:
     context = engine.context(device)
     layers = config.PRESETS["paper"]["style_layers"]
     with engine.failures():
-        shared = vgg.parameters(weights.load(weights.BUILTIN), layers, context)
+        shared = vgg.parameters(Weights.find(BUILTIN).load(), layers, context)
         network = vgg.Network(shared, layers, (1, 3, _TEST_SIDE, _TEST_SIDE))
         image = engine.nd.ones((1, 3, _TEST_SIDE, _TEST_SIDE), ctx=context)
         times: list[float] = []

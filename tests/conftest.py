@@ -18,8 +18,9 @@ import numpy
 import processes
 import pytest
 
-from nst_cli import engine, weights
+from nst_cli import engine
 from nst_cli.synthesis import vgg
+from nst_cli.weights import BUILTIN, Weights
 from nst_cli.weights.params import CONVOLUTIONS
 
 #: The kinds of tests that NST_REQUIRE may name, each with its marker or fixture.
@@ -132,6 +133,61 @@ def real_weights():
 
 
 @pytest.fixture
+def file(tmp_path):
+    """A function that writes bytes to a file and returns its path."""
+
+    def write(content, name="a.bin"):
+        (tmp_path / name).write_bytes(content)
+        return str(tmp_path / name)
+
+    return write
+
+
+@pytest.fixture
+def rng():
+    """A seeded random generator."""
+    return numpy.random.default_rng(0)
+
+
+@pytest.fixture
+def save(tmp_path):
+    """A function that saves a Pillow image, or bytes, under a name and returns the path."""
+
+    def save_as(name, content, **options):
+        path = tmp_path / name
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            content.save(path, **options)
+        return str(path)
+
+    return save_as
+
+
+@pytest.fixture(scope="session")
+def small_weights(tmp_path_factory):
+    """A file of VGG-19's shapes: random down to conv2_1, zeros below."""
+    from test_weights import vgg_shapes, write_file
+
+    random, values = numpy.random.RandomState(0), {}
+    shapes = vgg_shapes()
+    for layer in ("conv1_1", "conv1_2", "conv2_1"):
+        shape = shapes[f"arg:{layer}_weight"]
+        scale = (2 / numpy.prod(shape[1:])) ** 0.5
+        values[f"arg:{layer}_weight"] = random.normal(0, scale, shape).astype("<f4")
+    return write_file(tmp_path_factory.mktemp("weights") / "vgg19.params", shapes, values)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """A folder with a content and a style picture."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    processes.save_pair(folder)
+    return folder
+
+
+@pytest.fixture
 def small_network(monkeypatch):
     """Replace the weights by a random network down to conv2_2."""
     random, arrays = numpy.random.RandomState(0), {}
@@ -140,8 +196,13 @@ def small_network(monkeypatch):
         scale = (2 / numpy.prod(shape[1:])) ** 0.5
         arrays[f"{name}_weight"] = random.normal(scale=scale, size=shape)
         arrays[f"{name}_bias"] = random.normal(scale=0.1, size=shape[0])
-    monkeypatch.setattr(weights, "find", lambda given: "a file")
-    monkeypatch.setattr(weights, "load", lambda source: arrays)
+
+    def find(given=None):
+        return Weights() if given == BUILTIN else Weights(Path(given or "a file"))
+
+    monkeypatch.setattr(Weights, "find", find)
+    monkeypatch.setattr(Weights, "load", lambda self: arrays)
+    monkeypatch.setattr(Weights, "sha256", "0" * 64)
 
 
 @pytest.fixture(scope="session")

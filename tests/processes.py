@@ -1,4 +1,4 @@
-"""The command line as real processes, for the tests of its commands."""
+"""Runs the command line in real processes, for the tests of its commands."""
 
 import contextlib
 import ctypes
@@ -27,8 +27,18 @@ SMALL_OPTIONS = [
     word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))
 ]
 
-# Seconds: long enough for any of these processes on a machine that does much else; one that takes
-# longer hangs.
+# The same for runs in the process of the tests.
+TINY = {
+    "size": 16,
+    "style_layers": "relu1_1",
+    "content_layers": "relu1_1",
+    "iterations": 2,
+    "denoise": 0,
+    "device": "cpu",
+    "weights": "builtin",
+}
+
+# Seconds. Long enough for any of these processes on a busy machine; one that takes longer hangs.
 PATIENCE = 600
 
 # Seconds that a process has to end after its parent.
@@ -38,21 +48,21 @@ _END_BY_DEFAULT = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
 
 def environment(**variables):
-    """Return the variables of a process; those given as None are taken away."""
-    own = {
+    """Return the variables of a process; those given as None are removed."""
+    defaults = {
         "PYTHONPATH": str(Path(nst_cli.__file__).parents[1]),
         "OMP_NUM_THREADS": "1",
         "XDG_CACHE_HOME": os.path.join(os.sep, "no", "such", "folder"),
         "NST_WEIGHTS": None,
         "no_proxy": "*",
     }
-    merged = {**os.environ, **own, **variables}
+    merged = {**os.environ, **defaults, **variables}
     return {name: str(value) for name, value in merged.items() if value is not None}
 
 
 @contextlib.contextmanager
 def started(command, **options):
-    """Start a process in a session of its own; after the block nothing of it is left.
+    """Start a process in its own session; end it and its children after the block.
 
     Parameters
     ----------
@@ -64,7 +74,7 @@ def started(command, **options):
         try:
             yield process
         finally:
-            # Its children too, which may outlive it. No group, or none but the dead: no matter.
+            # Its children too, which may outlive it. The group may be gone already.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
 
@@ -89,7 +99,7 @@ def run(command, **options):
 
 
 def nst(folder, *arguments, program=("-m", "nst_cli"), **variables):
-    """Run the command in a folder to its end; `program` is what Python runs in its place."""
+    """Run the command in a folder to its end; `program` replaces the arguments of Python."""
     command = [sys.executable, *program, *map(str, arguments)]
     return run(command, cwd=folder, env=environment(**variables), text=True)
 
@@ -104,11 +114,11 @@ def wait_for(condition, process=None):
 
 
 def hand_down_default_signals():
-    """Let the processes that this one starts hear signals that it ignores.
+    """Let the processes that this one starts receive signals that it ignores.
 
-    What is started in the background of a shell, by nohup or as a service, ignores some signals,
-    and hands that down. A handler is not handed down; these do nothing, so that this process goes
-    on ignoring them.
+    A process that was started in the background of a shell, by nohup or as a service ignores some
+    signals, and its children inherit that. They do not inherit a handler, so this process gets
+    handlers that do nothing.
     """
     for number in _END_BY_DEFAULT:
         if signal.getsignal(number) == signal.SIG_IGN:
@@ -116,9 +126,9 @@ def hand_down_default_signals():
 
 
 def adopt_orphans():
-    """Make this process the parent of those whose parent ends: Linux alone has that.
+    """Make this process adopt descendants whose parent ends; only Linux can do that.
 
-    Otherwise a process that leaves its session and its parent could not be seen any more.
+    Otherwise a process that leaves its session and loses its parent would be out of sight.
     """
     with contextlib.suppress(OSError, AttributeError):
         # From the C library's sys/prctl.h.
@@ -153,7 +163,7 @@ def _line_of(process):
 def end_all_but(before):
     """Return the command lines of children that are not in `before`, after killing them.
 
-    Those that are about to end, because their parent has, may do so.
+    Processes that are about to end because their parent ended get time to do so.
     """
     end = time.monotonic() + LAST_WORDS
     while True:
@@ -168,8 +178,8 @@ def end_all_but(before):
 
 
 def content_of(folder):
-    """Return everything below a folder, by relative path: bytes, a link's aim, or None."""
-    found = {}
+    """Return everything below a folder, by relative path: bytes, a link's target, or None."""
+    contents = {}
     for path in sorted(Path(folder).rglob("*")):
         if path.is_symlink():
             content = os.readlink(path)
@@ -177,12 +187,12 @@ def content_of(folder):
             content = None
         else:
             content = path.read_bytes()
-        found[str(path.relative_to(folder))] = content
-    return found
+        contents[str(path.relative_to(folder))] = content
+    return contents
 
 
 def error_of(done, code):
-    """Return the one line that a failed process wrote, after a look at all else it did."""
+    """Check exit code and output of a failed process; return its one line of error."""
     lines = [line for line in done.stderr.splitlines() if line]
     if code == 2:
         lines = [line for line in lines if not line.startswith(("Usage: ", "Try "))]
@@ -197,7 +207,7 @@ def noise(seed, height, width, channels=3):
 
 
 def save_pair(folder):
-    """Save a content picture, a part of it transparent, and a style picture."""
+    """Save a content picture, partly transparent, and a style picture."""
     content = numpy.array(noise(1, 24, 32, 4))
     content[..., 3] = 255
     content[:12, :, 3] = 51

@@ -6,7 +6,7 @@ import threading
 
 @contextlib.contextmanager
 def serving(server):
-    """Let an ``http.server`` answer in a thread, and close it after the block.
+    """Run an ``http.server`` in a thread, and close it after the block.
 
     Parameters
     ----------

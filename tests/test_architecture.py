@@ -12,8 +12,8 @@ import nst_cli
 
 PACKAGE = Path(nst_cli.__file__).parent
 
-#: Folders and modules of the package, from top to bottom: the rooms, then the leaves, which serve
-#: all. A folder imports from itself and from lower rows, a module from lower rows.
+#: Folders and modules of the package, from top to bottom; the leaves, which serve all, are last.
+#: A folder imports from itself and from lower rows, a module from lower rows.
 ROWS = (
     ("__main__",),
     ("cli",),

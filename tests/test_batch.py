@@ -51,14 +51,14 @@ def batch(folder, *options, **others):
 
 def states_in(done):
     """Return {picture: state} of the table on stderr."""
-    found = re.findall(
+    rows = re.findall(
         r"^(done|skipped|failed|interrupted) .*?(\S+\.png)", done.stderr, re.MULTILINE
     )
-    return {path: state for state, path in found}
+    return {path: state for state, path in rows}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def finished_batch(tmp_path_factory):
     """A finished batch and its folder."""
     folder = tmp_path_factory.mktemp("batch")
     save_batch(folder)
@@ -75,7 +75,7 @@ def copy_of(folder, tmp_path):
     return tmp_path
 
 
-def test_strict_runs_go_before_those_that_a_gpu_may_compute_otherwise(tmp_path):
+def test_runs_in_float32_and_deterministic_mode_come_first(tmp_path):
     text = GRID.replace("{method}", "{deterministic}-{precision}")
     axes = 'precision = ["auto", "float32"]\ndeterministic = [false, true]\n'
     save_batch(
@@ -86,8 +86,8 @@ def test_strict_runs_go_before_those_that_a_gpu_may_compute_otherwise(tmp_path):
     assert done.stdout.split() == [f"out/a-{name}.png" for name in order]
 
 
-def test_every_run_makes_its_picture_sidecar_and_log_and_nothing_else(made):
-    done, folder = made
+def test_every_run_makes_its_picture_sidecar_and_log_and_nothing_else(finished_batch):
+    done, folder = finished_batch
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.split()) == PICTURES
     files = [f"{picture}{ending}" for picture in PICTURES for ending in ("", ".json", ".jsonl")]
@@ -98,8 +98,8 @@ def test_every_run_makes_its_picture_sidecar_and_log_and_nothing_else(made):
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
 
 
-def test_a_picture_of_a_batch_is_that_of_a_run_alone(made, tmp_path):
-    _, folder = made
+def test_a_picture_of_a_batch_equals_that_of_a_single_run(finished_batch, tmp_path):
+    _, folder = finished_batch
     save_batch(tmp_path)
     (tmp_path / "out").mkdir()
     options = [
@@ -117,8 +117,8 @@ def test_a_picture_of_a_batch_is_that_of_a_run_alone(made, tmp_path):
         assert (tmp_path / "out/x.png.json").read_text() == Path(sidecar_of(picture)).read_text()
 
 
-def test_a_second_time_nothing_is_made_and_mxnet_is_not_loaded(made, tmp_path):
-    folder = copy_of(made[1], tmp_path)
+def test_a_second_time_nothing_is_made_and_mxnet_is_not_loaded(finished_batch, tmp_path):
+    folder = copy_of(finished_batch[1], tmp_path)
     before = content_of(folder)
     code = (
         "import atexit, sys; from nst_cli import cli; "
@@ -140,8 +140,10 @@ def test_a_second_time_nothing_is_made_and_mxnet_is_not_loaded(made, tmp_path):
     ],
     ids=["an input changed", "gone", "no sidecar", "broken"],
 )
-def test_what_is_not_up_to_date_alone_is_made_again(made, tmp_path, change, redone):
-    folder = copy_of(made[1], tmp_path)
+def test_only_pictures_that_are_out_of_date_are_made_again(
+    finished_batch, tmp_path, change, redone
+):
+    folder = copy_of(finished_batch[1], tmp_path)
     change(folder)
     again = batch(folder)
     assert again.returncode == 0, again.stderr
@@ -150,9 +152,9 @@ def test_what_is_not_up_to_date_alone_is_made_again(made, tmp_path, change, redo
 
 
 def test_sidecars_that_are_damaged_foreign_or_of_an_older_picture_count_as_not_up_to_date(
-    made, tmp_path
+    finished_batch, tmp_path
 ):
-    folder = copy_of(made[1], tmp_path)
+    folder = copy_of(finished_batch[1], tmp_path)
     whole = {path: json.loads((folder / sidecar_of(path)).read_text()) for path in PICTURES}
     damaged = [
         json.dumps({**whole[PICTURES[0]], "config": {}}),
@@ -169,8 +171,8 @@ def test_sidecars_that_are_damaged_foreign_or_of_an_older_picture_count_as_not_u
         assert json.loads((folder / sidecar_of(path)).read_text()) == whole[path]
 
 
-def test_files_that_nst_did_not_make_are_kept_unless_overwrite_is_given(made, tmp_path):
-    folder = copy_of(made[1], tmp_path)
+def test_files_that_nst_did_not_make_are_kept_unless_overwrite_is_given(finished_batch, tmp_path):
+    folder = copy_of(finished_batch[1], tmp_path)
     Image.new("RGB", (9, 9)).save(folder / "out/a-linear.png")
     (folder / log_of("out/a-gaussian.png")).write_text("notes of mine\n")
     (folder / "out/a-gaussian.png").unlink()
@@ -187,11 +189,11 @@ def test_files_that_nst_did_not_make_are_kept_unless_overwrite_is_given(made, tm
     assert forced.returncode == 0, forced.stderr
     assert sorted(forced.stdout.split()) == [p for p in PICTURES if expected[p] == "failed"]
     for path in PICTURES:
-        assert (folder / path).read_bytes() == (made[1] / path).read_bytes()
+        assert (folder / path).read_bytes() == (finished_batch[1] / path).read_bytes()
 
 
-def test_other_options_or_force_make_them_again(made, tmp_path):
-    folder = copy_of(made[1], tmp_path)
+def test_other_options_or_force_make_them_again(finished_batch, tmp_path):
+    folder = copy_of(finished_batch[1], tmp_path)
     before = content_of(folder)
     forced = batch(folder, "--force", "--quiet")
     assert (sorted(forced.stdout.split()), forced.stderr) == (PICTURES, "")
@@ -203,8 +205,8 @@ def test_other_options_or_force_make_them_again(made, tmp_path):
     assert min(moved.stdout.split()) == "gaussian/a.png"
 
 
-def test_inputs_that_moved_are_still_the_same(made, tmp_path):
-    folder = copy_of(made[1], tmp_path)
+def test_inputs_that_moved_do_not_make_a_picture_out_of_date(finished_batch, tmp_path):
+    folder = copy_of(finished_batch[1], tmp_path)
     (folder / "a.png").rename(folder / "in.png")
     text = GRID.replace('"a.png"', '"in.png"').replace("{content}-{method}", "{number}")
     (folder / "batch.toml").write_text(text)
@@ -232,7 +234,7 @@ def test_every_bad_input_is_named_at_the_start_and_in_the_table_and_the_rest_is_
     assert lines[-1] == "4 done, 4 failed, of 8 runs."
 
 
-def test_a_batch_does_not_take_its_own_pictures_for_inputs(tmp_path):
+def test_a_batch_does_not_use_its_own_pictures_as_inputs(tmp_path):
     text = GRID.replace("out/{content}-{method}", "{content}-painted")
     text = text.replace('["a.png", "b.png"]', '"[abp]*.png"').replace(', "gaussian"', "")
     save_batch(tmp_path, text)
@@ -243,7 +245,7 @@ def test_a_batch_does_not_take_its_own_pictures_for_inputs(tmp_path):
         assert (again.returncode, again.stdout) == (0, ""), again.stderr
         assert "Note: Patterns left out 2 pictures" in again.stderr
         assert "2 skipped, of 2 runs." in again.stderr
-    # Without the sidecar it still carries its mark; changed by hand it still has the sidecar.
+    # Without its sidecar a picture has its metadata; a changed picture still has its sidecar.
     (tmp_path / "a-painted.png.json").unlink()
     again = batch(tmp_path)
     assert again.stdout.split() == ["a-painted.png"], again.stderr
@@ -252,7 +254,7 @@ def test_a_batch_does_not_take_its_own_pictures_for_inputs(tmp_path):
 
 def test_a_run_that_fails_is_reported_and_does_not_stop_the_others(tmp_path):
     save_batch(tmp_path)
-    # Its header is whole, so that only the run itself finds out.
+    # Its header is intact, so only the run itself notices.
     noise(5, 300, 300).save(tmp_path / "a.png")
     content = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(content[: len(content) // 2])
@@ -281,7 +283,9 @@ def test_a_run_that_fails_is_reported_and_does_not_stop_the_others(tmp_path):
         (GRID, ("--dask", "nonsense:://"), "No Dask scheduler answers", 1),
     ],
 )
-def test_what_cannot_be_is_one_line_before_the_work(tmp_path, text, options, words, code):
+def test_an_invalid_batch_is_a_one_line_error_before_the_work(
+    tmp_path, text, options, words, code
+):
     if "--dask" in options:
         pytest.importorskip("distributed")
     save_batch(tmp_path, text)
@@ -290,7 +294,7 @@ def test_what_cannot_be_is_one_line_before_the_work(tmp_path, text, options, wor
     assert not list(tmp_path.rglob("out/*"))
 
 
-# Where SIGINT is ignored, as in the background of a shell, Python leaves it so.
+# In the background of a shell SIGINT is ignored, and Python leaves that unchanged.
 HEARS_INTERRUPTS = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "from nst_cli.cli import main; main()"
@@ -321,7 +325,7 @@ def logs_in(folder):
     """Return the logs that have a step, finished or not."""
     logs = []
     for path in (folder / "out").glob("*.jsonl"):
-        # One that is replaced while this looks at it is none.
+        # A log that is replaced during this look does not count.
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_size:
                 logs.append(path)
@@ -351,7 +355,7 @@ def is_finished(picture):
 
 
 @pytest.mark.parametrize("options", [(), ("--jobs", "2")], ids=["here", "in processes"])
-def test_killed_in_the_middle_it_leaves_whole_files_and_goes_on_there(tmp_path, options):
+def test_a_killed_batch_leaves_complete_files_and_continues_from_there(tmp_path, options):
     save_batch(tmp_path, LONG)
     out = tmp_path / "out"
     process = started(tmp_path, *options, "--quiet")
@@ -379,7 +383,7 @@ def test_killed_in_the_middle_it_leaves_whole_files_and_goes_on_there(tmp_path, 
 
 @pytest.fixture
 def endless(tmp_path):
-    """Start batches that would take for ever; end them with the test."""
+    """Start batches that would run for ever; end them with the test."""
     processes = []
 
     def start(*options):
@@ -396,7 +400,7 @@ def endless(tmp_path):
             wait_for(lambda workers=workers: not any(map(is_running, workers)))
 
 
-def test_interrupted_it_saves_the_image_so_far_and_says_what_is_left(tmp_path, endless):
+def test_an_interrupted_batch_saves_the_image_so_far_and_reports_what_remains(tmp_path, endless):
     process = endless()
     wait_for(lambda: is_logging(tmp_path))
     process.send_signal(signal.SIGINT)
@@ -409,7 +413,7 @@ def test_interrupted_it_saves_the_image_so_far_and_says_what_is_left(tmp_path, e
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
 )
-def test_interrupted_in_processes_all_images_so_far_are_saved_and_nothing_is_left_behind(
+def test_an_interrupted_batch_in_processes_saves_all_images_and_leaves_no_process(
     tmp_path, endless, number, code
 ):
     process = endless("--jobs", "2")
@@ -429,13 +433,13 @@ def test_interrupted_in_processes_all_images_so_far_are_saved_and_nothing_is_lef
         assert json.loads(Path(sidecar_of(path)).read_text())["stop_reason"] == "interrupted"
 
 
-def test_in_processes_the_same_pictures_are_made(made, tmp_path):
+def test_processes_make_the_same_pictures(finished_batch, tmp_path):
     save_batch(tmp_path)
     done = batch(tmp_path, "--jobs", "2")
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.split()) == PICTURES
     for path in PICTURES:
-        assert (tmp_path / path).read_bytes() == (made[1] / path).read_bytes()
+        assert (tmp_path / path).read_bytes() == (finished_batch[1] / path).read_bytes()
 
 
 def test_a_process_that_is_killed_takes_only_its_run_with_it(tmp_path):
@@ -493,13 +497,15 @@ def workers_of(address):
         return {}
 
 
-def test_a_scheduler_without_workers_is_one_line(tmp_path, cluster):
+def test_a_scheduler_without_workers_is_a_one_line_error(tmp_path, cluster):
     save_batch(tmp_path)
     wait_for(lambda: "no workers" in batch(tmp_path, "--dask", cluster[0]).stderr)
 
 
 @pytest.mark.slow
-def test_a_lost_workers_runs_are_made_by_another_and_none_is_made_twice(made, tmp_path, cluster):
+def test_a_lost_workers_runs_are_made_by_another_and_none_is_made_twice(
+    finished_batch, tmp_path, cluster
+):
     address, start = cluster
     workers = [start(), start()]
     wait_for(lambda: len(workers_of(address)) == 2)
@@ -516,6 +522,6 @@ def test_a_lost_workers_runs_are_made_by_another_and_none_is_made_twice(made, tm
     assert states_in(again) == dict.fromkeys(PICTURES, "skipped")
     short = batch(tmp_path, "--dask", address, "--iterations", "4")
     assert short.returncode == 0, short.stderr
-    expected = made[1] / PICTURES[0]
+    expected = finished_batch[1] / PICTURES[0]
     ours = images.read(tmp_path / PICTURES[0]).pixels
     assert (ours == images.read(expected).pixels).mean() > 0.99

@@ -1,4 +1,4 @@
-"""The page in a real browser: filters, order, the wipe, and no word to the network or console.
+"""The page in a real browser: filters, order, comparison, no network requests, no messages.
 
 Skipped where the extra `browser` or a Chromium is not installed: make test-browser.
 """
@@ -16,7 +16,7 @@ from nst_cli.views import report
 
 pytestmark = pytest.mark.browser
 
-# Any of them has what the page needs; Playwright's own is looked for first.
+# Each supports what the page needs; Playwright's own is preferred.
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 # A phone's width.
@@ -38,7 +38,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    """A page of five runs, one of them under a hostile name."""
+    """A page of five runs, one of them with a hostile name."""
     folder = tmp_path_factory.mktemp("runs")
     for name, seed, gamma, method in (
         ("a10.png", 1, 10, "poly"),
@@ -48,7 +48,7 @@ def path(tmp_path_factory):
         (HOSTILE, 5, 0.5, "poly"),
     ):
         save_run(folder, name, log=(3, 5), gamma=gamma, method=method, seed=0)
-        # One colour each, which a screenshot can tell.
+        # Each has its own colour, which a screenshot can show.
         Image.new("RGB", (64, 48), (40 * seed, 0, 0)).save(folder / name)
         rewrite(folder / f"{name}.json", losses={**LOSSES, "total": 1000.0 * seed})
     for name, steps in (("b.png", 2), ("c.png", 4), ("a9.png", 9), ("a10.png", 10)):
@@ -59,7 +59,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, path):
-    """The page, loaded; at the end, nothing was asked of a network and nothing complained."""
+    """The loaded page; afterwards, checks that it made no request and logged no error."""
     with contextlib.closing(browser.new_context()) as context:
         page = context.new_page()
         asked, complaints = [], []
@@ -82,7 +82,7 @@ def choice(page, label):
     return page.get_by_role("combobox", name=label, exact=True)
 
 
-def test_every_picture_is_drawn_also_where_it_comes_again(page):
+def test_every_picture_is_drawn_even_if_it_occurs_twice(page):
     images = page.locator("main img").all()
     assert len(images) == 15
     assert all(image.evaluate("image => image.naturalWidth") > 0 for image in images)
@@ -104,7 +104,7 @@ def test_the_names_are_in_their_natural_order_at_first(page):
         ("  ", [HOSTILE, "a9.png", "a10.png", "b.png", "c.png"]),
     ],
 )
-def test_a_search_leaves_what_has_all_its_words(page, words, left):
+def test_a_search_keeps_the_runs_that_contain_all_its_words(page, words, left):
     page.get_by_label("Search").fill(words)
     assert shown(page) == left
     assert page.locator("#status").text_content() == f"{len(left)} of 5 shown"
@@ -121,7 +121,7 @@ def test_filters_narrow_together_and_reset_undoes_them(page):
     assert len(shown(page)) == 5
 
 
-def test_a_filter_offers_the_values_there_are_in_their_order(page):
+def test_a_filter_offers_the_existing_values_in_order(page):
     options = choice(page, "gamma").locator("option").all_text_contents()
     assert options == ["any", "0.05", "0.5", "9", "10", "100"]
 
@@ -131,7 +131,7 @@ def test_a_filter_offers_the_values_there_are_in_their_order(page):
     [
         ("gamma", ["b.png", HOSTILE, "a9.png", "a10.png", "c.png"], []),
         ("steps", [HOSTILE, "b.png", "c.png", "a9.png", "a10.png"], []),
-        # The run that left the finite numbers has no loss, and stands last either way.
+        # The run that became non-finite has no loss, and comes last in either order.
         ("loss", ["a10.png", "a9.png", "b.png", "c.png"], [HOSTILE]),
         ("method", ["b.png", "c.png"], []),
     ],
@@ -178,7 +178,7 @@ def halves(stage):
 
 
 def is_about(colour, red):
-    """Tell whether a colour is the plain red of a run; JPEG and scaling move it by a little."""
+    """Return whether a colour is the red of a run; JPEG and scaling change it slightly."""
     return abs(colour[0] - red) < 6 and max(colour[1:]) < 6
 
 
@@ -193,7 +193,7 @@ def test_a_picture_is_compared_with_its_content_by_default(page):
     assert page.locator("#over").get_attribute("alt") == "left: content.png"
 
 
-def test_any_two_pictures_are_wiped_over_each_other(page):
+def test_any_two_pictures_can_be_compared(page):
     stage = compare(page, "a9.png")
     choice(page, "Left").select_option(label="b.png")
     left, right = halves(stage)
@@ -202,7 +202,7 @@ def test_any_two_pictures_are_wiped_over_each_other(page):
     assert is_about(halves(stage)[1], 200)
 
 
-def test_the_keyboard_moves_the_wipe_to_either_end(page):
+def test_the_keyboard_moves_the_divider_to_either_end(page):
     stage = compare(page, "a9.png")
     choice(page, "Left").select_option(label="b.png")
     page.get_by_label("Left picture shown").press("Home")
@@ -215,7 +215,7 @@ def test_the_keyboard_moves_the_wipe_to_either_end(page):
     assert cut(page) == 99
 
 
-def test_the_wipe_has_the_focus_and_escape_closes(page):
+def test_the_comparison_has_the_focus_and_escape_closes_it(page):
     compare(page, "a9.png")
     page.keyboard.press("ArrowRight")
     assert cut(page) == 51
@@ -223,7 +223,7 @@ def test_the_wipe_has_the_focus_and_escape_closes(page):
     assert not page.locator("#stage").is_visible()
 
 
-def test_the_mouse_drags_the_wipe_on_the_picture(page):
+def test_the_mouse_drags_the_divider_across_the_picture(page):
     stage = compare(page, "a9.png")
     box = stage.bounding_box()
     y = box["y"] + box["height"] / 2
@@ -238,7 +238,7 @@ def test_the_mouse_drags_the_wipe_on_the_picture(page):
     assert cut(page) == pytest.approx(90, abs=1)
 
 
-def test_a_finger_moves_the_wipe(browser, path):
+def test_touch_moves_the_divider(browser, path):
     with contextlib.closing(browser.new_context(has_touch=True, viewport=NARROW)) as context:
         page = context.new_page()
         page.goto(path.as_uri())
@@ -268,7 +268,7 @@ def test_nothing_is_wider_than_a_phone(browser, path):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_its_ground_in_either_scheme(browser, path, scheme):
+def test_text_has_enough_contrast_in_light_and_dark_mode(browser, path, scheme):
     with contextlib.closing(browser.new_context(color_scheme=scheme)) as context:
         page = context.new_page()
         page.goto(path.as_uri())

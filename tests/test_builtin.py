@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 from nst_cli import weights
-from nst_cli.weights import builtin, params
+from nst_cli.weights import Weights, builtin, params
 
 # VGG-19's mean activations at relu1_1 to relu5_1 on pictures, with average pooling: measured
 # with the published weights and MXNet 1.9.1.
@@ -48,8 +48,8 @@ def test_two_builds_give_the_same_bytes(arrays):
 
 
 def test_the_bank_does_not_depend_on_the_number_of_threads():
-    program = "from nst_cli import weights; print(weights.identity('builtin')['sha256'])"
-    found = [
+    program = "from nst_cli.weights import Weights; print(Weights().sha256)"
+    digests = [
         subprocess.run(
             [sys.executable, "-c", program],
             env=dict(os.environ, OMP_NUM_THREADS=threads, OPENBLAS_NUM_THREADS=threads),
@@ -57,7 +57,7 @@ def test_the_bank_does_not_depend_on_the_number_of_threads():
         ).stdout
         for threads in ("1", "2")
     ]  # fmt: skip
-    assert len(found[0].strip()) == 64 and found[0] == found[1]
+    assert len(digests[0].strip()) == 64 and digests[0] == digests[1]
 
 
 def test_a_caller_cannot_change_the_bank_for_the_next(arrays):
@@ -68,7 +68,7 @@ def test_a_caller_cannot_change_the_bank_for_the_next(arrays):
     assert builtin.build().keys() == arrays.keys()
 
 
-def test_the_state_of_numpys_own_random_numbers_neither_counts_nor_changes():
+def test_numpys_global_random_state_is_neither_used_nor_changed():
     numpy.random.seed(5)
     before = numpy.random.get_state()[1].copy()
     first = builtin.calibration_picture(numpy.random.RandomState(1), 32, 5)
@@ -80,7 +80,7 @@ def test_the_state_of_numpys_own_random_numbers_neither_counts_nor_changes():
 
 def test_first_filters_are_pairs_of_opposite_sign_half_of_them_colours_half_edges(arrays):
     weight = arrays["conv1_1_weight"]
-    # Each of a pair has a scale of its own.
+    # Each filter of a pair has its own scale.
     unit = weight / numpy.sqrt((weight**2).sum(axis=(1, 2, 3), keepdims=True))
     numpy.testing.assert_allclose(unit[::2], -unit[1::2], atol=1e-6)
     # A kernel is a colour if all its taps have one sign, else an edge, and sums to zero.
@@ -91,7 +91,7 @@ def test_first_filters_are_pairs_of_opposite_sign_half_of_them_colours_half_edge
 
 
 @pytest.mark.parametrize("layer", list(params.CONVOLUTIONS)[1:])
-def test_later_layers_pass_channels_on_and_all_else_in_them_sums_to_zero(arrays, layer):
+def test_later_layers_copy_channels_and_their_other_kernels_sum_to_zero(arrays, layer):
     weight = arrays[f"{layer}_weight"]
     outputs, inputs = weight.shape[:2]
     sums = weight.sum(axis=(2, 3))
@@ -104,9 +104,9 @@ def test_later_layers_pass_channels_on_and_all_else_in_them_sums_to_zero(arrays,
     assert (numpy.abs(sums).max(axis=1) < 1e-5 * largest).all()
 
 
-def test_mean_activations_on_the_calibration_picture_are_those_promised(on_calibration):
+def test_mean_activations_on_the_calibration_picture_are_the_documented_ones(on_calibration):
     for layer, features in on_calibration.items():
-        # Float32 sums of another order.
+        # Float32 sums in a different order.
         assert features.mean() == pytest.approx(builtin.MEANS[layer], rel=1e-3), layer
 
 
@@ -133,7 +133,7 @@ def test_no_channel_is_dead_on_another_picture(arrays, seed):
         assert features.max(axis=(1, 2)).min() > 0, layer
 
 
-def test_deep_layers_tell_two_flat_colours_apart(arrays):
+def test_deep_layers_distinguish_two_flat_colours(arrays):
     deep = []
     for colour in ((200, 60, 60), (60, 60, 200)):
         picture = numpy.zeros((3, 64, 64), numpy.float32) + numpy.array(colour)[:, None, None]
@@ -154,18 +154,18 @@ def test_activations_are_those_of_the_network(arrays):
         vgg.parameters(arrays, layers, device), layers, (1, 3, 48, 48), gradient=False
     )
     means = numpy.array((123.68, 116.779, 103.939), numpy.float32)[:, None, None]
-    found = network.forward(engine.array((picture - means)[None], device))
+    features = network.forward(engine.array((picture - means)[None], device))
     wanted = dict(builtin.activations(arrays, picture))
     for layer in layers:
         expected = wanted[layer.replace("relu", "conv")]
         numpy.testing.assert_allclose(
-            found[layer].asnumpy()[0], expected, atol=1e-4 * expected.max()
+            features[layer].asnumpy()[0], expected, atol=1e-4 * expected.max()
         )
 
 
 def test_the_bank_is_loaded_by_name_and_its_identity_is_stable():
-    assert weights.load("builtin").keys() == builtin.build().keys()
-    first = weights.identity("builtin")
-    weights._builtin_digest.cache_clear()
-    assert weights.identity("builtin") == first
+    assert Weights().load().keys() == builtin.build().keys()
+    first = Weights().identity()
+    weights._digest_of.cache_clear()
+    assert Weights().identity() == first
     assert first["source"] == "builtin" and len(first["sha256"]) == 64

@@ -1,22 +1,19 @@
-"""Runs on a cluster, as far as one process can show it."""
+"""Runs on a cluster: the parts that one process can test."""
 
 import contextlib
 import json
+import sys
 from concurrent import futures
 from pathlib import Path
 
 import pytest
-from processes import noise
+from processes import TINY, noise
 
-from nst_cli import images, weights
+from nst_cli import images
 from nst_cli.config import Config
-from nst_cli.errors import NonFiniteError, WeightsError
+from nst_cli.errors import BatchError, EngineError, NonFiniteError, WeightsError
 from nst_cli.runs import batch, cluster, plan, sidecar
-
-TINY = Config(
-    size=16, style_layers="relu1_1", content_layers="relu1_1", iterations=2, denoise=0,
-    weights="builtin", device="cpu",
-)  # fmt: skip
+from nst_cli.weights import Weights
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +25,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def run_of(content="a.png", output="o.png", **choices):
-    config = Config.from_dict({**TINY.to_dict(), **choices})
+    config = Config(**{**TINY, **choices})
     return plan.Run(content, "s.png", output, config)
 
 
@@ -36,29 +33,29 @@ def parcel_of(run, checksum=None):
     paths = {"content": run.content, "style": run.style}
     pictures = {name: (path, Path(path).read_bytes()) for name, path in paths.items()}
     if checksum is None:
-        checksum = weights.identity(weights.BUILTIN)["sha256"]
+        checksum = Weights().sha256
     return cluster.Parcel(pictures, run.config, ".png", checksum)
 
 
 def test_a_worker_makes_the_picture_that_this_process_makes():
     run = run_of()
     assert batch.make([run])[0].state == "done"
-    made = cluster.work(parcel_of(run))
-    assert (made.picture, made.error) == (Path("o.png").read_bytes(), "")
-    assert made.log == Path(sidecar.log_of("o.png")).read_bytes()
-    assert made.document["losses"] == sidecar.read("o.png").losses
+    result = cluster.work(parcel_of(run))
+    assert (result.picture, result.error) == (Path("o.png").read_bytes(), "")
+    assert result.log == Path(sidecar.log_of("o.png")).read_bytes()
+    assert result.document["losses"] == sidecar.read("o.png").losses
 
 
-def test_a_worker_with_other_weights_makes_nothing():
+def test_a_worker_with_different_weights_makes_nothing():
     with pytest.raises(WeightsError, match="worker's weights builtin differ"):
         cluster.work(parcel_of(run_of(), "0" * 64))
 
 
-def test_a_run_that_leaves_the_finite_numbers_sends_its_last_good_image(monkeypatch):
+def test_a_run_that_becomes_non_finite_sends_its_last_good_image(monkeypatch):
     def fail(job, **_):
         noise(5, 16, 16).save(job.output)
-        made = sidecar_document(job)
-        Path(sidecar.sidecar_of(job.output)).write_text(json.dumps(made))
+        document = sidecar_document(job)
+        Path(sidecar.sidecar_of(job.output)).write_text(json.dumps(document))
         raise NonFiniteError("Step 2 is not finite.")
 
     def sidecar_document(job):
@@ -68,12 +65,12 @@ def test_a_run_that_leaves_the_finite_numbers_sends_its_last_good_image(monkeypa
 
     monkeypatch.setattr(cluster.runner, "run", fail)
     run = run_of()
-    made = cluster.work(parcel_of(run))
-    assert made.error == "Step 2 is not finite."
+    result = cluster.work(parcel_of(run))
+    assert result.error == "Step 2 is not finite."
 
     future = futures.Future()
-    future.set_result(made)
-    finished = cluster._received(run, future)
+    future.set_result(result)
+    finished = cluster._received(run, future, Weights())
     assert (finished.state, finished.reason) == (
         "failed", "Step 2 is not finite. The last good image is in o.png.",
     )  # fmt: skip
@@ -94,7 +91,7 @@ def submission_of(runs):
         yield client, cluster._Submission(client, runs)
 
 
-def test_each_picture_is_sent_once_and_only_some_runs_wait_at_the_cluster(monkeypatch):
+def test_each_picture_is_sent_once_and_a_limited_number_of_runs_waits_at_the_cluster(monkeypatch):
     contents = ["a.png", "b.png", "none.png"]
     runs = [
         run_of(content, f"out-{number}-{content}", gamma=number)
@@ -123,5 +120,62 @@ def test_each_picture_is_sent_once_and_only_some_runs_wait_at_the_cluster(monkey
     for run in runs[:6]:
         known = {"content": run.content, "style": run.style}
         known = {name: images.read(path).sha256 for name, path in known.items()}
-        known["weights"] = weights.identity(weights.BUILTIN)["sha256"]
+        known["weights"] = Weights().sha256
         assert sidecar.is_up_to_date(run.output, run.config, known)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (WeightsError("The weights differ."), "The weights differ."),
+        (ModuleNotFoundError("No module named 'nst_cli'"), "ModuleNotFoundError: No module named"),
+        ("KilledWorker", "several workers died making it"),
+    ],
+)
+def test_a_failure_on_a_worker_fails_its_run_with_the_reason(error, reason):
+    distributed = pytest.importorskip("distributed")
+    if error == "KilledWorker":
+        error = distributed.KilledWorker("task", None, 3)
+    future = futures.Future()
+    future.set_exception(error)
+    finished = cluster._received(run_of(), future, Weights())
+    assert finished.state == "failed" and finished.reason.startswith(reason)
+
+
+def test_a_result_that_cannot_be_written_fails_its_run():
+    pytest.importorskip("distributed")
+    result = cluster.work(parcel_of(run_of()))
+    future = futures.Future()
+    future.set_result(result)
+    finished = cluster._received(run_of(output="none/o.png"), future, Weights())
+    assert finished.state == "failed" and "Cannot write none/o.png" in finished.reason
+
+
+def test_a_scheduler_that_is_gone_fails_the_runs_that_it_does_not_accept(monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("the scheduler is closed")
+
+    runs = [run_of(output="1.png"), run_of(output="2.png")]
+    with submission_of(runs) as (client, submission):
+        monkeypatch.setattr(client, "submit", refuse)
+        reasons = [finished.reason for finished in submission.finished()]
+    assert reasons == ["the Dask scheduler does not accept it: the scheduler is closed"] * 2
+
+
+def test_an_error_for_a_missing_dask_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with (
+        pytest.raises(EngineError, match=r"pip install 'nst-cli\[cluster\]'"),
+        cluster.connected("tcp://127.0.0.1:1"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x"])
+def test_an_address_without_a_scheduler_is_an_error(address):
+    pytest.importorskip("distributed")
+    with (
+        pytest.raises(BatchError, match=f"No Dask scheduler answers at {address}"),
+        cluster.connected(address),
+    ):
+        pass

@@ -50,7 +50,7 @@ def run(*arguments, **variables):
         ["figure", "1", "--weights", "~/none.params"],
     ],
 )
-def test_a_path_that_the_shell_left_alone_is_one_below_home(tmp_path, monkeypatch, arguments):
+def test_a_tilde_that_the_shell_did_not_expand_is_expanded(tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     done = run(*arguments, HOME=str(tmp_path), NST_WEIGHTS="builtin")
     assert done.exit_code == 1 and f"{tmp_path}/none.params" in done.output

@@ -1,4 +1,4 @@
-"""The choices of a transfer: their checks, their forms and their defaults."""
+"""The options of a transfer: checks, forms and defaults."""
 
 import dataclasses
 import json
@@ -147,7 +147,7 @@ WRONG_KINDS = [
 
 
 @pytest.mark.parametrize("choices", WRONG_KINDS, ids=lambda choices: str(choices)[:40])
-def test_a_value_of_the_wrong_kind_is_an_error_of_its_field(choices):
+def test_a_value_of_the_wrong_type_is_an_error_that_names_its_field(choices):
     assert refused(choices).field == next(iter(choices))
 
 
@@ -183,12 +183,12 @@ def test_a_bad_entry_in_a_list_of_weights_names_the_field_of_the_list(choices):
     ],
     ids=str,
 )
-def test_where_either_loss_has_a_weight_there_is_something_to_minimise(choices):
+def test_one_loss_with_a_weight_is_enough(choices):
     Config(**choices)
 
 
 @pytest.mark.parametrize("field", ["size", "gamma", "device", "layer_weights"])
-def test_an_integer_that_python_does_not_write_out_is_refused_in_a_line(field):
+def test_an_integer_too_long_for_python_to_print_is_a_one_line_error(field):
     error = refused({field: 10**5000})
     assert error.field == field and len(str(error)) < 120
     assert refused({field: [10**5000]}).field == field
@@ -204,7 +204,7 @@ def test_an_error_for_an_unknown_key_names_the_nearest_one():
         Config.from_dict({"layer_wieghts": ""})
 
 
-def test_a_suggestion_is_made_for_a_near_miss_and_else_all_names_are_listed():
+def test_an_error_suggests_the_nearest_name_or_lists_all_names():
     assert did_you_mean("POLY", METHODS) == ": did you mean 'poly'?"
     assert did_you_mean("xyz", ("bn", "poly")) == ": choose from bn, poly."
 
@@ -284,7 +284,7 @@ positive = st.floats(1e-12, 1e12)
 
 @st.composite
 def valid_choices(draw):
-    """Draw any set of choices that are valid one by one and together."""
+    """Draw options that are valid each alone and all together."""
     methods = draw(st.lists(st.sampled_from(METHODS), min_size=1, unique=True))
     layers = draw(st.lists(st.sampled_from(LAYERS), min_size=1, unique=True))
     per_method = st.fixed_dictionaries({method: positive for method in methods})

@@ -1,4 +1,4 @@
-"""Curves of a run's losses: what is summed, what is apart, and what is left out."""
+"""Curves of a run's losses: sums, pieces, and what is left out."""
 
 import pytest
 
@@ -15,12 +15,12 @@ def steps(*losses, scales=None):
     )
 
 
-def test_a_loss_belongs_to_the_image_before_its_step():
+def test_a_loss_is_drawn_at_the_image_before_its_step():
     curve = curves.curve(steps({"total": 5.0}, {"total": 4.0}), ["total"], "total")
     assert curve.pieces == (((0, 5.0), (1, 4.0)),)
 
 
-def test_nothing_joins_the_losses_of_two_scales():
+def test_curves_of_different_scales_are_not_connected():
     run = steps({"total": 5.0}, {"total": 4.0}, {"total": 9.0}, scales=[1, 1, 2])
     assert curves.curve(run, ["total"], "total").pieces == (((0, 5.0), (1, 4.0)), ((2, 9.0),))
     assert curves.scale_starts(run) == [(2, 2)]
@@ -42,7 +42,7 @@ def test_parts_are_summed_by_method_and_separated_by_layer():
     }
 
 
-def test_what_stays_far_below_the_total_is_left_out_by_name():
+def test_losses_far_below_the_total_are_left_out_and_named():
     run = steps(
         {"total": 1e6, "content/relu4_2": 5.0, "smoothing": 5.0},
         {"total": 1e6, "content/relu4_2": 20.0, "smoothing": 5.0},
@@ -53,6 +53,6 @@ def test_what_stays_far_below_the_total_is_left_out_by_name():
 
 
 @pytest.mark.parametrize(("least", "below"), [(1.0, None), (0.0, None), (-1.0, 0.1)])
-def test_an_axis_turns_linear_only_where_a_loss_is_negative(least, below):
+def test_an_axis_is_linear_around_zero_only_if_a_loss_is_negative(least, below):
     (panel,) = curves.panels(steps({"total": 100.0}, {"total": least}))
     assert panel.linear_below == below

@@ -1,4 +1,4 @@
-"""The denoising of the finished picture: another program's numbers, and what always holds."""
+"""The denoising of the finished picture: scikit-image's numbers, and general properties."""
 
 import numpy
 import pytest
@@ -57,29 +57,29 @@ def variation(pixels):
 
 
 @pytest.mark.parametrize("weight", REFERENCE)
-def test_it_gives_scikit_images_numbers(weight):
-    found = smooth(noise(0, 4, 5), weight)
+def test_denoising_agrees_with_scikit_image(weight):
+    result = smooth(noise(0, 4, 5), weight)
     # Float32 against float64, and references of 4 decimals.
-    numpy.testing.assert_allclose(found[..., 0], REFERENCE[weight], atol=5e-4)
+    numpy.testing.assert_allclose(result[..., 0], REFERENCE[weight], atol=5e-4)
     if weight == 0.1:
-        numpy.testing.assert_allclose(found[..., 2], REFERENCE_BLUE, atol=5e-4)
+        numpy.testing.assert_allclose(result[..., 2], REFERENCE_BLUE, atol=5e-4)
 
 
 def test_the_result_is_float32_of_the_same_shape_and_the_picture_is_not_changed():
     pixels = noise(1)
     before = pixels.copy()
-    found = smooth(pixels, 0.1)
-    assert (found.shape, found.dtype) == (pixels.shape, numpy.float32)
+    result = smooth(pixels, 0.1)
+    assert (result.shape, result.dtype) == (pixels.shape, numpy.float32)
     numpy.testing.assert_array_equal(pixels, before)
 
 
-def test_channels_are_denoised_alone():
+def test_channels_are_denoised_independently():
     pixels = noise(2)
     other = pixels.copy()
     other[..., 1] = 77
-    found, changed = smooth(pixels, 0.1), smooth(other, 0.1)
-    numpy.testing.assert_array_equal(found[..., [0, 2]], changed[..., [0, 2]])
-    assert (found[..., 1] != changed[..., 1]).any()
+    result, changed = smooth(pixels, 0.1), smooth(other, 0.1)
+    numpy.testing.assert_array_equal(result[..., [0, 2]], changed[..., [0, 2]])
+    assert (result[..., 1] != changed[..., 1]).any()
 
 
 @pytest.mark.parametrize("weight", [0.01, 0.1, 1])
@@ -95,13 +95,13 @@ def test_a_weight_near_zero_leaves_the_picture_nearly_as_it_was():
     numpy.testing.assert_allclose(smooth(pixels, 1e-4), pixels, atol=4 * 255 * 1e-4 + 1e-3)
 
 
-def test_an_edge_stays_where_small_noise_goes():
+def test_noise_is_removed_and_an_edge_is_kept():
     step = numpy.full((20, 24, 3), 60.0)
     step[:, 12:] = 200
     noisy = step + numpy.random.RandomState(5).uniform(-8, 8, step.shape)
-    found = smooth(noisy, 0.05)
-    assert numpy.abs(found - step).mean() < numpy.abs(noisy - step).mean() / 2
-    assert (found[:, 12:] - found[:, :12]).min() > 120
+    result = smooth(noisy, 0.05)
+    assert numpy.abs(result - step).mean() < numpy.abs(noisy - step).mean() / 2
+    assert (result[:, 12:] - result[:, :12]).min() > 120
 
 
 @pytest.mark.parametrize(("value", "weight"), [(0, 0.02), (255, 1)])
@@ -114,8 +114,8 @@ def test_a_flat_picture_stays_flat(value, weight):
 @settings(deadline=None, max_examples=8)
 def test_the_mean_is_kept_the_variation_falls_and_the_range_stays(seed, weight):
     pixels = noise(seed, 6, 5)
-    found = smooth(pixels, weight)
+    result = smooth(pixels, weight)
     # The correction is a divergence, whose sum is 0 but for rounding.
-    numpy.testing.assert_allclose(found.mean((0, 1)), pixels.mean((0, 1)), atol=1e-2)
-    assert variation(found) < variation(pixels)
-    assert found.min() >= 0 and found.max() <= 255
+    numpy.testing.assert_allclose(result.mean((0, 1)), pixels.mean((0, 1)), atol=1e-2)
+    assert variation(result) < variation(pixels)
+    assert result.min() >= 0 and result.max() <= 255

@@ -1,14 +1,14 @@
-"""Transfers on a device apart from the host: where arrays are made, and what is read.
+"""Transfers on a device with its own memory: where arrays are made, and how often it is read.
 
-MXNet's cpu(1) stands in for it: an executor refuses arrays of another context. Operators do not,
-where both are the processor's, so the context of every array is looked at.
+MXNet's cpu(1) replaces such a device: an executor refuses arrays of another context. Operators
+accept them, because both are in the processor's memory, so the tests check every array's context.
 """
 
 import numpy
 import pytest
 from click.testing import CliRunner
 
-from nst_cli import Config, engine, images, machine, transfer, weights
+from nst_cli import Config, engine, images, machine, transfer
 from nst_cli.cli import main
 from nst_cli.config import METHODS
 from nst_cli.errors import NonFiniteError
@@ -39,13 +39,13 @@ def small(small_network):
 
 @pytest.fixture
 def on(monkeypatch):
-    """Make transfers run on the device named, which need not be one that `Config` knows."""
+    """Return a function that makes transfers run on any device, even one that `Config` refuses."""
     context = engine.context
     return lambda name: monkeypatch.setattr(engine, "context", lambda device, *_: context(name))
 
 
 @pytest.fixture
-def apart(on):
+def second_device(on):
     on("cpu:1")
 
 
@@ -66,7 +66,7 @@ def run(on_step=None, **others):
     return transfer(CONTENT, STYLE, choices(**others), on_step=on_step)
 
 
-def told(**others):
+def numbers_of(**others):
     """Run a transfer; return its records and result as plain data."""
     records = []
     try:
@@ -90,7 +90,9 @@ def told(**others):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("method", [*METHODS, "bn=0.3,poly=0.7"])
-def test_all_arrays_of_a_transfer_are_made_on_its_device(apart, contexts, method, optimizer):
+def test_all_arrays_of_a_transfer_are_made_on_its_device(
+    second_device, contexts, method, optimizer
+):
     run(method=method, optimizer=optimizer, scales=2, iterations=3)
     assert contexts == {"cpu(1)"}
 
@@ -101,36 +103,36 @@ def test_all_arrays_of_a_transfer_are_made_on_its_device(apart, contexts, method
      {"init": "random"}, {"style_layers": "relu1_1", "content_layers": "relu1_2"}],
     ids=lambda others: next(iter(others)),
 )  # fmt: skip
-def test_so_they_are_whatever_is_chosen(apart, contexts, others):
+def test_all_arrays_are_made_on_the_device_with_other_options(second_device, contexts, others):
     run(iterations=2, **others)
     assert contexts == {"cpu(1)"}
 
 
 @pytest.mark.skipif("avx512_bf16" not in machine.cpu_flags(), reason="no AVX-512 BF16 here")
-def test_so_they_are_in_bfloat16(apart, contexts):
+def test_all_arrays_are_made_on_the_device_in_bfloat16(second_device, contexts):
     run(iterations=2, precision="bfloat16")
     assert contexts == {"cpu(1)"}
 
 
-def test_so_they_are_in_float16(apart, contexts):
+def test_all_arrays_are_made_on_the_device_in_float16(second_device, contexts):
     run(iterations=2, precision="float16")
     assert contexts == {"cpu(1)"}
 
 
 @pytest.mark.parametrize("lr", [1e3, 1e5])
-def test_so_they_are_where_a_run_fails(apart, contexts, lr):
+def test_all_arrays_are_made_on_the_device_if_the_run_fails(second_device, contexts, lr):
     with pytest.raises(NonFiniteError):
         run(method=MIXED, lr=lr, **STEADY)
     assert contexts == {"cpu(1)"}
 
 
-def test_so_they_are_when_a_picture_is_denoised(apart, contexts):
+def test_all_arrays_are_made_on_the_device_when_a_picture_is_denoised(second_device, contexts):
     pixels = images.to_pixels(CONTENT)
     smooth = denoise.chambolle(pixels, 0.1, engine.context("auto"))
     assert smooth.std() < 0.9 * pixels.std() and contexts == {"cpu(1)"}
 
 
-def test_an_array_made_on_the_default_context_is_found(apart, contexts):
+def test_an_array_on_the_default_device_is_detected(second_device, contexts):
     engine.nd.ones((1,))
     assert contexts == {"cpu(0)"}
 
@@ -140,7 +142,7 @@ def test_an_array_made_on_the_default_context_is_found(apart, contexts):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """Make a run, or what is given in its place; return how often it waited for the device."""
+    """Return a function that makes a run and returns how often it waited for the device."""
     array, count = engine.nd.NDArray, []
 
     def counted(function):
@@ -153,9 +155,9 @@ def reads(monkeypatch):
     for holder, name in ((array, "asnumpy"), (array, "wait_to_read"), (engine.nd, "waitall")):
         monkeypatch.setattr(holder, name, counted(getattr(holder, name)))
 
-    def counting(*arguments, made=run, **others):
+    def counting(*arguments, function=run, **others):
         before = len(count)
-        made(*arguments, **others)
+        function(*arguments, **others)
         return len(count) - before
 
     return counting
@@ -164,38 +166,40 @@ def reads(monkeypatch):
 @pytest.fixture
 def evaluations(monkeypatch):
     """The evaluations of the objective, one entry each."""
-    made, evaluate = [], Objective.__call__
+    evaluated, evaluate = [], Objective.__call__
     monkeypatch.setattr(
-        Objective, "__call__", lambda self, image: made.append(1) or evaluate(self, image)
+        Objective, "__call__", lambda self, image: evaluated.append(1) or evaluate(self, image)
     )
-    return made
+    return evaluated
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_unwatched_a_device_is_read_once_in_ten_steps(apart, reads, optimizer, method):
+def test_without_on_step_a_device_is_read_once_in_ten_steps(
+    second_device, reads, optimizer, method
+):
     few, many = (reads(optimizer=optimizer, method=method, iterations=n) for n in (10, 40))
     assert many - few == 3
 
 
 @pytest.mark.parametrize("method", ["poly", "gaussian"])
 def test_lbfgs_reads_once_for_each_evaluation_and_once_in_ten_steps(
-    apart, reads, evaluations, method
+    second_device, reads, evaluations, method
 ):
-    found = {}
+    reads_by_steps = {}
     for n in (10, 40):
         evaluations.clear()
-        found[n] = reads(optimizer="lbfgs", method=method, iterations=n) - len(evaluations)
-    assert found[40] - found[10] == 3
+        reads_by_steps[n] = reads(optimizer="lbfgs", method=method, iterations=n) - len(
+            evaluations
+        )
+    assert reads_by_steps[40] - reads_by_steps[10] == 3
 
 
 @pytest.mark.parametrize("more", ["", "-q"])
 def test_nst_reads_once_in_ten_steps_with_and_without_a_bar(
-    apart, reads, monkeypatch, tmp_path, more
+    second_device, reads, monkeypatch, tmp_path, more
 ):
     monkeypatch.chdir(tmp_path)
-    identity = {"source": "a file", "sha256": "0" * 64}
-    monkeypatch.setattr(weights, "identity", lambda weights_path: identity)
     for name, image in (("content.png", CONTENT), ("style.png", STYLE)):
         images.write(name, images.to_pixels(image), None, {})
     command = "stylize content.png style.png -o out.png --size 48 --style-layers relu1_1,relu2_1 "
@@ -205,24 +209,24 @@ def test_nst_reads_once_in_ten_steps_with_and_without_a_bar(
         result = CliRunner().invoke(main, [*command.split(), iterations])
         assert result.exit_code == 0, result.output
 
-    few, many = (reads(iterations, made=invoke) for iterations in ("10", "40"))
+    few, many = (reads(iterations, function=invoke) for iterations in ("10", "40"))
     assert many - few == 3
 
 
-def test_records_come_ten_at_a_time(apart, evaluations):
-    made = []
-    run(lambda record: made.append(len(evaluations)), optimizer="sgd", beta=1e-3)
-    assert made == [10] * 10 + [20] * 10 + [25] * 5
+def test_records_come_ten_at_a_time(second_device, evaluations):
+    evaluated = []
+    run(lambda record: evaluated.append(len(evaluations)), optimizer="sgd", beta=1e-3)
+    assert evaluated == [10] * 10 + [20] * 10 + [25] * 5
 
 
 def test_on_the_processor_each_step_is_read_when_it_is_made(on, evaluations):
-    made = []
+    evaluated = []
     on("cpu:0")
-    run(lambda record: made.append(len(evaluations)), optimizer="sgd", beta=1e-3)
-    assert made == list(range(1, 26))
+    run(lambda record: evaluated.append(len(evaluations)), optimizer="sgd", beta=1e-3)
+    assert evaluated == list(range(1, 26))
 
 
-# Each ends in the middle of ten steps; those that the rule stops do so at their smaller scale.
+# No run ends at a multiple of ten steps; the stop rule ends some at their smaller scale.
 RUNS = [
     ("sgd", "bn=0.3,poly=0.7", "iterations", {}),
     ("sgd", "gaussian", "iterations", {}),
@@ -242,12 +246,14 @@ RUNS = [
 
 
 @pytest.mark.parametrize(("optimizer", "method", "reason", "others"), RUNS)
-def test_read_in_tens_a_run_is_what_it_is_read_step_by_step(on, optimizer, method, reason, others):
+def test_reading_in_tens_gives_the_same_run_as_reading_each_step(
+    on, optimizer, method, reason, others
+):
     others = {"optimizer": optimizer, "method": method, **others}
     if reason == "converged":
         others.update(scales=2, iterations=90)
     on("cpu:0")
-    expected = told(**others)
+    expected = numbers_of(**others)
     on("cpu:1")
-    assert told(**others) == expected
+    assert numbers_of(**others) == expected
     assert expected["outcome"][1] == reason

@@ -1,4 +1,4 @@
-"""The Dockerfile: what it copies exists. `make test-wheel` builds nst from just that."""
+"""The Dockerfile: what it copies exists. `make test-wheel` builds nst from those files alone."""
 
 import re
 from pathlib import Path

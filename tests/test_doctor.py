@@ -1,4 +1,4 @@
-"""What the doctor finds on this machine, and on worse ones."""
+"""The findings of nst doctor on this machine, and on worse ones."""
 
 import os
 import subprocess
@@ -9,11 +9,12 @@ import numpy
 import pytest
 
 import nst_cli
-from nst_cli import doctor, engine, weights
+from nst_cli import doctor, engine
 from nst_cli.engine import mxnet2
 from nst_cli.engine.gpu import driver, library
 from nst_cli.engine.gpu.driver import Card, Driver
 from nst_cli.errors import EngineError, WeightsError
+from nst_cli.weights import Weights
 
 TOPICS = [
     "nst", "driver", "mxnet", "packages", "processor", "devices", "weights", "executor",
@@ -21,9 +22,9 @@ TOPICS = [
 
 
 def nst_doctor(folder, **variables):
-    """Run the command in an empty folder, with no weights but those that `variables` name.
+    """Run the command in an empty folder; only the weights that `variables` name exist.
 
-    No card of this machine is seen.
+    It sees no card of this machine.
     """
     environment = {
         **os.environ,
@@ -47,22 +48,22 @@ def topics(lines):
     return [line.split()[1] for line in lines]
 
 
-def test_a_machine_that_has_all_is_ok_in_every_line(tmp_path):
+def test_every_line_is_ok_on_a_machine_that_has_everything(tmp_path):
     done = nst_doctor(tmp_path, NST_WEIGHTS="builtin", OMP_NUM_THREADS="1")
     lines = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (0, "")
     assert topics(lines) == TOPICS
     assert all(line.startswith("ok ") for line in lines)
-    found = dict(zip(TOPICS, lines))
-    assert nst_cli.__version__ in found["nst"]
-    assert f"{engine.version()} in {engine.origin()}, installed by " in found["mxnet"]
-    assert f"NumPy {numpy.__version__}" in found["packages"]
-    assert "1 threads" in found["processor"]
-    assert "builtin" in found["weights"]
-    assert " s for a step at 128 x 128 pixels on " in found["executor"]
+    findings = dict(zip(TOPICS, lines))
+    assert nst_cli.__version__ in findings["nst"]
+    assert f"{engine.version()} in {engine.origin()}, installed by " in findings["mxnet"]
+    assert f"NumPy {numpy.__version__}" in findings["packages"]
+    assert "1 threads" in findings["processor"]
+    assert "builtin" in findings["weights"]
+    assert " s for a step at 128 x 128 pixels on " in findings["executor"]
 
 
-def test_without_weights_it_says_so_in_a_line_and_exits_with_1(tmp_path):
+def test_doctor_reports_missing_weights_in_a_line_and_exits_with_1(tmp_path):
     done = nst_doctor(tmp_path)
     lines = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (1, "")
@@ -74,14 +75,14 @@ def test_without_weights_it_says_so_in_a_line_and_exits_with_1(tmp_path):
 
 @pytest.fixture
 def healthy(monkeypatch):
-    """Stand in for all but MXNet on a machine without a driver, so that it takes no time."""
+    """Replace every slow part but MXNet, as on a machine without a driver."""
 
     def probe():
         raise EngineError("There is no NVIDIA driver here.")
 
     monkeypatch.setattr(driver, "probe", probe)
-    monkeypatch.setattr(weights, "find", lambda: "a file")
-    monkeypatch.setattr(weights, "load", lambda which: {})
+    monkeypatch.setattr(Weights, "find", lambda: Weights(Path("a file")))
+    monkeypatch.setattr(Weights, "load", lambda self: {})
     monkeypatch.setattr(doctor, "try_network", lambda device: "fast")
     monkeypatch.setattr(mxnet2, "version", lambda: None)
 
@@ -92,23 +93,23 @@ def examined():
 
 
 def test_every_topic_is_a_line_of_its_own(healthy):
-    found = examined()
-    assert list(found) == TOPICS
-    assert all(good and finding and "\n" not in finding for finding, good in found.values())
+    findings = examined()
+    assert list(findings) == TOPICS
+    assert all(good and finding and "\n" not in finding for finding, good in findings.values())
 
 
-def test_without_mxnet_nothing_more_is_tried(healthy, monkeypatch):
+def test_without_mxnet_the_later_topics_are_left_out(healthy, monkeypatch):
     def fail():
         raise EngineError("MXNet cannot be imported.")
 
     monkeypatch.setattr(engine, "load", fail)
-    found = examined()
-    assert list(found) == ["nst", "driver", "mxnet"]
-    assert found["mxnet"] == ("MXNet cannot be imported.", False)
+    findings = examined()
+    assert list(findings) == ["nst", "driver", "mxnet"]
+    assert findings["mxnet"] == ("MXNet cannot be imported.", False)
 
 
 @pytest.mark.parametrize(("version", "remarked"), [("1.26.4", False), ("2.5.5", True)])
-def test_a_numpy_that_mxnet_does_not_ask_for_is_remarked(healthy, monkeypatch, version, remarked):
+def test_a_numpy_outside_mxnets_requirements_is_mentioned(healthy, monkeypatch, version, remarked):
     monkeypatch.setattr(doctor.numpy, "__version__", version)
     monkeypatch.setattr(engine, "version", lambda: "1.9.1")
     finding, good = examined()["packages"]
@@ -116,14 +117,14 @@ def test_a_numpy_that_mxnet_does_not_ask_for_is_remarked(healthy, monkeypatch, v
     assert ("MXNet requires one below 2" in finding) == remarked
 
 
-def test_broken_weights_are_bad_and_the_executor_is_tried_all_the_same(healthy, monkeypatch):
-    def fail(which):
-        raise WeightsError(f"{which} is broken.")
+def test_the_executor_is_tried_even_if_the_weights_are_broken(healthy, monkeypatch):
+    def fail(self):
+        raise WeightsError(f"{self.path} is broken.")
 
-    monkeypatch.setattr(weights, "load", fail)
-    found = examined()
-    assert found["weights"] == ("a file is broken.", False)
-    assert found["executor"] == ("fast", True)
+    monkeypatch.setattr(Weights, "load", fail)
+    findings = examined()
+    assert findings["weights"] == ("a file is broken.", False)
+    assert findings["executor"] == ("fast", True)
 
 
 def test_an_executor_that_fails_is_bad(healthy, monkeypatch):
@@ -156,31 +157,31 @@ def cards(monkeypatch, healthy):
     """Let the driver see cards of these compute capabilities."""
 
     def set_them(*capabilities):
-        found = (Card(n, "Some Card", each, 24 << 30) for n, each in enumerate(capabilities))
-        answer = Driver((12, 2), tuple(found))
+        detected = (Card(n, "Some Card", each, 24 << 30) for n, each in enumerate(capabilities))
+        answer = Driver((12, 2), tuple(detected))
         engine.load("cpu")
         monkeypatch.setattr(driver, "probe", lambda: answer)
 
     return set_them
 
 
-def test_without_a_driver_a_machine_is_healthy_all_the_same(healthy):
+def test_a_machine_without_a_driver_is_healthy(healthy):
     assert examined()["driver"] == ("There is no NVIDIA driver here.", True)
 
 
 def test_each_card_is_a_line_that_says_whether_mxnet_can_use_it(cards, monkeypatch, tmp_path):
     cards((8, 6), (9, 0))
     monkeypatch.setattr(library, "find", lambda: tmp_path)
-    found = examined()
-    assert list(found)[:5] == ["nst", "driver", "gpu:0", "gpu:1", "cuda"]
-    assert found["driver"] == ("NVIDIA's, for CUDA 12.2", True)
+    findings = examined()
+    assert list(findings)[:5] == ["nst", "driver", "gpu:0", "gpu:1", "cuda"]
+    assert findings["driver"] == ("NVIDIA's, for CUDA 12.2", True)
     usable = "Some Card, 24.0 GiB, compute capability 8.6"
-    assert found["gpu:0"] == (usable, True)
-    assert found["gpu:1"][0].endswith("9.0, which MXNet has no kernels for")
-    assert found["cuda"] == (f"MXNet's CUDA build is in {tmp_path}", True)
+    assert findings["gpu:0"] == (usable, True)
+    assert findings["gpu:1"][0].endswith("9.0, which MXNet has no kernels for")
+    assert findings["cuda"] == (f"MXNet's CUDA build is in {tmp_path}", True)
 
 
-def test_without_a_home_folder_there_is_no_cuda_build_and_no_fault(cards, monkeypatch):
+def test_without_a_home_folder_the_missing_cuda_build_is_no_fault(cards, monkeypatch):
     cards((8, 6))
     for name in ("NST_GPU", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -189,19 +190,19 @@ def test_without_a_home_folder_there_is_no_cuda_build_and_no_fault(cards, monkey
     assert good and "not installed" in finding
 
 
-def test_of_an_mxnet_2_it_is_not_said_which_cards_it_can_use(cards, monkeypatch):
+def test_with_mxnet_2_no_statement_is_made_about_usable_cards(cards, monkeypatch):
     cards((9, 0))
     monkeypatch.setattr(mxnet2, "version", lambda: "2.0.0beta1")
-    found = examined()
-    assert found["gpu:0"] == ("Some Card, 24.0 GiB, compute capability 9.0", True)
-    assert found["cuda"][1] and "MXNet 2.0.0beta1 is installed" in found["cuda"][0]
+    findings = examined()
+    assert findings["gpu:0"] == ("Some Card, 24.0 GiB, compute capability 9.0", True)
+    assert findings["cuda"][1] and "MXNet 2.0.0beta1 is installed" in findings["cuda"][0]
 
 
 @pytest.mark.parametrize(
     ("capability", "words"),
     [((8, 6), "run nst gpu install"), ((9, 0), "no card here can use it")],
 )
-def test_a_missing_cuda_build_is_offered_where_a_card_can_use_it(
+def test_a_missing_cuda_build_is_suggested_if_a_card_can_use_it(
     cards, monkeypatch, capability, words
 ):
     cards(capability)
@@ -210,7 +211,7 @@ def test_a_missing_cuda_build_is_offered_where_a_card_can_use_it(
     assert good and "not installed" in finding and words in finding
 
 
-def test_a_cuda_build_that_is_not_in_order_is_bad(cards, monkeypatch):
+def test_a_broken_cuda_build_is_bad(cards, monkeypatch):
     def fail():
         raise EngineError("It is not the one.")
 

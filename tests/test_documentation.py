@@ -23,7 +23,7 @@ from nst_cli.views import figures
 ROOT = Path(nst_cli.__file__).resolve().parents[1]
 DOCUMENTS = {path.name: path for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}
 
-#: Commands that do not run here, by how they begin, and why. All of them are checked.
+#: Beginnings of commands that do not run here, each with the reason. All of them are checked.
 NOT_RUN = {
     "nst mxnet install": "installs packages",
     "nst gpu install": "installs packages",
@@ -32,7 +32,7 @@ NOT_RUN = {
     "nst batch configs/methods.toml --dask tcp://HOST:8786": "needs a cluster",
 }
 
-#: What makes a run take a moment: the last of several equal options counts.
+#: Options that make a run short: the last of several equal options counts.
 SMALL = {
     "stylize": ["--size", "32", "--iterations", "2"],
     "batch": ["--size", "32", "--iterations", "2"],
@@ -53,7 +53,7 @@ def blocks(name, *languages):
 
 
 def spans(name):
-    """Return what a document has between single backticks, each on one line."""
+    """Return the texts between single backticks in a document, each on one line."""
     text = _FENCE.sub("", DOCUMENTS[name].read_text(encoding="utf-8"))
     return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
 
@@ -70,7 +70,7 @@ def words_of(line):
 
 def commands(name):
     """Return all commands of a document, without ``nst``, as lists of words."""
-    # A table has its commands between backticks; those that write a file are whole.
+    # A table has its commands between backticks; those that write a file are complete.
     tabled = [span for span in spans(name) if span.startswith("nst ") and " -o " in span]
     contained = [
         " ".join(["nst", *re.split(r" nst:[a-z]+ ", line)[1:]])
@@ -84,7 +84,7 @@ ALL = [(name, words) for name in DOCUMENTS for words in commands(name)]
 
 
 def resolved(words):
-    """Return the command that some words name, its name, and the words that are left."""
+    """Return the command that some words name, its name, and the remaining words."""
     command, path, rest = cli.main, ["nst"], list(words)
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
         assert rest[0] in command.commands, f"there is no command {' '.join([*path, rest[0]])}"
@@ -113,7 +113,7 @@ def options_of(command):
     return names.union(*map(options_of, getattr(command, "commands", {}).values()))
 
 
-# The texts against the command line, as they stand.
+# The texts compared with the command line
 
 
 @pytest.mark.parametrize("name, words", ALL, ids=[f"{n}: {shlex.join(w)}" for n, w in ALL])
@@ -148,7 +148,7 @@ def test_a_command_that_does_not_exist_fails_the_check(line):
         check(line.split())
 
 
-def test_commands_that_are_not_run_are_in_the_texts():
+def test_exceptions_from_running_occur_in_the_texts():
     documented = [f"nst {shlex.join(words)}" for _, words in ALL]
     for beginning in NOT_RUN:
         assert any(line.startswith(beginning) for line in documented), beginning
@@ -169,7 +169,7 @@ def test_links_between_the_texts_lead_to_files(name):
     assert [link for link in links if not (DOCUMENTS[name].parent / link).exists()] == []
 
 
-# The texts, followed.
+# The texts executed
 
 
 @pytest.fixture(scope="module")

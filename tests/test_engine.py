@@ -1,4 +1,4 @@
-"""What standing on MXNet costs: loading it, its devices, its threads and its errors."""
+"""The engine: loading MXNet, its devices, its threads and its errors."""
 
 import importlib
 import math
@@ -68,7 +68,7 @@ print(engine.threads() == machine.usable_cores())
 
 @pytest.fixture
 def loading(monkeypatch):
-    """Let `engine.load` load what a function returns in place of MXNet."""
+    """Make `engine.load` call a function instead of importing MXNet."""
     engine.load()
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.delitem(sys.modules, "mxnet")

@@ -41,7 +41,7 @@ def test_a_python_of_pyenv_is_listed(tmp_path, empty):
     assert versions(empty, tmp_path) == [THIS]
 
 
-def test_a_name_that_does_not_run_or_is_of_another_version_is_not_listed(tmp_path, empty):
+def test_a_python_that_does_not_run_or_has_another_version_is_not_listed(tmp_path, empty):
     broken = tmp_path / "python3.9"
     broken.write_text("#!/bin/false\n")
     broken.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Errors that come from another process are those that were raised there."""
+"""Errors arrive from another process as they were raised there."""
 
 import pickle
 

@@ -29,7 +29,7 @@ def judged(pair, real_weights):
 
 
 @pytest.fixture(scope="module")
-def made(pair, real_weights):
+def make_image(pair, real_weights):
     """Return a function that makes an image by a preset in a number of steps."""
 
     @functools.cache
@@ -41,9 +41,11 @@ def made(pair, real_weights):
 
 
 @pytest.mark.parametrize(("method", "steps"), [("poly", 40), ("bn", 60), ("linear", 60)])
-def test_in_a_third_of_the_steps_it_is_below_the_authors_loss(made, judged, method, steps):
-    paper = judged(made(preset="paper", method=method, iterations=3 * steps), method)
-    fast = judged(made(preset="fast", method=method, iterations=steps, scales=1), method)
+def test_preset_fast_is_below_the_authors_loss_in_a_third_of_the_steps(
+    make_image, judged, method, steps
+):
+    paper = judged(make_image(preset="paper", method=method, iterations=3 * steps), method)
+    fast = judged(make_image(preset="fast", method=method, iterations=steps, scales=1), method)
     assert fast < paper
 
 
@@ -57,9 +59,9 @@ def test_in_a_third_of_the_steps_it_is_below_the_authors_loss(made, judged, meth
         "float16",
     ],
 )
-def test_rounded_convolutions_reach_the_loss_of_float32(made, judged, precision):
+def test_low_precision_reaches_the_loss_of_float32(make_image, judged, precision):
     exact, rounded = (
-        judged(made(preset="fast", iterations=40, scales=1, precision=one), "poly")
+        judged(make_image(preset="fast", iterations=40, scales=1, precision=one), "poly")
         for one in ("float32", precision)
     )
     assert rounded == pytest.approx(exact, rel=0.02)

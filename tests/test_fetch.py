@@ -1,4 +1,4 @@
-"""Downloading: whole, broken and resumed, wrong, refused; against a server on this machine."""
+"""Downloads: complete, interrupted, resumed, wrong and refused; from a server on this machine."""
 
 import errno
 import fcntl
@@ -19,7 +19,7 @@ BLOB_ID = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves the content of its server, which also says how it misbehaves."""
+    """Serves the content of its server; attributes of the server select how it misbehaves."""
 
     def do_GET(self):
         server = self.server
@@ -88,7 +88,7 @@ def fetch(server, target, **options):
 
 
 def cut_off(server, target, at=100_000):
-    """Break a download off after `at` bytes, and repair the server."""
+    """Interrupt a download after `at` bytes, and repair the server."""
     server.cut = at
     with pytest.raises(DownloadError, match="again"):
         fetch(server, target)
@@ -96,7 +96,7 @@ def cut_off(server, target, at=100_000):
     assert not target.exists()
 
 
-def test_a_whole_download_ends_under_its_name_and_leaves_nothing_else(server, target):
+def test_a_complete_download_has_its_name_and_leaves_nothing_else(server, target):
     seen = []
     assert fetch(server, target, progress=lambda *state: seen.append(state)) == target
     assert target.read_bytes() == CONTENT
@@ -105,7 +105,7 @@ def test_a_whole_download_ends_under_its_name_and_leaves_nothing_else(server, ta
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
-def test_a_broken_download_is_kept_and_resumed_where_it_stopped(server, target, part):
+def test_an_interrupted_download_is_resumed_where_it_stopped(server, target, part):
     cut_off(server, target, at=100_000)
     assert part.read_bytes() == CONTENT[:100_000]
     seen = []
@@ -117,7 +117,7 @@ def test_a_broken_download_is_kept_and_resumed_where_it_stopped(server, target, 
     assert seen[-1] == (len(CONTENT), len(CONTENT))
 
 
-def test_a_download_may_break_off_many_times(server, target):
+def test_a_download_may_be_interrupted_many_times(server, target):
     for _ in range(3):
         cut_off(server, target)
     assert server.ranges == [None, "bytes=100000-", "bytes=200000-"]
@@ -125,7 +125,7 @@ def test_a_download_may_break_off_many_times(server, target):
     assert target.read_bytes() == CONTENT
 
 
-def test_a_server_that_ignores_the_range_starts_over(server, target):
+def test_a_download_starts_over_if_the_server_ignores_the_range(server, target):
     cut_off(server, target)
     server.takes_ranges = False
     fetch(server, target)
@@ -133,7 +133,7 @@ def test_a_server_that_ignores_the_range_starts_over(server, target):
     assert target.read_bytes() == CONTENT
 
 
-def test_a_part_that_is_complete_is_checked_and_renamed(server, target, part):
+def test_a_complete_partial_file_is_checked_and_renamed(server, target, part):
     part.parent.mkdir()
     part.write_bytes(CONTENT)
     fetch(server, target)
@@ -157,21 +157,21 @@ def test_a_server_that_sends_no_length_is_checked_by_the_checksum(server, target
 @pytest.mark.parametrize("content", [b"<html>Please log in</html>", CONTENT[:-1] + b"!"])
 def test_wrong_content_is_removed_and_both_ids_are_named(server, target, content):
     server.content = content
-    found = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-    with pytest.raises(DownloadError, match=f"{found}, not {BLOB_ID}"):
+    blob_id = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    with pytest.raises(DownloadError, match=f"{blob_id}, not {BLOB_ID}"):
         fetch(server, target)
     assert list(target.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("status", [403, 404, 416, 500, 503])
-def test_a_server_that_refuses_is_named_with_its_answer(server, target, status):
+def test_an_error_names_a_server_that_refuses_and_its_answer(server, target, status):
     server.status = status
     with pytest.raises(DownloadError, match=f"{server.url}: the server answers {status} "):
         fetch(server, target)
     assert list(target.parent.iterdir()) == []
 
 
-def test_a_refusal_does_not_cost_what_has_come(server, target, part):
+def test_a_refusal_keeps_the_partial_download(server, target, part):
     cut_off(server, target)
     server.status = 503
     with pytest.raises(DownloadError, match="503"):
@@ -181,7 +181,7 @@ def test_a_refusal_does_not_cost_what_has_come(server, target, part):
     assert server.ranges[-1] == "bytes=100000-"
 
 
-def test_no_server_and_no_address_are_errors_of_one_line(target, monkeypatch):
+def test_an_unreachable_server_or_invalid_address_is_a_one_line_error(target, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -195,7 +195,7 @@ def test_no_server_and_no_address_are_errors_of_one_line(target, monkeypatch):
     assert list(target.parent.iterdir()) == []
 
 
-def test_a_silent_server_is_given_up(target, monkeypatch):
+def test_a_silent_server_is_abandoned(target, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -211,7 +211,7 @@ def test_an_existing_file_is_not_downloaded_again(server, target):
     assert len(server.ranges) == 1
 
 
-def test_another_file_of_that_name_is_left_alone(server, target):
+def test_a_different_file_with_that_name_is_left_alone(server, target):
     target.parent.mkdir()
     target.write_bytes(b"mine")
     with pytest.raises(DownloadError, match="move it away"):
@@ -230,7 +230,7 @@ def test_a_full_disk_says_what_to_do(server, target, monkeypatch):
     assert not target.exists()
 
 
-def test_a_place_that_cannot_be_a_folder_is_an_error(server, tmp_path):
+def test_a_destination_that_cannot_be_a_folder_is_an_error(server, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DownloadError, match="Cannot write"):
         fetch(server, tmp_path / "file" / "below")
@@ -273,7 +273,7 @@ def test_a_file_that_will_be_replaced_stays_until_the_right_one_is_complete(serv
 
 
 @pytest.mark.parametrize("start", [b"another version of it", b"x" * (len(CONTENT) + 5)])
-def test_a_part_of_something_else_is_thrown_away_and_all_is_asked_for(server, target, part, start):
+def test_a_partial_file_of_other_content_is_discarded(server, target, part, start):
     part.parent.mkdir()
     part.write_bytes(start)
     fetch(server, target)
@@ -293,7 +293,7 @@ def test_a_server_that_sends_more_than_the_file_has_is_stopped(server, target, s
 @pytest.mark.parametrize(
     "url", ["http://example.org/file", "ftp://127.0.0.1/file", "file:///etc/hosts", "https:///x"]
 )
-def test_only_https_and_this_machine_are_asked(target, url):
+def test_only_https_and_this_machine_are_accepted_as_servers(target, url):
     with pytest.raises(DownloadError, match="https"):
         download.fetch(target, url, BLOB_ID, 100)
     assert not target.parent.exists()
@@ -322,7 +322,7 @@ def test_of_two_downloads_at_once_the_second_waits_and_both_have_the_file(server
         )
         second.start()
         assert waits.wait(30)
-        # What the first does at its end.
+        # The first download does this at its end.
         other.write(CONTENT)
         other.flush()
         os.replace(part, target)
@@ -341,8 +341,22 @@ def test_a_link_stays_a_link_and_its_target_is_written(server, tmp_path):
     assert (tmp_path / "disk" / "real.bin").read_bytes() == CONTENT
 
 
-def test_what_is_no_file_is_left_alone_even_with_overwrite(server, target):
+def test_a_destination_that_is_not_a_file_is_left_alone_even_with_overwrite(server, target):
     target.mkdir(parents=True)
     with pytest.raises(DownloadError, match="not a file"):
         fetch(server, target, overwrite=True)
     assert target.is_dir()
+
+
+def test_a_file_system_without_locks_is_no_obstacle(server, target, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert fetch(server, target).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("url", ["https://", "https://[::1", "file:///etc/hosts"])
+def test_an_address_without_a_server_is_an_error(target, url):
+    with pytest.raises(DownloadError, match="not an address such as https://HOST/FILE"):
+        download.fetch(target, url, BLOB_ID, len(CONTENT))

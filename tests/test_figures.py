@@ -1,4 +1,4 @@
-"""The figures of the paper: which runs, in which places of the grid."""
+"""The figures of the paper: their runs, and the place of each in the grid."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def configs(number, **others):
     return {(cell.row, cell.column): cell.run.config for cell in layout.cells}
 
 
-def test_styles_alone_are_made_by_the_authors_descent_and_all_else_by_preset_fast():
+def test_figure_1_uses_the_authors_descent_and_the_others_preset_fast():
     presets = {
         number: {cell.run.config.preset for cell in figures.figure(number, "out").cells}
         for number in (1, 2, 3, 4)
@@ -36,20 +36,20 @@ def test_styles_alone_are_made_by_the_authors_descent_and_all_else_by_preset_fas
     assert (full.preset, full.size, full.seed) == ("paper", Config().size, 3)
 
 
-def test_figure_1_is_the_style_alone_to_ever_deeper_layers_from_noise():
+def test_figure_1_is_styles_alone_from_noise_with_ever_deeper_layers():
     for (row, column), config in configs(1).items():
         assert (config.method, config.alpha, config.init) == (PAPER_METHODS[row], 0, "random")
         assert config.style_layers == LAYERS[: column + 1]
     assert len(configs(1)) == 20
 
 
-def test_figure_2_is_each_method_at_five_balances():
+def test_figure_2_is_each_method_at_five_values_of_gamma():
     choices = {place: (config.method, config.gamma) for place, config in configs(2).items()}
     gammas = (0.1, 0.2, 1, 5, 10)
     assert choices == {(r, c): (PAPER_METHODS[r], gammas[c]) for r in range(4) for c in range(5)}
 
 
-def test_figure_3_is_six_pairs_by_each_method_at_their_own_balance():
+def test_figure_3_is_six_pairs_by_each_method_with_a_gamma_for_each_pair():
     layout = figures.figure(3, "out")
     assert len({(cell.run.content, cell.run.style) for cell in layout.cells}) == 6
     for cell in layout.cells:
@@ -59,7 +59,7 @@ def test_figure_3_is_six_pairs_by_each_method_at_their_own_balance():
         assert beside == [cell.run.content, cell.run.style]
 
 
-def test_figure_4_goes_from_one_method_to_the_other_in_two_rows_each():
+def test_figure_4_fuses_two_methods_in_two_rows_each():
     shares = (0.9, 0.7, 0.5, 0.3, 0.1)
     for (row, column), config in configs(4).items():
         one, other = ("bn", "poly") if row < 2 else ("linear", "gaussian")
@@ -69,7 +69,7 @@ def test_figure_4_goes_from_one_method_to_the_other_in_two_rows_each():
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
-def test_the_authors_pictures_take_the_place_of_the_samples(number):
+def test_the_authors_pictures_replace_the_samples(number):
     layout = figures.figure(number, "out", pictures="images")
     for cell in layout.cells:
         assert os.path.dirname(cell.run.content) == os.path.dirname(cell.run.style) == "images"
@@ -135,7 +135,7 @@ def test_a_grid_or_a_manifest_that_nst_did_not_make_is_not_replaced(tmp_path, na
     figures.check(layout, overwrite=True)
 
 
-def test_a_picture_that_is_missing_is_made_again_alone(finished):
+def test_only_the_missing_picture_of_a_figure_is_made_again(finished):
     _, folder = finished
     cells = json.loads((folder / "f/fig4.json").read_text())["cells"]
     paths = [folder / "f" / cell["picture"] for cell in cells]
@@ -146,7 +146,7 @@ def test_a_picture_that_is_missing_is_made_again_alone(finished):
     assert [p for p in paths if p.stat().st_mtime_ns != before[p]] == [paths[3]]
 
 
-def test_a_figure_replaces_its_own_files_and_others_only_by_overwrite(finished, tmp_path):
+def test_a_figure_replaces_its_own_files_and_others_only_with_overwrite(finished, tmp_path):
     _, folder = finished
     shutil.copytree(folder / "f", tmp_path / "f")
     layout = figures.figure(4, tmp_path / "f")
@@ -163,7 +163,7 @@ def test_a_figure_replaces_its_own_files_and_others_only_by_overwrite(finished, 
     assert "f/fig4.json" in line
 
 
-def test_a_picture_that_is_missing_costs_the_grid_and_not_the_other_pictures(tmp_path):
+def test_without_a_picture_no_grid_is_made_but_all_other_pictures_are(tmp_path):
     images.write(tmp_path / "tubingen.jpg", _plain((9, 9, 9), 48, 32))
     for name in set(pictures.PICTURES) - {"dog.jpg", "tubingen.jpg"}:
         shutil.copy(tmp_path / "tubingen.jpg", tmp_path / name)
@@ -173,7 +173,7 @@ def test_a_picture_that_is_missing_costs_the_grid_and_not_the_other_pictures(tmp
     assert done.stderr.endswith("20 done, 4 failed, of 24 runs.\n")
 
 
-def test_what_cannot_be_is_one_line(tmp_path):
+def test_an_invalid_figure_is_a_one_line_error(tmp_path):
     line = error_of(nst(tmp_path, "figure", "1", "--pictures", "none", *TINY), 1)
     assert "none/brad_pitt.jpg" in line or "none/starry_night.jpg" in line
     (tmp_path / "f").write_text("")
@@ -182,7 +182,7 @@ def test_what_cannot_be_is_one_line(tmp_path):
     )
 
 
-def test_other_options_make_every_picture_anew(finished, tmp_path):
+def test_different_options_make_every_picture_anew(finished, tmp_path):
     _, folder = finished
     shutil.copytree(folder / "f", tmp_path / "f")
     done = nst(tmp_path, "figure", "4", *TINY, "--size", "32", "-o", "f", "--quiet")
@@ -207,6 +207,6 @@ def test_make_passes_its_figure_options_to_the_command():
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
-def test_labels_are_of_letters_that_the_font_has(number):
+def test_labels_use_only_letters_that_the_font_has(number):
     layout = figures.figure(number, "out")
     assert all(label.isascii() for label in (*layout.rows, *layout.columns))

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and never over an input."""
+"""Files: written completely or not at all, and never over an input."""
 
 import concurrent.futures
 import os
@@ -24,7 +24,7 @@ def save(tmp_path):
     return write
 
 
-def test_a_file_appears_under_its_name_when_it_is_whole(tmp_path):
+def test_a_file_appears_under_its_name_only_when_complete(tmp_path):
     path = tmp_path / "a.txt"
     with files.replacing(path) as temporary:
         assert os.path.basename(temporary).startswith(".nst-") and temporary.endswith(".txt")
@@ -62,7 +62,7 @@ def test_a_good_output_passes_and_nothing_is_left_behind(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_an_output_that_cannot_be_made_is_refused(tmp_path, save):
+def test_an_output_in_an_impossible_place_is_refused(tmp_path, save):
     (tmp_path / "folder.png").mkdir()
     file = save("file", b"")
     for path, reason in {
@@ -79,7 +79,7 @@ def test_an_output_that_cannot_be_made_is_refused(tmp_path, save):
         assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_folder_that_takes_no_files_is_refused(tmp_path, monkeypatch):
+def test_a_folder_in_which_no_file_can_be_created_is_refused(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(30, "Read-only file system", "x")
 
@@ -110,7 +110,7 @@ def test_a_write_protected_file_is_refused(save, monkeypatch):
         files.check_output(path)
 
 
-def test_an_existing_file_is_replaced_only_if_nst_made_it_or_the_user_says_so(save):
+def test_an_existing_file_is_replaced_only_if_nst_made_it_or_with_overwrite(save):
     path, asked = save("a.png", b"picture"), []
     with pytest.raises(OutputError, match=r"a\.png: it exists and nst did not make it; --overwr"):
         files.check_output(path)
@@ -122,7 +122,7 @@ def test_an_existing_file_is_replaced_only_if_nst_made_it_or_the_user_says_so(sa
     files.check_output(save("empty.png", b""))
 
 
-def test_what_is_no_regular_file_is_refused_whatever_the_user_says(tmp_path):
+def test_an_output_that_is_not_a_regular_file_is_refused_even_with_overwrite(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "null").symlink_to(os.devnull)
     (tmp_path / "folder").mkdir()
@@ -133,7 +133,7 @@ def test_what_is_no_regular_file_is_refused_whatever_the_user_says(tmp_path):
             files.check_output(tmp_path / name, overwrite=True, ours=lambda path: True)
 
 
-def test_a_link_that_leads_back_to_itself_is_called_so(tmp_path):
+def test_an_error_for_a_link_to_itself_says_so(tmp_path):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OutputError, match="a symbolic link that leads back to itself"):
@@ -153,13 +153,13 @@ def test_a_link_is_written_through_and_stays_a_link(tmp_path, save):
     assert sorted(os.listdir(tmp_path / "disk")) == ["new.txt", "old.txt"]
 
 
-def test_a_link_into_a_folder_that_is_missing_is_refused(tmp_path):
+def test_a_link_into_a_missing_folder_is_refused(tmp_path):
     (tmp_path / "a").symlink_to(tmp_path / "none" / "a")
     with pytest.raises(OutputError, match="none does not exist"):
         files.check_output(tmp_path / "a")
 
 
-def test_the_target_of_a_link_is_an_input_by_its_own_name(tmp_path, save):
+def test_the_target_of_a_link_is_recognised_as_an_input(tmp_path, save):
     path = save("in.png", b"picture")
     (tmp_path / "out.png").symlink_to(path)
     with pytest.raises(OutputError, match="would overwrite"):
@@ -201,7 +201,9 @@ with files.replacing(sys.argv[1]) as temporary:
 
 
 @pytest.mark.parametrize("again", ["write", "check"])
-def test_what_a_killed_writer_left_is_removed_by_the_next_one_of_the_same_file(tmp_path, again):
+def test_the_remains_of_a_killed_writer_are_removed_by_the_next_writer_of_the_file(
+    tmp_path, again
+):
     path = tmp_path / "a.txt"
     done = nst(tmp_path, path, program=("-c", KILLED))
     assert done.returncode == -signal.SIGKILL
@@ -216,7 +218,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_one_of_the_same_file(t
     assert leftover not in os.listdir(tmp_path)
 
 
-def test_the_temporary_file_of_a_writer_that_lives_is_left_alone(tmp_path):
+def test_the_temporary_file_of_a_running_writer_is_left_alone(tmp_path):
     path = tmp_path / "a.txt"
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, path, "wait"], env=environment(), text=True,
@@ -231,11 +233,11 @@ def test_the_temporary_file_of_a_writer_that_lives_is_left_alone(tmp_path):
         process.communicate("", timeout=PATIENCE)
     finally:
         process.kill()
-    # Each wrote a whole file, and the later one stays.
+    # Each wrote a complete file, and the later one remains.
     assert path.read_text() == "half" and os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_writers_of_one_file_at_once_leave_a_whole_one(tmp_path):
+def test_concurrent_writers_leave_one_complete_file(tmp_path):
     path, texts = tmp_path / "a.txt", [str(number) * 50_000 for number in range(6)]
 
     def write(text):
@@ -256,7 +258,7 @@ def test_a_file_is_synced_before_it_is_renamed(tmp_path, monkeypatch):
     assert calls == ["sync", "rename", "sync"]
 
 
-def test_json_that_cannot_be_written_is_one_line(tmp_path):
+def test_json_that_cannot_be_written_is_a_one_line_error(tmp_path):
     (tmp_path / "a.json").mkdir()
     with pytest.raises(OutputError, match=r"Cannot write .*a\.json: Is a directory\."):
         files.write_json(tmp_path / "a.json", {})
@@ -275,7 +277,7 @@ def test_only_regular_files_have_a_checksum(tmp_path):
 
 
 @pytest.mark.parametrize("text", [b"[" * 100_000, b"\xff", b"{", b"", b"1" * 100_000])
-def test_json_of_a_stranger_is_a_value_error_of_one_line_at_worst(text):
+def test_untrusted_json_raises_at_worst_a_one_line_value_error(text):
     try:
         files.from_json(text)
     except ValueError as error:
@@ -283,7 +285,7 @@ def test_json_of_a_stranger_is_a_value_error_of_one_line_at_worst(text):
         assert "\n" not in str(error)
 
 
-def test_an_input_is_never_overwritten_by_any_name(tmp_path, save, monkeypatch):
+def test_an_input_is_never_overwritten_under_any_name(tmp_path, save, monkeypatch):
     path = save("in.png", b"picture")
     os.symlink(path, tmp_path / "soft.png")
     os.link(path, tmp_path / "hard.png")

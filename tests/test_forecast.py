@@ -17,7 +17,7 @@ def noise(seed, *size):
     return values.astype(numpy.float32)
 
 
-def test_memory_grows_linearly_in_the_pixels():
+def test_memory_is_linear_in_the_number_of_pixels():
     config = Config(device="cpu")
     one, two, four = (forecast.memory(config, (side, 100), (1, 1)) for side in (100, 200, 400))
     assert four - two == pytest.approx(2 * (two - one), abs=4)
@@ -44,7 +44,7 @@ def test_a_run_that_needs_more_memory_has_a_higher_forecast(more, less):
     assert forecast.memory(more, *size) > forecast.memory(less, *size)
 
 
-def test_a_large_style_picture_beside_a_small_content_counts():
+def test_a_large_style_picture_raises_the_forecast_for_a_small_content():
     config = Config(device="cpu")
     small = forecast.memory(config, (100, 100), (100, 100))
     assert forecast.memory(config, (100, 100), (120, 120)) == small
@@ -68,14 +68,14 @@ def test_an_error_for_a_run_that_does_not_fit_names_the_size_that_does(monkeypat
     forecast.check_memory(config, size, size)
 
 
-def test_where_no_size_fits_none_is_named(monkeypatch):
+def test_no_size_is_suggested_if_none_fits(monkeypatch):
     monkeypatch.setattr(engine, "free_memory", lambda device: 0)
     monkeypatch.setattr(machine, "own_memory", lambda: 10**8)
     with pytest.raises(EngineError, match="free some memory first"):
         forecast.check_memory(Config(device="cpu"), (600, 600), (600, 600))
 
 
-def test_where_the_free_memory_is_not_known_nothing_is_refused(monkeypatch):
+def test_nothing_is_refused_if_the_free_memory_is_unknown(monkeypatch):
     monkeypatch.setattr(engine, "free_memory", lambda device: None)
     forecast.check_memory(Config(device="cpu"), (5700, 5700), (16, 16))
 
@@ -88,7 +88,7 @@ def test_where_the_free_memory_is_not_known_nothing_is_refused(monkeypatch):
         ({"method": "gaussian"}, (4800, 4800)),
     ],
 )
-def test_what_no_array_of_mxnet_can_hold_is_refused_with_the_size_that_fits(
+def test_a_size_beyond_mxnets_largest_array_is_refused_with_the_size_that_fits(
     monkeypatch, choices, size
 ):
     monkeypatch.setattr(engine, "free_memory", lambda device: None)
@@ -102,18 +102,18 @@ def test_what_no_array_of_mxnet_can_hold_is_refused_with_the_size_that_fits(
         forecast.check_memory(config, (fitting + 2, fitting + 2), (16, 16))
 
 
-def test_a_style_picture_that_no_array_can_hold_is_refused_too(monkeypatch):
+def test_a_style_picture_beyond_mxnets_largest_array_is_refused_too(monkeypatch):
     monkeypatch.setattr(engine, "free_memory", lambda device: None)
     with pytest.raises(EngineError, match="too large for MXNet"):
         forecast.check_memory(Config(device="cpu", size=6000), (6000, 100), (6000, 6000))
 
 
-def test_where_no_step_is_made_the_forecast_is_that_of_an_evaluation():
+def test_if_no_step_is_made_the_forecast_is_the_time_of_an_evaluation():
     choices = {"preset": "fast", "gamma": 0, "tv_weight": 0, "size": 48, "iterations": 20}
     config = Config(device="cpu", **choices, **SHALLOW)
-    # From the content, whose loss is 0 there, L-BFGS finds no way down.
-    found = forecast.forecast(noise(0, 48, 32), noise(1, 32, 48), config)
-    assert 0 < found.step_seconds < math.inf and 0 < found.seconds < math.inf
+    # At the content its loss is 0, so L-BFGS finds no lower point.
+    prediction = forecast.forecast(noise(0, 48, 32), noise(1, 32, 48), config)
+    assert 0 < prediction.step_seconds < math.inf and 0 < prediction.seconds < math.inf
     none = forecast.forecast(noise(0, 48, 32), noise(1, 32, 48), Config(
         device="cpu", iterations=0, size=48, **SHALLOW,
     ))  # fmt: skip
@@ -121,15 +121,15 @@ def test_where_no_step_is_made_the_forecast_is_that_of_an_evaluation():
 
 
 @pytest.mark.parametrize("edge", [16, 40, 159, 160, 161, 200, 320, 1000])
-def test_sizes_that_are_tried_are_far_apart(monkeypatch, edge):
+def test_the_two_trial_sizes_differ_by_a_factor_of_two(monkeypatch, edge):
     tried = []
 
-    def timed(content, style, config):
+    def timed(content, style, config, weights):
         tried.append(content.shape[2:])
         return 1.0, 0.5
 
     monkeypatch.setattr(forecast, "_timed", timed)
-    forecast._trial(noise(0, edge, edge), noise(1, 20, 20), Config(device="cpu"))
+    forecast._trial(noise(0, edge, edge), noise(1, 20, 20), Config(device="cpu"), None)
     pixels = [math.prod(size) for size in tried]
     assert len(pixels) == (1 if edge < 160 else 2)
     assert max(pixels) <= 320**2 and pixels[-1] >= 3.9 * pixels[0] * (len(pixels) > 1)
@@ -137,28 +137,28 @@ def test_sizes_that_are_tried_are_far_apart(monkeypatch, edge):
 
 @pytest.mark.parametrize("later", [0.1, 0.5, 0.9, 100.0])
 def test_times_are_never_negative_and_grow_with_the_pixels(later):
-    # For the sizes tried, and the small scales below them.
+    # For the trial sizes, and the small scales below them.
     seconds = forecast._line([(100, 0.5), (400, later)])
     times = [seconds((1, pixels)) for pixels in (1, 25, 99, 100, 101, 400, 10000)]
     assert all(time > 0 for time in times) and times == sorted(times)
 
 
-def test_time_is_that_of_all_scales_and_steps():
+def test_the_time_is_the_sum_over_all_scales_and_steps():
     config = Config(size=96, device="cpu", scales=2, iterations=30, **SHALLOW)
     content, style = noise(0, 96, 64), noise(1, 64, 96)
-    found = forecast.forecast(content, style, config)
-    assert found.sizes == [(48, 32), (96, 64)] and found.steps == [10, 30]
-    assert 29 * found.step_seconds < found.seconds < math.inf
+    prediction = forecast.forecast(content, style, config)
+    assert prediction.sizes == [(48, 32), (96, 64)] and prediction.steps == [10, 30]
+    assert 29 * prediction.step_seconds < prediction.seconds < math.inf
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "choices", [{}, {"preset": "fast", "method": "gaussian"}], ids=["paper", "fast"]
 )
-def test_memory_of_a_run_is_the_forecast_within_a_fifth(real_weights, choices):
+def test_the_memory_of_a_run_is_within_a_fifth_of_the_forecast(real_weights, choices):
     config = Config(iterations=4, stop_eps=0, device="cpu", weights=real_weights, **choices)
     content, style = noise(0, 384, 320), noise(1, 384, 320)
-    found = bench.in_new_process(bench.timed, content, style, config)
+    measured = bench.in_new_process(bench.timed, content, style, config)
     predicted = forecast.memory(config, (384, 320), (384, 320))
-    # The model is off by up to 14 %, and runs scatter by how their arrays come to lie.
-    assert found.memory == pytest.approx(predicted, rel=0.2)
+    # The model is off by up to 14 %, and runs differ by the placement of their arrays.
+    assert measured.memory == pytest.approx(predicted, rel=0.2)

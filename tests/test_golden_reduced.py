@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy
 import pytest
 
-from nst_cli import Config, transfer, weights
+from nst_cli import Config, transfer
+from nst_cli.weights import Weights
 
 FOLDER = Path(__file__).parent / "golden"
 RUNS = {
@@ -33,15 +34,15 @@ def recorded():
     return numbers, dict(numpy.load(FOLDER / "images.npz"))
 
 
-def test_the_filter_bank_is_that_of_the_recording(recorded):
+def test_the_filter_bank_equals_the_recorded_one(recorded):
     # The last digits depend on the version of NumPy.
-    arrays = weights.load(weights.BUILTIN).items()
+    arrays = Weights().load().items()
     norms = {name: float(numpy.linalg.norm(array.astype(float))) for name, array in arrays}
     assert norms == pytest.approx(recorded[0]["weights"], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_follows_the_authors_descent(recorded, name):
+def test_a_run_follows_the_recorded_descent(recorded, name):
     numbers, images = recorded
     expected = numbers[name]
     config = Config(preset="paper", iterations=20, weights="builtin", **RUNS[name])
@@ -57,5 +58,5 @@ def test_a_run_follows_the_authors_descent(recorded, name):
     assert norms == pytest.approx(expected["gradient_norm"], rel=NUMBER_TOLERANCE)
     changes = [record.relative_change for record in records]
     assert changes == pytest.approx(expected["relative_change"], rel=NUMBER_TOLERANCE)
-    apart = numpy.linalg.norm(result.image - images[name]) / numpy.linalg.norm(images[name])
-    assert apart <= IMAGE_TOLERANCE
+    difference = numpy.linalg.norm(result.image - images[name]) / numpy.linalg.norm(images[name])
+    assert difference <= IMAGE_TOLERANCE

@@ -2,9 +2,9 @@
 
     make test-gpu
 
-Both in float32 proper. The two add up in another order, which the first tolerances allow for; a
-run amplifies the difference step by step, by no more than it does between two programs on a CPU
-(test_golden.py, whose tolerances these are).
+Both compute in float32, without TF32. They sum in a different order, which the first tolerances
+allow for. A run amplifies the difference step by step, but not more than between two programs on
+a CPU; the tolerances are those of test_golden.py.
 """
 
 import numpy
@@ -16,6 +16,7 @@ from nst_cli.errors import EngineError
 from nst_cli.synthesis import vgg
 from nst_cli.synthesis.denoise import chambolle
 from nst_cli.synthesis.losses import smoothing, style_loss
+from nst_cli.weights import Weights
 
 pytestmark = pytest.mark.gpu
 
@@ -27,7 +28,7 @@ FUSION = "bn=0.3,poly=0.7"
 
 @pytest.fixture(scope="module", autouse=True)
 def devices():
-    """The CPU and the GPU; skips with the reason where there is no GPU to use."""
+    """The CPU and the GPU; skips, with the reason, without a usable GPU."""
     try:
         # First, because it decides which MXNet is loaded.
         gpu = engine.context(DEVICE)
@@ -36,9 +37,9 @@ def devices():
     return engine.context("cpu"), gpu
 
 
-def relative(found, expected):
-    """Return ‖found − expected‖ / ‖expected‖."""
-    return numpy.linalg.norm(found - expected) / numpy.linalg.norm(expected)
+def relative(result, expected):
+    """Return ‖result − expected‖ / ‖expected‖."""
+    return numpy.linalg.norm(result - expected) / numpy.linalg.norm(expected)
 
 
 def random_map(seed, shape):
@@ -53,14 +54,14 @@ def random_image(seed, height, width):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_style_loss_and_its_gradient_are_those_of_the_cpu(devices, method):
     shape, loss = (1, 64, 31, 23), style_loss(method)
-    found = []
+    results = []
     for device in devices:
         style, features = (engine.array(random_map(seed, shape), device) for seed in (1, 2))
         random = numpy.random.RandomState(3)
         target = loss.target(style, random)
         value, grad = loss(features, target, drawn=loss.draw(random, shape, target))
-        found.append((value.asscalar(), grad.asnumpy()))
-    (expected_value, expected), (value, grad) = found
+        results.append((value.asscalar(), grad.asnumpy()))
+    (expected_value, expected), (value, grad) = results
     assert value == pytest.approx(expected_value, rel=1e-4)
     assert relative(grad, expected) < 1e-4
 
@@ -74,11 +75,11 @@ def test_the_smoothing_and_its_gradient_are_those_of_the_cpu(devices):
     assert relative(gradients[1], gradients[0]) < 1e-5
 
 
-# Odd sides, where pooling leaves a row or column out.
+# Odd sides: pooling drops a row or column.
 @pytest.mark.parametrize("size", [(64, 96), (61, 83)])
 @pytest.mark.parametrize("pooling", ["avg", "max"])
 def test_the_networks_features_and_gradient_are_those_of_the_cpu(devices, size, pooling):
-    arrays, image = weights.load(weights.BUILTIN), random_image(2, *size)
+    arrays, image = Weights().load(), random_image(2, *size)
     features, gradients = [], []
     for device in devices:
         shared = vgg.parameters(arrays, LAYERS, device)
@@ -88,12 +89,12 @@ def test_the_networks_features_and_gradient_are_those_of_the_cpu(devices, size, 
         features.append({layer: array.asnumpy() for layer, array in maps.items()})
     for layer in LAYERS:
         assert relative(features[1][layer], features[0][layer]) < 1e-4, layer
-    # Where two values of a window all but tie, rounding decides which of them is the maximum.
+    # If two values of a window are nearly equal, rounding decides which is the maximum.
     assert relative(gradients[1], gradients[0]) < (1e-2 if pooling == "max" else 1e-4)
 
 
 def test_in_float16_the_networks_gradient_is_that_of_a_cpu(devices):
-    arrays, image = weights.load(weights.BUILTIN), random_image(2, 64, 96)
+    arrays, image = Weights().load(), random_image(2, 64, 96)
     try:
         engine.resolved_precision("float16", devices[1])
     except EngineError as error:
@@ -105,7 +106,7 @@ def test_in_float16_the_networks_gradient_is_that_of_a_cpu(devices):
         maps = network.forward(engine.array(image, device))
         # A gradient that float16 could not hold.
         gradients.append(network.backward({n: 1e9 * a for n, a in maps.items()}.get).asnumpy())
-    # Rounded at the same places, from sums in another order: some values go the other way.
+    # Both round at the same places, but sums in another order round some values differently.
     assert relative(gradients[1], gradients[0]) < 1e-2
 
 
@@ -168,16 +169,16 @@ def test_preset_fast_reaches_the_loss_that_it_reaches_on_the_cpu(scales):
 
 def test_denoising_is_that_of_the_cpu(devices):
     pixels = numpy.random.RandomState(7).randint(0, 256, (40, 50, 3)).astype(numpy.uint8)
-    expected, found = (chambolle(pixels, 0.1, device) for device in devices)
-    numpy.testing.assert_allclose(found, expected, atol=0.5)
+    expected, result = (chambolle(pixels, 0.1, device) for device in devices)
+    numpy.testing.assert_allclose(result, expected, atol=0.5)
 
 
-def test_a_run_leaves_none_of_its_memory_taken(devices):
+def test_a_run_frees_all_its_memory(devices):
     content, style = random_image(8, 256, 320), random_image(9, 256, 320)
     free = []
     for _ in range(3):
         run(DEVICE, content, style, weights=weights.BUILTIN)
         engine.release(devices[1])
         free.append(engine.load().context.gpu_memory_info(devices[1].device_id)[0])
-    # The first run pays for what is loaded once.
+    # The first run also loads libraries, which keep their memory.
     assert free[2] == pytest.approx(free[1], rel=0.01)

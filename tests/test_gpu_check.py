@@ -1,8 +1,8 @@
-"""The CUDA build as ``nst gpu install`` leaves it, loaded without a card, beside the CPU's.
+"""The CUDA build that ``nst gpu install`` made, loaded without a card, compared with the CPU's.
 
     make gpu-check
 
-A driver of the tests' own claims a card, which gets nst to load the build; MXNet finds none.
+The tests' own driver reports a card, so nst loads the build; MXNet itself finds no card.
 """
 
 import json
@@ -22,13 +22,14 @@ pytestmark = pytest.mark.gpu_check
 LOOK = """
 import json, sys
 import numpy
-from nst_cli import engine, weights
+from nst_cli import engine
 from nst_cli.synthesis import vgg
+from nst_cli.weights import Weights
 
 mx = engine.load(sys.argv[1])
 device = mx.cpu()
 layers = ["relu1_1", "relu3_1"]
-shared = vgg.parameters(weights.load(weights.BUILTIN), layers, device)
+shared = vgg.parameters(Weights().load(), layers, device)
 network = vgg.Network(shared, layers, (1, 3, 32, 48))
 image = numpy.random.RandomState(1).uniform(-100, 100, (1, 3, 32, 48))
 heads = network.forward(engine.array(image, device))
@@ -55,7 +56,7 @@ def python(cuda_build, fake_driver):
                 "NST_GPU": str(cuda_build),
                 "LD_LIBRARY_PATH": str(fake_driver),
                 "FAKE_CARDS": "8.6",
-                # MXNet would say that it finds no driver.
+                # Silences MXNet, which finds no driver.
                 "MXNET_CUDA_LIB_CHECKING": "0",
                 "PYTHONPATH": str(Path(nst_cli.__file__).parents[1]),
                 **variables,
@@ -70,7 +71,7 @@ def python(cuda_build, fake_driver):
 
 @pytest.fixture(scope="module")
 def look(python):
-    """Return what a process sees that loads MXNet for a device, and computes on the CPU."""
+    """Return the report of a process that loads MXNet for a device and computes on the CPU."""
 
     def run(device, **variables):
         done = python("-c", LOOK, device, **variables)
@@ -90,28 +91,26 @@ def installed(look):
     return look("cpu")
 
 
-def test_mxnet_loads_with_all_that_it_is_linked_with_and_has_cuda(cuda, cuda_build):
+def test_the_cuda_build_loads_with_all_its_libraries(cuda, cuda_build):
     assert cuda["origin"] == str(cuda_build / "mxnet")
     assert cuda["features"] == ["CUDA", "CUDNN", "NCCL"]
     assert cuda["gpus"] == 0
 
 
 def test_the_cuda_build_computes_on_the_cpu_what_the_installed_one_does(cuda, installed):
-    found, expected = numpy.array(cuda["gradient"]), numpy.array(installed["gradient"])
+    result, expected = numpy.array(cuda["gradient"]), numpy.array(installed["gradient"])
     assert numpy.abs(expected).max() > 0
     # Two builds of one release; float32 has seven digits.
-    numpy.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * abs(expected).max())
+    numpy.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5 * abs(expected).max())
 
 
-def test_the_installed_mxnet_is_still_that_of_the_cpu(installed, cuda_build):
+def test_the_installed_mxnet_remains_the_cpu_build(installed, cuda_build):
     assert not installed["origin"].startswith(str(cuda_build))
     assert installed["features"] == []
 
 
 @pytest.mark.parametrize("surroundings", [{"FAKE_CARDS": "9.0"}, {"LD_LIBRARY_PATH": ""}])
-def test_auto_takes_the_installed_one_where_the_cards_are_of_no_use(
-    look, cuda_build, surroundings
-):
+def test_device_auto_uses_the_installed_mxnet_if_no_card_is_usable(look, cuda_build, surroundings):
     assert not look("auto", **surroundings)["origin"].startswith(str(cuda_build))
 
 
@@ -134,11 +133,11 @@ for line in open("/proc/self/maps"):
 def test_the_doctor_names_driver_card_and_build(python, cuda_build):
     done = python("-m", "nst_cli", "doctor", NST_WEIGHTS="builtin")
     lines = [line.split(maxsplit=2)[1:] for line in done.stdout.splitlines()]
-    found = dict(lines)
-    assert found["driver"] == "NVIDIA's, for CUDA 12.2"
-    assert found["gpu:0"] == "Fake Card, 24.0 GiB, compute capability 8.6"
-    assert found["cuda"] == f"MXNet's CUDA build is in {cuda_build}"
-    assert str(cuda_build / "mxnet") in found["mxnet"]
+    findings = dict(lines)
+    assert findings["driver"] == "NVIDIA's, for CUDA 12.2"
+    assert findings["gpu:0"] == "Fake Card, 24.0 GiB, compute capability 8.6"
+    assert findings["cuda"] == f"MXNet's CUDA build is in {cuda_build}"
+    assert str(cuda_build / "mxnet") in findings["mxnet"]
     assert done.returncode == 0, done.stdout
 
 

@@ -1,4 +1,4 @@
-"""What nst makes of a driver's answers, by a driver of the tests' own in a process of its own."""
+"""How nst reads a driver's answers: a process each, with a driver that the tests compile."""
 
 import os
 import subprocess
@@ -16,17 +16,17 @@ PROBE = """
 from nst_cli.errors import EngineError
 from nst_cli.engine.gpu import driver
 try:
-    found = driver.probe()
+    state = driver.probe()
 except EngineError as error:
     print(error)
 else:
-    print(found)
+    print(state)
 """
 
 
 @pytest.fixture
 def probed(fake_driver):
-    """Return what a process prints that probes the fake driver with the given answers."""
+    """Return the output of a process that probes the fake driver with the given answers."""
 
     def probe(folder=fake_driver, **answers):
         environment = {name: text for name, text in os.environ.items() if "CUDA" not in name}
@@ -69,24 +69,24 @@ def test_the_cards_are_those_of_the_driver_with_their_capabilities(probed):
     ],
     ids=lambda value: " ".join(value.values()) if isinstance(value, dict) else "",
 )
-def test_a_driver_without_a_usable_card_is_reported_in_a_line(probed, answers, words):
+def test_a_driver_without_a_usable_card_is_a_one_line_error(probed, answers, words):
     message = probed(**answers)
     assert all(word in message for word in words), message
     assert "\n" not in message
 
 
-def test_the_oldest_driver_that_will_do_does(probed):
+def test_the_oldest_supported_driver_is_accepted(probed):
     assert probed(FAKE_CARDS="5.0", FAKE_CUDA="11000").startswith("Driver(cuda=(11, 0)")
 
 
-def test_without_a_driver_the_library_that_is_missing_is_named(probed, tmp_path):
+def test_without_a_driver_the_missing_library_is_named(probed, tmp_path):
     message = probed(folder=tmp_path)
     if message.startswith("Driver("):
         pytest.skip("this machine has a driver")
     assert "There is no NVIDIA driver here (libcuda.so.1" in message
 
 
-def test_an_error_for_a_library_that_is_no_driver_says_what_it_lacks(probed, compiled):
+def test_an_error_for_a_library_that_is_not_a_driver_names_the_missing_function(probed, compiled):
     other = compiled("int cuInit(unsigned flags) { return 0; }", "libcuda.so.1")
     assert "has no cuDriverGetVersion" in probed(folder=other.parent)
 
@@ -104,12 +104,12 @@ def test_cards_from_maxwell_to_ada_are_usable(capability, usable):
             card.check()
 
 
-def test_an_error_for_a_number_beyond_the_cards_says_how_many_exist():
+def test_an_error_for_a_card_number_that_is_too_large_says_how_many_cards_exist():
     card = Card(0, "Some Card", (8, 6), 1 << 30)
-    found = Driver((12, 2), (card,))
-    assert found.card(0) is card
+    one_card = Driver((12, 2), (card,))
+    assert one_card.card(0) is card
     with pytest.raises(EngineError, match="no GPU 1: the driver sees 1, numbered from 0"):
-        found.card(1)
+        one_card.card(1)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_an_error_for_a_number_beyond_the_cards_says_how_many_exist():
         ("", None, None, []),
     ],
 )
-def test_processes_share_the_cards_that_can_be_used(fake_driver, cards, visible, mxnet2, shares):
+def test_processes_share_the_usable_cards(fake_driver, cards, visible, mxnet2, shares):
     environment = {name: text for name, text in os.environ.items() if "CUDA" not in name}
     environment.update(
         PYTHONPATH=str(Path(nst_cli.__file__).parents[1]),

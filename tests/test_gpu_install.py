@@ -1,4 +1,4 @@
-"""`nst gpu install` as its users run it, with a pip of the tests' own that downloads nothing."""
+"""`nst gpu install` in real processes, with the tests' own pip, which downloads nothing."""
 
 import contextlib
 import errno
@@ -18,7 +18,7 @@ from nst_cli.engine import mxnet2
 from nst_cli.engine.gpu import install, library
 from nst_cli.errors import EngineError
 
-# Fills the target as pip would; HANG and FAIL make it do so in the middle of its work.
+# Fills the target as pip would; HANG and FAIL stop it in the middle of its work.
 FAKE_PIP = """
 import os, pathlib, shutil, sys, time
 
@@ -37,7 +37,7 @@ if "LACK" in os.environ:
     (target / os.environ["LACK"]).unlink()
 """
 
-# The C library as on a disk with too little room.
+# The C library as on a disk with too little space.
 FULL_DISK = """
 import shutil, sys
 usage = shutil.disk_usage("/")
@@ -62,7 +62,7 @@ def fake_pip(compiled, tmp_path_factory):
     (folder / "pip" / "__main__.py").write_text(
         FAKE_PIP.format(libraries=libraries, library=str(compiled("", "lib.so")))
     )
-    # An MXNet that is no MXNet 2, whichever is installed.
+    # MXNet 1, whichever version is installed.
     (folder / "mxnet").mkdir()
     for package in ("pip", "mxnet"):
         (folder / package / "__init__.py").touch()
@@ -114,7 +114,7 @@ def failure(process):
     return line
 
 
-def test_it_installs_in_the_users_data_and_prints_the_folder_alone(command, tmp_path):
+def test_gpu_install_uses_the_users_data_folder_and_prints_its_path_alone(command, tmp_path):
     code, stdout, stderr = ended(command("--no-card"))
     place = tmp_path / "data" / "nst" / "gpu"
     assert (code, stdout) == (0, f"{place}\n")
@@ -131,14 +131,14 @@ def test_a_build_that_works_is_kept(command, tmp_path):
     assert second[:2] == first[:2] == (0, f"{tmp_path / 'gpu'}\n")
 
 
-def test_a_folder_of_its_own_has_to_be_named_by_the_variable(command, tmp_path):
+def test_a_chosen_folder_must_be_named_by_the_variable_too(command, tmp_path):
     place = tmp_path / "gpu"
     hint = f"Set NST_GPU={place} so that nst finds it."
     assert hint in ended(command("--no-card", "--dir", "gpu"))[2]
     assert "Set" not in ended(command("--no-card", "--dir", "gpu", NST_GPU=str(place)))[2]
 
 
-def test_a_library_that_is_gone_and_another_version_are_renewed(command, tmp_path):
+def test_an_installation_of_another_version_or_without_a_library_is_renewed(command, tmp_path):
     place = tmp_path / "gpu"
     ended(command("--no-card", "--dir", "gpu"))
     cufft = place / "nvidia/cufft/lib/libcufft.so.10"
@@ -154,7 +154,7 @@ def test_a_library_that_is_gone_and_another_version_are_renewed(command, tmp_pat
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_installation_that_is_broken_off_leaves_nothing_that_is_taken(command, tmp_path, end):
+def test_an_interrupted_installation_is_never_used(command, tmp_path, end):
     begun = tmp_path / "begun"
     process = command("--no-card", "--dir", "gpu", HANG=str(begun))
     wait_for(begun.exists, process)
@@ -177,7 +177,7 @@ def test_a_second_installation_at_the_same_time_is_refused(command, tmp_path):
     assert "Another nst gpu install is running" in line
 
 
-def test_when_pip_fails_its_words_stand_and_the_old_version_stays(command, tmp_path):
+def test_if_pip_fails_its_message_is_shown_and_the_old_version_stays(command, tmp_path):
     place = tmp_path / "gpu"
     place.mkdir()
     (place / library.MARK).write_text('{"packages": ["mxnet-cu117==1.9.0"], "entries": []}')
@@ -188,7 +188,7 @@ def test_when_pip_fails_its_words_stand_and_the_old_version_stays(command, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["gpu"]
 
 
-def test_a_set_of_libraries_that_cannot_be_loaded_is_not_taken(command, tmp_path):
+def test_libraries_that_cannot_be_loaded_are_not_installed(command, tmp_path):
     lacking = "nvidia/nccl/lib/libnccl.so.2"
     assert "libnccl.so.2" in failure(command("--no-card", "--dir", "gpu", LACK=lacking))
     assert not list(tmp_path.iterdir())
@@ -199,32 +199,32 @@ def test_a_set_of_libraries_that_cannot_be_loaded_is_not_taken(command, tmp_path
     [("9.0", "compute capability 9.0, and MXNet 1.9.1 only has kernels for 5.0 to 8.9"),
      ("", "sees no card")],
 )  # fmt: skip
-def test_without_a_card_that_can_be_used_nothing_is_downloaded(command, tmp_path, cards, words):
+def test_without_a_usable_card_nothing_is_downloaded(command, tmp_path, cards, words):
     assert words in failure(command(cards=cards))
     assert not list(tmp_path.iterdir())
 
 
 def test_one_usable_card_among_others_is_enough(command):
-    # The fake libraries cannot compute, so the test of the card at the end fails.
+    # The fake libraries cannot compute, so the final test of the card fails.
     code, _, stderr = ended(command(cards="9.0,8.6"))
     assert "Collecting" in stderr and code == 1
 
 
-def test_beside_an_mxnet_2_it_is_not_installed(monkeypatch, tmp_path):
+def test_the_cuda_build_is_not_installed_beside_mxnet_2(monkeypatch, tmp_path):
     monkeypatch.setattr(mxnet2, "version", lambda: "2.0.0beta1")
     with pytest.raises(EngineError, match="MXNet 2.0.0beta1 is installed.*mxnet==1.9.1"):
         install.install(tmp_path / "gpu", card=False)
     assert not any(tmp_path.iterdir())
 
 
-def test_too_little_room_is_reported_before_the_download(command, tmp_path):
+def test_too_little_disk_space_is_reported_before_the_download(command, tmp_path):
     line = failure(command("--no-card", "--dir", "gpu", code=FULL_DISK))
     assert "takes 9 GB" in line and "has 5.0 GB" in line
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("mark", [None, "[]", '{"packages": ["mxnet-cu117==1.9.0"]}'])
-def test_a_folder_that_holds_something_of_the_users_is_left_alone(command, tmp_path, mark):
+def test_a_folder_with_files_of_the_user_is_left_alone(command, tmp_path, mark):
     (tmp_path / "gpu").mkdir()
     (tmp_path / "gpu" / "diary.txt").touch()
     if mark:
@@ -235,14 +235,14 @@ def test_a_folder_that_holds_something_of_the_users_is_left_alone(command, tmp_p
     assert content_of(tmp_path) == before
 
 
-def test_a_file_in_the_place_of_the_folder_is_left_alone(command, tmp_path):
+def test_a_file_with_the_name_of_the_folder_is_left_alone(command, tmp_path):
     (tmp_path / "gpu").write_text("a diary")
     assert "that nst did not put there (gpu)" in failure(command("--no-card", "--dir", "gpu"))
     assert (tmp_path / "gpu").read_text() == "a diary"
 
 
 @pytest.mark.parametrize("name", ["data.part", ".data.nst-gpu-install"])
-def test_folders_of_the_users_beside_the_place_are_left_alone(command, tmp_path, name):
+def test_the_users_folders_beside_the_installation_are_left_alone(command, tmp_path, name):
     (tmp_path / name / "thesis").mkdir(parents=True)
     (tmp_path / name / "thesis" / "chapter.txt").write_text("years of work")
     before = content_of(tmp_path)
@@ -257,14 +257,14 @@ def test_folders_of_the_users_beside_the_place_are_left_alone(command, tmp_path,
 
 @pytest.fixture
 def installed_before(tmp_path):
-    """A folder that holds another version."""
+    """A folder with another version."""
     place = tmp_path / "gpu"
     place.mkdir()
     (place / library.MARK).write_text('{"packages": ["mxnet-cu117==1.9.0"], "entries": []}')
     return place
 
 
-def test_the_version_before_stays_if_the_new_one_cannot_take_its_place(
+def test_the_old_version_stays_if_the_new_one_cannot_replace_it(
     installed_before, tmp_path, monkeypatch
 ):
     before, replace = content_of(tmp_path), os.replace
@@ -282,7 +282,7 @@ def test_the_version_before_stays_if_the_new_one_cannot_take_its_place(
     assert content_of(tmp_path) == before
 
 
-def test_the_version_before_comes_back_after_a_kill_between_the_two_moves(
+def test_the_old_version_is_restored_after_a_kill_between_the_two_moves(
     installed_before, tmp_path, monkeypatch
 ):
     before = content_of(tmp_path)
@@ -301,7 +301,7 @@ def test_the_version_before_comes_back_after_a_kill_between_the_two_moves(
     assert content_of(tmp_path) == before
 
 
-def test_a_link_to_another_disk_stays_one(command, tmp_path):
+def test_a_link_to_another_disk_stays_a_link(command, tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "gpu").symlink_to("disk")
     assert ended(command("--no-card", "--dir", "gpu"))[:2] == (0, f"{tmp_path / 'disk'}\n")
@@ -309,7 +309,7 @@ def test_a_link_to_another_disk_stays_one(command, tmp_path):
     assert library.packages(tmp_path / "gpu") == library.PACKAGES
 
 
-def test_a_place_where_nothing_can_be_made_is_named(command, tmp_path):
+def test_a_folder_that_cannot_be_made_is_named(command, tmp_path):
     (tmp_path / "file").touch()
     line = failure(command("--no-card", "--dir", "file/gpu"))
     assert f"Cannot install the CUDA build in {tmp_path / 'file/gpu'}" in line
@@ -324,11 +324,11 @@ def test_a_python_that_is_too_old_is_named_before_the_download(command, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("found", [("Darwin", "arm64"), ("Linux", "aarch64")])
-def test_a_machine_that_the_build_is_not_for_is_named(monkeypatch, tmp_path, found):
-    monkeypatch.setattr(install.platform, "system", lambda: found[0])
-    monkeypatch.setattr(install.platform, "machine", lambda: found[1])
-    with pytest.raises(EngineError, match=f"Linux on x86_64, and this is {' '.join(found)}"):
+@pytest.mark.parametrize("platform", [("Darwin", "arm64"), ("Linux", "aarch64")])
+def test_an_unsupported_machine_is_named(monkeypatch, tmp_path, platform):
+    monkeypatch.setattr(install.platform, "system", lambda: platform[0])
+    monkeypatch.setattr(install.platform, "machine", lambda: platform[1])
+    with pytest.raises(EngineError, match=f"Linux on x86_64, and this is {' '.join(platform)}"):
         install.install(tmp_path / "gpu")
 
 
@@ -338,7 +338,7 @@ def test_an_error_for_a_python_without_pip_says_how_to_get_it(monkeypatch, tmp_p
         install.install(tmp_path / "gpu", card=False)
 
 
-def test_the_pip_of_this_environment_knows_the_options_that_are_used():
+def test_the_pip_of_this_environment_has_the_options_that_are_used():
     if shutil.which("pip") is None and install.importlib.util.find_spec("pip") is None:
         pytest.skip("there is no pip")
     text = subprocess.run(

@@ -15,7 +15,7 @@ from nst_cli.engine.gpu import driver, library
 from nst_cli.engine.gpu.driver import Card, Driver
 from nst_cli.errors import EngineError
 
-# What of MXNet `engine` asks for to choose a device.
+# The parts of MXNet that `engine` uses to choose a device.
 FAKE_MXNET = """
 import types
 
@@ -40,10 +40,10 @@ from nst_cli.errors import EngineError
 shown = "NVIDIA_TF32_OVERRIDE", "MXNET_ENFORCE_DETERMINISM", "MXNET_CUDNN_AUTOTUNE_DEFAULT"
 for device, precision, deterministic in json.loads(sys.argv[1]):
     try:
-        found = engine.context(device, precision, deterministic)
+        context = engine.context(device, precision, deterministic)
         print(
-            f"{engine.version()} {found.device_type}:{found.device_id}",
-            engine.resolved_precision(precision, found),
+            f"{engine.version()} {context.device_type}:{context.device_id}",
+            engine.resolved_precision(precision, context),
             *(f"{name}={os.environ[name]}" for name in shown if name in os.environ)
         )
     except EngineError as error:
@@ -60,7 +60,7 @@ def set_up(folder, packages=library.PACKAGES):
 
 @pytest.fixture(scope="session")
 def build(compiled, tmp_path_factory):
-    """A folder as ``nst gpu install`` leaves it, with a Python module in place of MXNet."""
+    """A folder like that of ``nst gpu install``, with a Python module in place of MXNet."""
     folder, empty = set_up(tmp_path_factory.mktemp("build")), compiled("", "lib.so")
     module(folder, "cuda")
     for name in (*library.LIBRARIES, "mxnet/libmxnet.so"):
@@ -77,12 +77,12 @@ def module(folder, build):
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory):
-    """A folder for Python's path with a module in place of the installed MXNet."""
+    """A folder for Python's path with a module that replaces the installed MXNet."""
     return module(tmp_path_factory.mktemp("installed"), "installed")
 
 
 def python(*arguments, path=(), cards="", driver_folder="", **variables):
-    """Run a Python that sees the fake driver with these cards, and the folders of a path."""
+    """Run Python with the fake driver, these cards and this path."""
     hidden = ("CUDA_VISIBLE_DEVICES", "NST_GPU", "NVIDIA_TF32_OVERRIDE")
     environment = {name: text for name, text in os.environ.items() if name not in hidden}
     environment.update(
@@ -103,7 +103,7 @@ def python(*arguments, path=(), cards="", driver_folder="", **variables):
 
 @pytest.fixture
 def chosen(fake_driver, installed):
-    """Return the lines that a process prints for a list of choices, one after another."""
+    """Return the lines that a process prints for a list of choices, in order."""
 
     def choose(*choices, path=(), **surroundings):
         defaults = "cpu", "float32", False
@@ -118,7 +118,7 @@ def chosen(fake_driver, installed):
         )
         assert done.returncode == 0, done.stderr
         *lines, path = done.stdout.splitlines()
-        # The folder is on Python's path while MXNet is imported, and no longer.
+        # The folder is on Python's path only while MXNet is imported.
         assert str(surroundings.get("NST_GPU")) not in path.split(os.pathsep)
         return lines
 
@@ -151,9 +151,9 @@ def test_without_the_cuda_build_auto_is_the_cpu(chosen):
     assert chosen(["auto"], cards="8.6") == ["installed cpu:0 float32"]
 
 
-def test_the_users_own_library_goes_before_the_cuda_build(chosen, build):
-    found = chosen(["auto"], cards="8.6", NST_GPU=build, MXNET_LIBRARY_PATH="/own/libmxnet.so")
-    assert found == ["installed cpu:0 float32"]
+def test_the_users_own_library_takes_precedence_over_the_cuda_build(chosen, build):
+    answers = chosen(["auto"], cards="8.6", NST_GPU=build, MXNET_LIBRARY_PATH="/own/libmxnet.so")
+    assert answers == ["installed cpu:0 float32"]
 
 
 @pytest.mark.parametrize(
@@ -165,12 +165,12 @@ def test_the_users_own_library_goes_before_the_cuda_build(chosen, build):
         ("cpu", "9.0", "cuda cpu:0 float32"),
     ],
 )
-def test_an_mxnet_2_serves_what_cards_it_was_built_for(
+def test_mxnet_2_is_used_for_the_cards_it_was_built_for(
     chosen, build, tmp_path, device, cards, expected
 ):
-    own = module(tmp_path, "cuda")
-    (own / "mxnet/libinfo.py").write_text('__version__ = "2.0.0beta1"\n')
-    assert chosen([device], cards=cards, NST_GPU=build, path=[own]) == [expected]
+    folder = module(tmp_path, "cuda")
+    (folder / "mxnet/libinfo.py").write_text('__version__ = "2.0.0beta1"\n')
+    assert chosen([device], cards=cards, NST_GPU=build, path=[folder]) == [expected]
 
 
 def test_the_installed_mxnet_2_is_recognised_without_importing_it(monkeypatch, tmp_path):
@@ -196,13 +196,13 @@ def test_the_installed_mxnet_2_is_recognised_without_importing_it(monkeypatch, t
 def test_precision_and_determinism_are_set_before_the_libraries_are_loaded(
     chosen, build, precision, deterministic, cards, expected
 ):
-    found = chosen(["gpu", precision, deterministic], cards=cards, NST_GPU=build)
-    assert found == [f"cuda gpu:0 {expected}"]
+    answers = chosen(["gpu", precision, deterministic], cards=cards, NST_GPU=build)
+    assert answers == [f"cuda gpu:0 {expected}"]
 
 
-def test_determinism_goes_before_the_users_own_variables(chosen, build):
-    own = {"MXNET_CUDNN_AUTOTUNE_DEFAULT": "2", "MXNET_ENFORCE_DETERMINISM": "0"}
-    (line,) = chosen(["gpu", "auto", True], cards="8.6", NST_GPU=build, **own)
+def test_determinism_overrides_the_users_variables(chosen, build):
+    variables = {"MXNET_CUDNN_AUTOTUNE_DEFAULT": "2", "MXNET_ENFORCE_DETERMINISM": "0"}
+    (line,) = chosen(["gpu", "auto", True], cards="8.6", NST_GPU=build, **variables)
     assert line.endswith(DETERMINISTIC)
 
 
@@ -219,7 +219,9 @@ def test_determinism_goes_before_the_users_own_variables(chosen, build):
         (["gpu", "float32"], ["gpu", "tf32"], "tf32 needs"),
     ],
 )
-def test_what_a_process_can_no_longer_change_is_an_error(chosen, build, first, then, words):
+def test_a_setting_that_a_process_can_no_longer_change_is_an_error(
+    chosen, build, first, then, words
+):
     _, line = chosen(first, then, cards="8.6", NST_GPU=build)
     assert words in line
 
@@ -240,12 +242,12 @@ sys.exit(subprocess.run([sys.executable, "-c", *sys.argv[1:]], env=worker).retur
     assert done.stdout.splitlines()[:-1] == ["cuda gpu:0 tf32"]
 
 
-def test_the_users_own_choice_against_tf32_stands(chosen, build):
-    found = chosen(["gpu", "auto"], cards="8.6", NST_GPU=build, NVIDIA_TF32_OVERRIDE="0")
-    assert found == [f"cuda gpu:0 {STRICT}"]
+def test_the_users_variable_against_tf32_is_respected(chosen, build):
+    answers = chosen(["gpu", "auto"], cards="8.6", NST_GPU=build, NVIDIA_TF32_OVERRIDE="0")
+    assert answers == [f"cuda gpu:0 {STRICT}"]
 
 
-def test_a_process_of_the_cuda_build_has_the_cpu_too(chosen, build):
+def test_a_process_with_the_cuda_build_can_also_use_the_cpu(chosen, build):
     gpu, cpu = chosen(["gpu"], ["cpu"], cards="8.6", NST_GPU=build)
     assert gpu.startswith("cuda gpu:0") and cpu.startswith("cuda cpu:0")
 
@@ -259,15 +261,13 @@ def test_a_process_of_the_cuda_build_has_the_cpu_too(chosen, build):
         ("gpu", "8.6", "run nst gpu install"),
     ],
 )
-def test_an_error_for_a_gpu_that_cannot_be_used_says_why_and_what_would_do(
-    chosen, device, cards, words
-):
+def test_an_error_for_an_unusable_gpu_says_why_and_what_would_help(chosen, device, cards, words):
     (line,) = chosen([device], cards=cards)
     assert words in line
     assert "device cpu" in line
 
 
-def test_a_library_that_is_gone_is_named_with_what_brings_it_back(chosen, build, tmp_path):
+def test_an_error_for_a_missing_library_says_how_to_restore_it(chosen, build, tmp_path):
     broken = shutil.copytree(build, tmp_path / "build")
     (broken / "nvidia/cufft/lib/libcufft.so.10").unlink()
     for device in ("gpu", "auto"):
@@ -276,7 +276,7 @@ def test_a_library_that_is_gone_is_named_with_what_brings_it_back(chosen, build,
         assert "libcufft.so.10" in line and "nst gpu install" in line
 
 
-def test_mxnets_library_that_is_gone_is_named(build, tmp_path):
+def test_an_error_names_a_missing_library_of_mxnet(build, tmp_path):
     broken = shutil.copytree(build, tmp_path / "build")
     (broken / "mxnet/libmxnet.so").unlink()
     with pytest.raises(EngineError, match="mxnet/libmxnet.so is missing"):
@@ -303,14 +303,14 @@ def test_the_folder_is_in_the_users_data_unless_the_variable_names_one(monkeypat
 
 
 @pytest.mark.parametrize("device", ["gpu", "auto"])
-def test_another_version_is_an_error_and_not_taken(one_card, monkeypatch, tmp_path, device):
+def test_a_cuda_build_of_another_version_is_an_error(one_card, monkeypatch, tmp_path, device):
     monkeypatch.setenv(library.VARIABLE, str(set_up(tmp_path, ["mxnet-cu117==1.9.0"])))
     with pytest.raises(EngineError, match=f"in {tmp_path} is not the one.*nst gpu install"):
         library.choose(device)
 
 
 @pytest.mark.parametrize("content", [None, "", "[1]", "{}", '{"packages": 3}'])
-def test_a_folder_that_the_variable_names_and_that_has_no_mark_is_an_error(
+def test_a_folder_named_by_the_variable_without_a_mark_is_an_error(
     one_card, monkeypatch, tmp_path, content
 ):
     monkeypatch.setenv(library.VARIABLE, str(tmp_path))

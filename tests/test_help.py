@@ -1,6 +1,6 @@
-"""Each command's help at 80 columns, against the file of it in tests/help.
+"""Each command's help at 80 columns, compared with its golden file in tests/help.
 
-Where a help was changed on purpose, write the files anew, and read what changed in them:
+After an intended change, write the files again and read the differences:
 
     python tests/test_help.py
 """
@@ -58,10 +58,10 @@ def help_of(command, option="--help"):
     return done.stdout
 
 
-# To the letter, because the versions of Click that setup.cfg allows lay these texts out alike:
+# Compared exactly, because all versions of Click that setup.cfg allows give the same layout:
 # 8.0.0, 8.0.4, 8.1.0, 8.1.8, 8.2.1, 8.3.0 and 8.5.1 were compared.
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_is_the_one_that_was_read(command):
+def test_the_help_equals_its_golden_file(command):
     expected = golden_file(command).read_text()
     assert help_of(command) == expected, "if that is meant: python tests/test_help.py"
 

@@ -3,8 +3,6 @@
 import functools
 import hashlib
 import io
-import json
-import math
 import os
 import pathlib
 import struct
@@ -15,8 +13,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from PIL import Image, ImageCms
+from patterns import (
+    TO_LINEAR_SRGB,
+    adobe_rgb,
+    linear_grey,
+    noise,
+    odd_cmyk,
+    smooth,
+    srgb_of,
+    srgb_of_lab,
+)
+from PIL import Image
 
 from nst_cli import images
 from nst_cli.errors import ImageError
@@ -25,116 +32,7 @@ ENDINGS = [".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"]
 METADATA = {"method": "poly", "style": "Nuit étoilée 星月夜 🌌", "gamma": 5.0, "losses": [1, None]}
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
-@pytest.fixture
-def save(tmp_path):
-    """Save a Pillow image, or bytes, under a name; return the path."""
-
-    def save_as(name, content, **options):
-        path = tmp_path / name
-        if isinstance(content, bytes):
-            path.write_bytes(content)
-        else:
-            content.save(path, **options)
-        return str(path)
-
-    return save_as
-
-
-def noise(height=24, width=32, channels=3, seed=0):
-    shape = (height, width, channels) if channels > 1 else (height, width)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-def smooth(height=48, width=64):
-    """A picture that lossy formats keep almost as it is."""
-    y, x = np.mgrid[0:height, 0:width]
-    planes = (40 + 2 * x, 60 + 3 * y, 220 - x - y)
-    return np.stack(planes, axis=-1).astype(np.uint8)
-
-
 # -- Profiles and PNG files that Pillow cannot make -----------------------------------------------
-
-
-def icc_profile(space, connection, tags):
-    """An ICC version 2 profile from its tags, a dict of 4-byte names to data."""
-    offset, table, body = 128 + 4 + 12 * len(tags), b"", b""
-    for name, data in tags.items():
-        data += b"\0" * (-len(data) % 4)
-        table += struct.pack(">4sLL", name, offset + len(body), len(data))
-        body += data
-    head = struct.pack(
-        ">L4sL4s4s4s", offset + len(body), b"", 0x02100000, b"mntr", space, connection
-    )
-    head += b"\0" * 12 + b"acsp" + b"\0" * 28 + xyz(0.9642, 1, 0.8249)[8:]
-    return head.ljust(128, b"\0") + struct.pack(">L", len(tags)) + table + body
-
-
-def xyz(*values):
-    return b"XYZ \0\0\0\0" + struct.pack(">3l", *(round(65536 * value) for value in values))
-
-
-def gamma_curve(gamma):
-    return b"curv\0\0\0\0" + struct.pack(">LH", 1, round(256 * gamma))
-
-
-def adobe_rgb(gamma=563 / 256):
-    """Primaries of Adobe RGB (1998), adapted to D50, and its gamma unless another is given."""
-    return icc_profile(
-        b"RGB ",
-        b"XYZ ",
-        {
-            b"wtpt": xyz(0.9642, 1, 0.8249),
-            b"rXYZ": xyz(0.60974, 0.31111, 0.01947),
-            b"gXYZ": xyz(0.20528, 0.62567, 0.06087),
-            b"bXYZ": xyz(0.14919, 0.06322, 0.74457),
-            **{name: gamma_curve(gamma) for name in (b"rTRC", b"gTRC", b"bTRC")},
-        },
-    )
-
-
-def linear_grey():
-    return icc_profile(
-        b"GRAY", b"XYZ ", {b"wtpt": xyz(0.9642, 1, 0.8249), b"kTRC": gamma_curve(1.0)}
-    )
-
-
-def odd_cmyk():
-    """A press that prints cyan as a red, L*a*b* = (50, 60, 0), and neither magenta nor yellow."""
-    identity = bytes(range(256))
-    # With a true black, or the black of the press would be scaled to that of the screen.
-    paper, red, black = bytes([255, 128, 128]), bytes([128, 188, 128]), bytes([0, 128, 128])
-    grid = 4 * (paper + black) + 4 * (red + black)
-    matrix = struct.pack(">9l", *(65536 * (i % 4 == 0) for i in range(9)))
-    table = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + matrix + 4 * identity + grid + 3 * identity
-    return icc_profile(b"CMYK", b"Lab ", {b"wtpt": xyz(0.9642, 1, 0.8249), b"A2B0": table})
-
-
-def srgb_of(linear):
-    """The sRGB transfer function (IEC 61966-2-1), 0 to 1 to 0 to 255."""
-    linear = np.clip(linear, 0, 1)
-    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-
-
-# XYZ at D50 to linear sRGB, Bradford-adapted (Lindbloom's tables).
-TO_LINEAR_SRGB = np.array(
-    [
-        [3.1338561, -1.6168667, -0.4906146],
-        [-0.9787684, 1.9161415, 0.0334540],
-        [0.0719453, -0.2289914, 1.4052427],
-    ]
-)
-
-
-def srgb_of_lab(lightness, a, b):
-    y = (lightness + 16) / 116
-    f = np.array([y + a / 500, y, y - b / 200])
-    ratio = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29))
-    return srgb_of(TO_LINEAR_SRGB @ (ratio * [0.9642, 1, 0.8249]))
 
 
 def png(width, height, depth, colour, rows, *chunks):
@@ -156,8 +54,8 @@ def png(width, height, depth, colour, rows, *chunks):
 
 # -- Reading: orientation -------------------------------------------------------------------------
 
-# What turns the upright picture into the stored one, by the Exif standard's words on where the
-# stored row 0 and column 0 lie.
+# The operation that turns the upright picture into the stored one, by the Exif standard's
+# description of the stored row 0 and column 0.
 STORED = {
     1: lambda p: p,
     2: lambda p: p[:, ::-1],
@@ -202,7 +100,7 @@ def test_16_bit_grey_turns_too(save):
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0rubbish", b"Exif\0\0II*\0\xff\xff\xff\xff"])
-def test_broken_exif_data_do_not_spoil_a_picture(save, exif):
+def test_broken_exif_data_are_ignored(save, exif):
     picture = images.read(save("a.jpg", Image.fromarray(smooth()), exif=exif))
     assert picture.pixels.shape == smooth().shape
 
@@ -369,7 +267,7 @@ def test_of_an_animation_the_first_frame_is_read(save, ending):
     assert np.abs(pixels - (255, 0, 0)).max() <= 6
 
 
-def test_reading_says_what_the_content_of_the_file_was(save):
+def test_reading_returns_the_checksum_of_the_file(save):
     path = save("a.png", Image.fromarray(noise()))
     content = pathlib.Path(path).read_bytes()
     assert images.read(path).sha256 == hashlib.sha256(content).hexdigest()
@@ -386,7 +284,7 @@ def test_adobe_rgb_is_converted_to_srgb(save):
     )
     linear = (stored / 255) ** (563 / 256) @ primaries.T @ TO_LINEAR_SRGB.T
     assert np.abs(images.read(path).pixels - srgb_of(linear)).max() <= 1.5
-    # Far enough from the stored values for the tolerance to tell them apart.
+    # Far enough from the stored values for the tolerance to distinguish them.
     assert np.abs(srgb_of(linear) - stored).max() > 10
 
 
@@ -446,7 +344,7 @@ def test_a_profile_of_an_unknown_colour_space_is_taken_for_srgb(save):
     np.testing.assert_array_equal(pixels[..., 0], grey)
 
 
-# -- Reading: files that are wrong ----------------------------------------------------------------
+# -- Reading: broken files ------------------------------------------------------------------------
 
 
 def one_line(error):
@@ -485,7 +383,7 @@ def test_a_truncated_picture_is_refused(save, ending):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
 @pytest.mark.filterwarnings("error")
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+def test_a_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(ImageError, match="not a regular file"):
         images.read(tmp_path / "a.png")
@@ -524,8 +422,8 @@ def test_a_picture_of_more_pixels_than_the_limit_is_refused(save, limit):
         assert images.read(path, max_pixels=enough).pixels.shape == (24, 32, 3)
 
 
-def test_reading_warns_of_nothing_and_leaves_the_filters_alone(save):
-    # A description that claims to be longer than the Exif data are.
+def test_reading_prints_no_warnings_and_leaves_the_filters_unchanged(save):
+    # A description whose stated length exceeds the Exif data.
     entry = struct.pack("<HHHLLL", 1, 0x010E, 2, 1000, 8, 0)
     path = save("a.jpg", Image.fromarray(smooth()), exif=b"Exif\0\0II*\0\x08\0\0\0" + entry)
     with warnings.catch_warnings(record=True) as caught:
@@ -564,333 +462,3 @@ def test_damage_gives_a_picture_or_an_image_error(tmp_path_factory, kind, places
             function(path)
         except ImageError as error:
             assert str(path) in str(error) and "\n" not in str(error)
-
-
-# -- Sizes ----------------------------------------------------------------------------------------
-
-
-@given(
-    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
-    value=st.floats(0, 255, width=32),
-    channels=st.sampled_from([None, 1, 3]),
-)
-@settings(max_examples=50, deadline=None, derandomize=True)
-def test_a_constant_stays_that_constant_at_any_size(size, value, channels):
-    array = np.full((13, 17) + (() if channels is None else (channels,)), value, np.float32)
-    resized = images.resize(array, size)
-    assert resized.shape == size + array.shape[2:] and resized.dtype == np.float32
-    np.testing.assert_allclose(resized, value, rtol=1e-6)
-
-
-def test_the_same_size_gives_an_equal_copy(rng):
-    array = rng.uniform(-10, 300, (5, 7, 3)).astype(np.float32)
-    copy = images.resize(array, (5, 7))
-    np.testing.assert_array_equal(copy, array)
-    assert not np.shares_memory(copy, array)
-
-
-def test_channels_are_resized_alone_and_a_plane_like_a_channel(rng):
-    array = rng.uniform(0, 255, (20, 30, 3)).astype(np.float32)
-    together = images.resize(array, (9, 14))
-    for c in range(3):
-        np.testing.assert_array_equal(together[..., c], images.resize(array[..., c], (9, 14)))
-
-
-def test_shrinking_averages_instead_of_picking(rng):
-    array = rng.uniform(100, 150, (96, 128, 3)).astype(np.float32)
-    small = images.resize(array, (12, 16))
-    np.testing.assert_allclose(small.mean(axis=(0, 1)), array.mean(axis=(0, 1)), atol=0.5)
-    # 64 independent values to each new one leave an eighth of the deviation, a bit more by the
-    # filter's shape; one picked value would leave it whole.
-    assert small.std() < array.std() / 5
-
-
-def test_a_checkerboard_shrinks_to_grey():
-    board = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.float32)
-    inner = images.resize(board, (16, 16))[2:-2, 2:-2]
-    np.testing.assert_allclose(inner, 127.5, atol=1)
-
-
-def test_resizing_neither_rounds_nor_leaves_the_range():
-    edge = np.zeros((16, 16), np.float32)
-    edge[:, 8:] = 255
-    resized = images.resize(edge, (48, 48))
-    assert resized.min() == 0 and resized.max() == 255
-    assert np.any(resized % 1)
-
-
-@given(
-    height=st.integers(1, 5000),
-    width=st.integers(1, 5000),
-    long_edge=st.integers(images.MIN_SIDE, 4000),
-)
-@settings(derandomize=True, deadline=None)
-def test_the_long_edge_is_exact_and_the_aspect_kept_to_half_a_pixel(height, width, long_edge):
-    try:
-        fitted = images.fit((height, width, 3), long_edge)
-    except ImageError:
-        assert min(height, width) * long_edge / max(height, width) < images.MIN_SIDE - 0.5
-        return
-    assert max(fitted) == long_edge and min(fitted) >= images.MIN_SIDE
-    for side, was in zip(fitted, (height, width)):
-        assert abs(side - was * long_edge / max(height, width)) <= 0.5
-
-
-@given(height=st.integers(1, 300), width=st.integers(1, 300))
-@settings(derandomize=True, deadline=None)
-def test_the_size_that_a_refusal_advises_is_the_least_that_works(height, width):
-    try:
-        images.fit((height, width), images.MIN_SIDE, "a.png")
-    except ImageError as error:
-        assert "a.png" in str(error) and f"{width} x {height}" in str(error)
-        if "too elongated" in str(error):
-            advised = 4097
-        else:
-            advised = int(str(error).split("--size ")[1].split()[0])
-            assert min(images.fit((height, width), advised)) >= images.MIN_SIDE
-        with pytest.raises(ImageError):
-            images.fit((height, width), advised - 1)
-
-
-def test_an_error_for_a_refused_size_names_both_sizes():
-    with pytest.raises(ImageError) as error:
-        images.fit((20, 400), 100, "strip.png")
-    assert str(error.value) == (
-        "Cannot work on strip.png: its 400 x 20 pixels become 100 x 5 at size 100, "
-        "and each side needs 16; use --size 310 or more."
-    )
-
-
-def test_an_error_for_a_picture_too_elongated_says_to_crop_it():
-    with pytest.raises(ImageError, match="too elongated, crop it"):
-        images.fit((1, 5000), 600)
-
-
-# -- Network input --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
-def test_all_256_values_come_back_from_the_network_form(dtype):
-    pixels = np.stack([np.arange(256)] * 3, axis=-1).reshape(16, 16, 3).astype(dtype)
-    pixels[..., 1] = pixels[::-1, :, 1]
-    image = images.to_input(pixels)
-    assert image.shape == (1, 3, 16, 16) and image.dtype == np.float32
-    assert image.flags["C_CONTIGUOUS"]
-    back = images.to_pixels(image)
-    assert back.dtype == np.uint8
-    np.testing.assert_array_equal(back, pixels)
-
-
-def test_the_means_are_subtracted_in_the_order_red_green_blue():
-    image = images.to_input(np.array([[[255, 0, 51]]], np.uint8))
-    np.testing.assert_allclose(image[0, :, 0, 0], [131.32, -116.779, -52.939], atol=1e-4)
-
-
-def test_scale_256_is_the_authors_one():
-    pixels = noise()
-    expected = (pixels / 255.0 * 256 - np.array([123.68, 116.779, 103.939])).transpose(2, 0, 1)
-    np.testing.assert_allclose(images.to_input(pixels, scale=256)[0], expected, atol=5e-5)
-
-
-def test_pixels_are_clipped_then_rounded_or_truncated():
-    values = np.array([-3.0, 0.4, 0.6, 254.6, 300.0], np.float32)
-    image = (np.tile(values, (3, 1)) - np.float32(images.MEANS)[:, None])[None, :, None, :]
-    assert images.to_pixels(image)[0, :, 2].tolist() == [0, 0, 1, 255, 255]
-    assert images.to_pixels(image, rounding="truncate")[0, :, 2].tolist() == [0, 0, 0, 254, 255]
-
-
-# -- Writing --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("ending", ENDINGS + [".PNG", ".Jpg"])
-def test_a_written_picture_reads_the_same(tmp_path, ending):
-    path = tmp_path / ("a" + ending)
-    images.write(path, smooth())
-    difference = np.abs(images.read(path).pixels - smooth())
-    is_lossless = ending.lower() in (".png", ".tif", ".tiff")
-    assert difference.max() <= (0 if is_lossless else 8)
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_a_written_picture_says_that_it_is_srgb(tmp_path, ending):
-    images.write(tmp_path / ("a" + ending), smooth())
-    with Image.open(tmp_path / ("a" + ending)) as image:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
-    assert "sRGB" in ImageCms.getProfileDescription(profile)
-
-
-def test_jpeg_keeps_its_full_chroma(tmp_path):
-    images.write(tmp_path / "a.jpg", smooth())
-    with Image.open(tmp_path / "a.jpg") as image:
-        assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
-
-
-@pytest.mark.parametrize("ending", [".png", ".tif", ".webp"])
-def test_alpha_is_written_where_the_format_holds_it(tmp_path, ending, rng):
-    path = tmp_path / ("a" + ending)
-    alpha = rng.uniform(-1, 256, smooth().shape[:2]).astype(np.float32)
-    assert images.holds_alpha(path)
-    images.write(path, smooth(), alpha)
-    np.testing.assert_array_equal(images.read(path).alpha, np.rint(np.clip(alpha, 0, 255)))
-
-
-def test_colours_under_a_transparent_alpha_survive(tmp_path):
-    for ending, tolerance in ((".png", 0), (".tif", 0), (".webp", 8)):
-        path = tmp_path / ("a" + ending)
-        images.write(path, smooth(), np.zeros(smooth().shape[:2], np.float32))
-        with Image.open(path) as image:
-            assert np.abs(np.asarray(image)[..., :3].astype(int) - smooth()).max() <= tolerance
-
-
-def test_jpeg_drops_the_alpha(tmp_path):
-    path = tmp_path / "a.JPEG"
-    assert not images.holds_alpha(path)
-    images.write(path, smooth(), np.zeros(smooth().shape[:2], np.float32))
-    assert images.read(path).alpha is None
-
-
-@pytest.mark.parametrize("with_alpha", [False, True])
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_metadata_come_back_from_every_format(tmp_path, ending, with_alpha):
-    path = tmp_path / ("a" + ending)
-    alpha = np.full(smooth().shape[:2], 99, np.float32) if with_alpha else None
-    images.write(path, smooth(), alpha, METADATA)
-    assert images.read_metadata(path) == METADATA
-
-
-def test_metadata_lie_where_other_programs_look(tmp_path):
-    images.write(tmp_path / "a.png", smooth(), metadata=METADATA)
-    with Image.open(tmp_path / "a.png") as image:
-        assert json.loads(image.text["nst"]) == METADATA
-    for ending in (".jpg", ".tif", ".webp"):
-        images.write(tmp_path / ("a" + ending), smooth(), metadata=METADATA)
-        with Image.open(tmp_path / ("a" + ending)) as image:
-            comment = image.getexif().get_ifd(0x8769)[0x9286]
-        assert comment.startswith(b"ASCII\0\0\0")
-        assert json.loads(comment[8:]) == {"nst": METADATA}
-
-
-def test_the_user_comment_of_a_jpeg_has_the_type_that_the_standard_asks_for(tmp_path):
-    images.write(tmp_path / "a.jpg", smooth(), metadata=METADATA)
-    content = (tmp_path / "a.jpg").read_bytes()
-    entry = content[content.index(struct.pack("<HH", 0x9286, 7)) :]
-    size, offset = struct.unpack("<LL", entry[4:12])
-    start = content.index(b"Exif\0\0") + 6 + offset
-    assert json.loads(content[start + 8 : start + size]) == {"nst": METADATA}
-
-
-def test_a_picture_without_our_metadata_has_none(save, tmp_path):
-    for ending in ENDINGS:
-        images.write(tmp_path / ("a" + ending), smooth())
-        assert images.read_metadata(tmp_path / ("a" + ending)) is None
-    foreign = Image.Exif()
-    for comment in (
-        b"ASCII\0\0\0seaside",
-        b'ASCII\0\0\0{"steps": 20}',
-        b"\0" * 8,
-        b"ASCII\0\0\0[1]",
-        b'UNICODE\0{"nst": {"steps": 20}}',
-    ):
-        foreign.get_ifd(0x8769)[0x9286] = comment
-        assert images.read_metadata(save("b.jpg", Image.fromarray(smooth()), exif=foreign)) is None
-
-
-def test_long_metadata_are_refused_by_jpeg_alone(tmp_path):
-    metadata = {"note": "x" * 70000}
-    with pytest.raises(ImageError, match=r"a\.jpg.*a JPEG holds 65533.*\.png"):
-        images.write(tmp_path / "a.jpg", smooth(), metadata=metadata)
-    assert os.listdir(tmp_path) == []
-    for ending in (".png", ".tif", ".webp"):
-        images.write(tmp_path / ("a" + ending), smooth(), metadata=metadata)
-        assert images.read_metadata(tmp_path / ("a" + ending)) == metadata
-
-
-def test_a_jpeg_takes_metadata_up_to_the_limit_that_its_error_names(tmp_path):
-    empty = len(images.metadata.exif_block({"note": ""}, *smooth().shape[:2]))
-    metadata = {"note": "x" * (65533 - empty)}
-    images.write(tmp_path / "a.jpg", smooth(), metadata=metadata)
-    assert images.read_metadata(tmp_path / "a.jpg") == metadata
-    with pytest.raises(ImageError, match="65534"):
-        images.write(tmp_path / "a.jpg", smooth(), metadata={"note": metadata["note"] + "x"})
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_the_same_picture_gives_the_same_bytes_at_any_time(tmp_path, monkeypatch, ending):
-    alpha = np.full(smooth().shape[:2], 7, np.float32)
-    contents = set()
-    for name, stamp in (("a", b"\x07\xea\0\x01\0\x02\0\x03\0\x04\0\x05"), ("b", b"\0" * 12)):
-        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-        stamped = profile[:24] + stamp + profile[36:]
-        monkeypatch.setattr(ImageCms.ImageCmsProfile, "tobytes", lambda self, made=stamped: made)
-        images.write(tmp_path / (name + ending), smooth(), alpha, METADATA)
-        contents.add((tmp_path / (name + ending)).read_bytes())
-    assert len(contents) == 1
-
-
-@pytest.mark.parametrize(
-    "raised", [OSError(28, "No space left on device", ".tmp"), ValueError("x")]
-)
-def test_a_failed_write_leaves_the_existing_file(tmp_path, monkeypatch, raised):
-    (tmp_path / "old.png").write_bytes(b"old")
-
-    def fail(self, name, *args, **options):
-        pathlib.Path(name).write_bytes(b"half")
-        raise raised
-
-    monkeypatch.setattr(Image.Image, "save", fail)
-    for name in ("old.png", "new.png"):
-        with pytest.raises(ImageError) as error:
-            images.write(tmp_path / name, smooth())
-        assert name in one_line(error)
-    assert os.listdir(tmp_path) == ["old.png"]
-    assert (tmp_path / "old.png").read_bytes() == b"old"
-
-
-def test_a_size_beyond_the_format_is_an_image_error(tmp_path):
-    with pytest.raises(ImageError, match=r"a\.webp"):
-        images.write(tmp_path / "a.webp", np.zeros((1, 16384, 3), np.uint8))
-    assert os.listdir(tmp_path) == []
-
-
-def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
-    def interrupt(self, name, *args, **options):
-        pathlib.Path(name).write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Image.Image, "save", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        images.write(tmp_path / "a.png", smooth())
-    assert os.listdir(tmp_path) == []
-
-
-# -- Checking the output beforehand ---------------------------------------------------------------
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_the_endings_that_can_be_written_pass(ending):
-    images.check_ending("folder/a" + ending)
-
-
-@pytest.mark.parametrize("name", ["a.bmp", "a", ".png", "a.png.gz"])
-def test_an_unknown_ending_is_refused_with_the_known_ones(tmp_path, name):
-    for function in (images.check_ending, images.holds_alpha):
-        with pytest.raises(ImageError, match=r"\.png, \.jpg, \.jpeg, \.tif, \.tiff, \.webp"):
-            function(tmp_path / name)
-    with pytest.raises(ImageError):
-        images.write(tmp_path / name, smooth())
-
-
-@given(
-    rgba=hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(4))),
-    ending=st.sampled_from([".png", ".tif"]),
-)
-@settings(max_examples=40, deadline=None, derandomize=True)
-def test_opaque_pixels_and_alpha_survive_a_lossless_round_trip(tmp_path_factory, rgba, ending):
-    path = tmp_path_factory.getbasetemp() / ("a" + ending)
-    images.write(path, rgba[..., :3], rgba[..., 3])
-    picture = images.read(path)
-    alpha = np.full(rgba.shape[:2], 255) if picture.alpha is None else picture.alpha
-    np.testing.assert_array_equal(alpha, rgba[..., 3])
-    opaque = alpha == 255
-    np.testing.assert_array_equal(picture.pixels[opaque], rgba[..., :3][opaque])
-    assert math.isfinite(picture.pixels.sum())

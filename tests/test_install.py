@@ -1,4 +1,4 @@
-"""The package as it is installed, and `nst mxnet install`."""
+"""The installed package, and `nst mxnet install`."""
 
 import importlib.metadata
 import os
@@ -17,7 +17,7 @@ from nst_cli.errors import EngineError
 
 
 def python(*arguments, **variables):
-    """Run Python with `arguments`; variables given as None are taken away. Return its stdout."""
+    """Run Python with `arguments`; variables given as None are removed. Return its stdout."""
     environment = {**os.environ, **variables}
     done = subprocess.run(
         [sys.executable, *arguments],
@@ -51,7 +51,7 @@ def test_the_installed_version_is_that_of_the_package():
 
 @pytest.fixture
 def commands(monkeypatch):
-    """Let no MXNet be installed, and return the commands that install it, which are not run."""
+    """Pretend that no MXNet is installed; return the list of commands, which are not executed."""
     calls = []
 
     def run(command, **options):
@@ -66,7 +66,7 @@ def commands(monkeypatch):
 
 @pytest.fixture
 def packages(monkeypatch):
-    """Set which of the packages pip and requests there are."""
+    """Return a function that sets which of the packages pip and requests exist."""
 
     def set_them(*names):
         monkeypatch.setattr(
@@ -105,7 +105,7 @@ def test_before_python_3_13_mxnet_is_installed_with_its_pins(commands, packages,
     assert [*map(arguments, commands)] == [["mxnet==1.9.1"]]
 
 
-def test_without_pip_it_is_uv_that_installs_and_without_both_pip_is_made(
+def test_mxnet_is_installed_by_uv_without_pip_and_by_ensurepip_without_both(
     commands, packages, monkeypatch
 ):
     packages("requests")
@@ -122,7 +122,9 @@ def test_without_pip_it_is_uv_that_installs_and_without_both_pip_is_made(
     ("present", "words"),
     [((), "has neither pip nor ensurepip"), (("pip",), r"could not be installed \(exit code 7\)")],
 )
-def test_an_installer_that_fails_is_one_line(commands, packages, monkeypatch, present, words):
+def test_an_installer_that_fails_is_a_one_line_error(
+    commands, packages, monkeypatch, present, words
+):
     packages(*present)
     monkeypatch.setattr(install.shutil, "which", lambda name: None)
     monkeypatch.setattr(
@@ -133,7 +135,7 @@ def test_an_installer_that_fails_is_one_line(commands, packages, monkeypatch, pr
     assert "\n" not in str(caught.value)
 
 
-def test_a_machine_that_mxnet_has_no_wheel_for_is_named_with_those_it_has(commands, monkeypatch):
+def test_an_error_for_a_machine_without_a_wheel_lists_the_supported_ones(commands, monkeypatch):
     monkeypatch.setattr(install.platform, "system", lambda: "Darwin")
     monkeypatch.setattr(install.platform, "machine", lambda: "arm64")
     with pytest.raises(EngineError, match="has wheels for Linux x86_64, .* this is Darwin arm64"):
@@ -141,14 +143,14 @@ def test_a_machine_that_mxnet_has_no_wheel_for_is_named_with_those_it_has(comman
     assert not commands
 
 
-def test_an_mxnet_that_is_installed_and_works_is_left_as_it_is(monkeypatch):
+def test_a_working_mxnet_is_left_as_it_is(monkeypatch):
     monkeypatch.setattr(install, "_installer", lambda: pytest.fail("something is installed"))
     result = CliRunner().invoke(main, ["mxnet", "install"])
     assert result.exit_code == 0
     assert engine.origin() in result.output.splitlines()
 
 
-def test_an_mxnet_that_is_installed_and_broken_is_left_and_named(tmp_path, monkeypatch):
+def test_a_broken_mxnet_is_left_as_it_is_and_named(tmp_path, monkeypatch):
     (tmp_path / "mxnet").mkdir()
     (tmp_path / "mxnet" / "__init__.py").write_text("raise ImportError('it is broken')")
     monkeypatch.syspath_prepend(tmp_path)

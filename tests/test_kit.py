@@ -1,27 +1,30 @@
 """A kit holds what the last transfer used, and nothing that the next one cannot use."""
 
+from pathlib import Path
+
 import numpy
 import pytest
 
-from nst_cli import engine, weights
+from nst_cli import engine
 from nst_cli.synthesis import vgg
 from nst_cli.synthesis.kit import NetworkKey, NetworkKit
+from nst_cli.weights import Weights
 
 SHAPE, OTHER = (1, 3, 32, 24), (1, 3, 40, 24)
 
 
 @pytest.fixture
 def bound(monkeypatch):
-    """Count parameters and networks as they are made, without making any."""
-    made = []
-    monkeypatch.setattr(weights, "load", lambda which: {})
-    monkeypatch.setattr(vgg, "parameters", lambda *_, **__: made.append("parameters") or {})
-    monkeypatch.setattr(vgg, "Network", lambda *choices: made.append("network") or object())
-    return made
+    """Replace the construction of parameters and networks; return the list of the calls."""
+    builds = []
+    monkeypatch.setattr(Weights, "load", lambda self: {})
+    monkeypatch.setattr(vgg, "parameters", lambda *_, **__: builds.append("parameters") or {})
+    monkeypatch.setattr(vgg, "Network", lambda *choices: builds.append("network") or object())
+    return builds
 
 
 def key(**others):
-    usual = {"weights": "builtin", "layers": ("relu1_1",), "pooling": "avg"}
+    usual = {"weights": Weights(), "layers": ("relu1_1",), "pooling": "avg"}
     usual.update(precision="float32", device=engine.context("cpu"))
     return NetworkKey(**{**usual, **others})
 
@@ -36,7 +39,7 @@ def test_a_network_is_made_once_for_each_shape(bound):
     assert bound == ["parameters", "network", "network"]
 
 
-def test_other_sizes_drop_the_networks_and_keep_the_parameters(bound):
+def test_different_sizes_drop_the_networks_and_keep_the_parameters(bound):
     kit = NetworkKit()
     kit.begin(key(), SHAPE, SHAPE)
     first = kit.network(SHAPE)
@@ -47,9 +50,14 @@ def test_other_sizes_drop_the_networks_and_keep_the_parameters(bound):
 
 @pytest.mark.parametrize(
     "others",
-    [{"weights": "a.params"}, {"layers": ("relu1_2",)}, {"pooling": "max"}, {"precision": "tf32"}],
+    [
+        {"weights": Weights(Path("a.params"))},
+        {"layers": ("relu1_2",)},
+        {"pooling": "max"},
+        {"precision": "tf32"},
+    ],
 )
-def test_another_network_drops_everything(bound, others):
+def test_a_different_network_drops_everything(bound, others):
     kit = NetworkKit()
     kit.begin(key(), SHAPE, SHAPE)
     kit.network(SHAPE)
@@ -62,12 +70,12 @@ def test_another_network_drops_everything(bound, others):
 
 
 def test_targets_are_made_once_for_each_style_and_losses():
-    kit, made = NetworkKit(), []
+    kit, calls = NetworkKit(), []
     one, other = (numpy.full(SHAPE, value, "float32") for value in (0, 1))
     kit.begin(key(), SHAPE, SHAPE)
     for style, losses in ((one, "a"), (one, "b"), (other, "a"), (one, "a")):
-        kit.targets(style, losses, lambda: made.append(1))
-    assert len(made) == 3
+        kit.targets(style, losses, lambda: calls.append(1))
+    assert len(calls) == 3
 
 
 def test_targets_that_a_transfer_did_not_use_are_gone_after_it():

@@ -7,12 +7,12 @@ import types
 
 import pytest
 
-from nst_cli.errors import LogError
+from nst_cli.errors import LogError, OutputError
 from nst_cli.runs import log
 
 
 def line(step, scale=1, **losses):
-    """Return a line as ``nst stylize --log`` writes it; double underscores stand for slashes."""
+    """Return a line of ``nst stylize --log``; double underscores in names become slashes."""
     losses = {name.replace("__", "/"): value for name, value in losses.items()}
     losses = losses or {"total": 1.0}
     record = {"step": step, "scale": scale, "relative_change": 0.1, "gradient_norm": 2.0}
@@ -62,7 +62,7 @@ def test_a_new_log_grows_under_its_name(tmp_path):
     assert log.is_log(path) and os.listdir(tmp_path) == ["run.jsonl"]
 
 
-def test_an_older_log_stays_until_the_run_is_over(tmp_path):
+def test_an_older_log_is_kept_until_the_run_ends(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_text(line(7))
     os.chmod(path, 0o600)
@@ -75,7 +75,7 @@ def test_an_older_log_stays_until_the_run_is_over(tmp_path):
 
 @pytest.mark.parametrize("older", [True, False])
 @pytest.mark.parametrize("error", [OSError, ValueError, KeyboardInterrupt])
-def test_a_run_that_fails_keeps_its_steps_and_without_any_the_older_log(tmp_path, older, error):
+def test_a_failed_run_keeps_its_steps_or_if_it_made_none_the_older_log(tmp_path, older, error):
     path = tmp_path / "run.jsonl"
     if older:
         path.write_text(line(7))
@@ -89,7 +89,7 @@ def test_a_run_that_fails_keeps_its_steps_and_without_any_the_older_log(tmp_path
 
 
 @pytest.mark.parametrize("older", [True, False])
-def test_a_log_that_breaks_off_does_not_end_the_run(tmp_path, older):
+def test_a_log_that_cannot_be_continued_does_not_end_the_run(tmp_path, older):
     path = tmp_path / "run.jsonl"
     if older:
         path.write_text(line(7))
@@ -107,7 +107,7 @@ def test_a_log_that_breaks_off_does_not_end_the_run(tmp_path, older):
     assert caught.value.is_cut and len(caught.value.steps) == 2
 
 
-def test_a_log_goes_through_a_link(tmp_path):
+def test_a_log_is_written_through_a_link(tmp_path):
     (tmp_path / "link.jsonl").symlink_to("run.jsonl")
     for _ in range(2):
         with log.writing(tmp_path / "link.jsonl") as lines:
@@ -129,7 +129,7 @@ def test_a_log_goes_through_a_link(tmp_path):
         ("[" * 100_000 + "\n", False),
     ],
 )
-def test_a_log_is_known_by_its_first_line(tmp_path, text, known):
+def test_a_log_is_recognised_by_its_first_line(tmp_path, text, known):
     (tmp_path / "run.jsonl").write_text(text)
     assert log.is_log(tmp_path / "run.jsonl") is known
 
@@ -175,3 +175,17 @@ def test_a_broken_line_is_named_and_the_steps_before_it_are_kept(tmp_path, broke
 def test_a_missing_log_is_named(tmp_path):
     with pytest.raises(LogError, match=r"no\.jsonl: No such file"):
         log.read(tmp_path / "no.jsonl")
+
+
+def test_a_log_in_a_missing_folder_is_an_error(tmp_path):
+    with (
+        pytest.raises(OutputError, match="Cannot write the log .*none/run.jsonl"),
+        log.writing(tmp_path / "none" / "run.jsonl"),
+    ):
+        pass
+    with pytest.raises(OutputError, match="Cannot write the log .*none/run.jsonl"):
+        log.Log(tmp_path / "none" / "run.jsonl")
+
+
+def test_a_missing_file_is_not_a_log(tmp_path):
+    assert not log.is_log(tmp_path / "none.jsonl")

@@ -1,4 +1,4 @@
-"""What the system says of itself, read from files that the tests put in its place."""
+"""What nst reads about the system, from files that the tests provide."""
 
 import io
 import os
@@ -22,7 +22,7 @@ def no_file(path):
     [("max 100000\n", 6), ("200000 100000\n", 2), ("250000 100000\n", 3), ("1000 100000\n", 1),
      ("900000 100000\n", 6), ("", 6), (None, 6)],
 )  # fmt: skip
-def test_usable_cores_are_those_of_the_affinity_within_the_quota(monkeypatch, quota, cores):
+def test_usable_cores_are_limited_by_affinity_and_quota(monkeypatch, quota, cores):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
     opened = no_file if quota is None else lambda path: io.StringIO(quota)
     monkeypatch.setattr(machine, "open", opened, raising=False)
@@ -40,9 +40,9 @@ def test_without_an_affinity_all_cores_are_usable(monkeypatch):
 def system(monkeypatch):
     """Return a function that replaces the system's files by a mapping of path to content."""
 
-    def replace(found):
+    def replace(contents):
         def opened(path):
-            return io.StringIO(found[path]) if path in found else no_file(path)
+            return io.StringIO(contents[path]) if path in contents else no_file(path)
 
         monkeypatch.setattr(machine, "open", opened, raising=False)
 
@@ -73,7 +73,7 @@ def system(monkeypatch):
         ),
     ],
 )
-def test_free_is_what_the_system_has_and_the_control_group_leaves(system, group, free):
+def test_free_memory_is_limited_by_the_system_and_the_control_group(system, group, free):
     files = {f"/sys/fs/cgroup/{name}": content for name, content in group.items()}
     system({"/proc/meminfo": MEMINFO, **files})
     assert machine.free_memory() == free
@@ -93,7 +93,7 @@ def groups(**files):
 
 
 @pytest.mark.parametrize("depth", ["", "/user.slice", "/user.slice/app.service"])
-def test_a_limit_of_any_group_around_the_process_counts(system, depth):
+def test_a_limit_of_any_enclosing_control_group_applies(system, depth):
     folder = f"/sys/fs/cgroup/unified{depth}"
     limits = {"memory.max": "4000000\n", "memory.current": "1500000\n"}
     outer = {"/sys/fs/cgroup/unified/memory.max": "max\n"}
@@ -105,7 +105,7 @@ def test_a_limit_of_any_group_around_the_process_counts(system, depth):
 
 
 @pytest.mark.parametrize("depth", ["", "/docker", "/docker/abc"])
-def test_so_does_one_of_the_first_version(system, depth):
+def test_a_limit_of_a_version_1_control_group_applies(system, depth):
     memory, cpu = f"/sys/fs/cgroup/my memory{depth}", f"/sys/fs/cgroup/cpu{depth}"
     system({
         "/proc/meminfo": MEMINFO,
@@ -122,7 +122,7 @@ def test_so_does_one_of_the_first_version(system, depth):
     assert machine.usable_cores() == 1
 
 
-def test_of_several_limits_the_least_counts(system):
+def test_the_smallest_of_several_limits_applies(system):
     unified = "/sys/fs/cgroup/unified"
     files = {}
     for folder, limit in ((unified, 5), (f"{unified}/user.slice", 3), (
@@ -134,7 +134,7 @@ def test_of_several_limits_the_least_counts(system):
     assert machine.free_memory() == 2000000
 
 
-def test_in_a_container_the_mount_is_the_processes_own_group(system):
+def test_in_a_container_the_mounted_group_is_that_of_the_process(system):
     system({
         "/proc/meminfo": MEMINFO,
         "/proc/self/cgroup": "0::/docker/abc/inner\n",
@@ -145,7 +145,7 @@ def test_in_a_container_the_mount_is_the_processes_own_group(system):
     assert machine.free_memory() == 600000
 
 
-def test_no_quota_and_broken_files_limit_nothing(system):
+def test_missing_quotas_and_broken_files_impose_no_limit(system):
     cpu = "/sys/fs/cgroup/cpu"
     system({
         "/proc/meminfo": MEMINFO,
@@ -162,9 +162,9 @@ def test_no_quota_and_broken_files_limit_nothing(system):
     assert machine.free_memory() == 6000 << 10
 
 
-def test_the_limit_of_the_process_itself_counts(system, monkeypatch):
-    def limit(which):
-        return (5000 << 10, resource.RLIM_INFINITY) if which == resource.RLIMIT_AS else (-1, -1)
+def test_the_limit_of_the_process_itself_applies(system, monkeypatch):
+    def limit(kind):
+        return (5000 << 10, resource.RLIM_INFINITY) if kind == resource.RLIMIT_AS else (-1, -1)
 
     monkeypatch.setattr(resource, "getrlimit", limit)
     system({"/proc/meminfo": MEMINFO, "/proc/self/status": "VmSize:   2000 kB\n"})

@@ -7,7 +7,7 @@ import weakref
 import numpy
 import pytest
 
-from nst_cli import Config, engine, images, machine, transfer, weights
+from nst_cli import Config, engine, images, machine, transfer
 from nst_cli.config import PAPER_BETA
 from nst_cli.errors import ConfigError, EngineError, NonFiniteError, NstError, ShapeError
 from nst_cli.synthesis import lbfgs, transfers, vgg
@@ -15,6 +15,7 @@ from nst_cli.synthesis.kit import NetworkKit
 from nst_cli.synthesis.objective import Evaluation
 from nst_cli.synthesis.steps import adam, sgd
 from nst_cli.synthesis.transfers import scale_sizes
+from nst_cli.weights import Weights
 
 SHAPE = (1, 3, 20, 24)
 FUSION = "bn=0.3,poly=0.7"
@@ -348,8 +349,8 @@ class TestBetaAuto:
         assert "content/relu2_2" in result.losses
 
     def test_where_the_content_has_no_gradient_anywhere_it_asks_for_a_number(self, monkeypatch):
-        arrays = {name: 0 * values for name, values in weights.load(None).items()}
-        monkeypatch.setattr(weights, "load", lambda which: arrays)
+        arrays = {name: 0 * values for name, values in Weights.find().load().items()}
+        monkeypatch.setattr(Weights, "load", lambda self: arrays)
         with pytest.raises(ConfigError) as caught:
             run()
         assert caught.value.field == "beta"
@@ -477,7 +478,9 @@ class TestLBFGS:
         scipy = pytest.importorskip("scipy.optimize")
         config, device = choices(beta=1e-3, optimizer="lbfgs"), engine.context("cpu")
         random = numpy.random.RandomState(0)
-        setting = transfers._Setting(config, device, NetworkKit(), CONTENT, STYLE, random, None)
+        setting = transfers._Setting(
+            config, device, NetworkKit(), CONTENT, STYLE, random, None, Weights.find()
+        )
         setting.kit.begin(transfers._network_key(setting), SHAPE, SHAPE)
         goal, _ = transfers._objective(setting, CONTENT, STYLE, CONTENT, {"poly": 1e-3})
 

@@ -1,4 +1,4 @@
-"""What the commands write: what they replace, refuse and keep; in this process."""
+"""Output files of the commands: which are replaced, refused and kept; in this process."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from processes import SMALL_OPTIONS, content_of, noise
 from test_log import line
 from test_sidecar import document
 
-from nst_cli import Config, cli, engine, images, machine, weights
+from nst_cli import Config, cli, engine, images, machine
 from nst_cli.errors import ImageError, IncompleteError, NonFiniteError, OutputError
 from nst_cli.runs import runner, sidecar
 from nst_cli.views import report
@@ -25,7 +25,6 @@ PLOTS = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch, small_network):
     """The working folder, with a pair of pictures and a small network for weights."""
-    monkeypatch.setattr(weights, "identity", lambda path: {"source": path, "sha256": "0" * 64})
     monkeypatch.chdir(tmp_path)
     noise(1, 24, 32).save("content.png")
     noise(2, 40, 30).save("style.png")
@@ -72,7 +71,7 @@ EVERYTHING = ("-o", "out.png", "--log", "run.jsonl", "--save-every", "2")
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_file_that_nst_did_not_make_is_replaced_only_where_the_user_says_so(folder, name):
+def test_a_file_that_nst_did_not_make_is_replaced_only_with_overwrite(folder, name):
     FOREIGN[name](name)
     before = content_of(folder)
     out, (error,) = stylize(*EVERYTHING, code=1)
@@ -83,7 +82,7 @@ def test_a_file_that_nst_did_not_make_is_replaced_only_where_the_user_says_so(fo
     assert content_of(folder)[name] != before[name]
 
 
-def test_what_nst_made_is_replaced_without_a_word(folder):
+def test_files_that_nst_made_are_replaced_without_a_message(folder):
     stylize(*EVERYTHING)
     before = content_of(folder)
     stylize(*EVERYTHING, "--gamma", "1")
@@ -99,7 +98,7 @@ def test_a_picture_that_was_painted_over_is_not_replaced(folder):
     assert "out.png: it exists and nst did not make it" in error
 
 
-def test_an_input_is_not_overwritten_even_if_the_user_says_so(folder):
+def test_an_input_is_not_overwritten_even_with_overwrite(folder):
     before = content_of(folder)
     for options in (("-o", "content.png"), ("-o", "out.png", "--log", "style.png")):
         _, (error,) = stylize(*options, "--overwrite", code=1)
@@ -108,8 +107,8 @@ def test_an_input_is_not_overwritten_even_if_the_user_says_so(folder):
 
 
 @pytest.mark.parametrize("step", [2, 4, 6, 8])
-def test_the_names_of_pictures_on_the_way_are_checked_over_all_scales(folder, step):
-    # 2 steps of a third at half the size, then 4 at the full size: 6 in all.
+def test_the_names_of_intermediate_pictures_are_checked_over_all_scales(folder, step):
+    # A third of 6 steps at half the size, then 4 at the full size.
     name = sidecar.step_name("out.png", step)
     noise(3, 24, 32).save(name)
     options = ("--scales", "2", "--size", "64", "-o", "out.png", "--save-every", "2", "-q")
@@ -122,19 +121,19 @@ def test_the_names_of_pictures_on_the_way_are_checked_over_all_scales(folder, st
     assert content_of(folder) == before
 
 
-def test_names_of_pictures_on_the_way_that_are_too_long_are_refused(folder):
+def test_names_of_intermediate_pictures_that_are_too_long_are_refused(folder):
     name = "x" * 246 + ".png"
     stylize("-o", name)
     _, (error,) = stylize("-o", name, "--save-every", "2", code=1)
     assert "-00004.png: File name too long" in error
 
 
-def test_a_log_may_not_have_the_name_of_a_picture_on_the_way(folder):
+def test_a_log_may_not_have_the_name_of_an_intermediate_picture(folder):
     options = ("-o", "out.png", "--save-every", "2", "--log", "out-00002.png")
     assert "would overwrite out-00002.png" in stylize(*options, code=1)[1][0]
 
 
-def test_a_link_stays_and_its_target_gets_the_picture(folder):
+def test_a_picture_is_written_through_a_link(folder):
     (folder / "disk").mkdir()
     for name in ("out.png", "out.png.json", "run.jsonl"):
         (folder / name).symlink_to(folder / "disk" / name)
@@ -145,7 +144,7 @@ def test_a_link_stays_and_its_target_gets_the_picture(folder):
     assert sidecar.describes(sidecar.read("out.png"), "disk/out.png")
 
 
-def test_replay_report_theorem_and_plot_replace_only_their_own(folder):
+def test_replay_report_theorem_and_plot_replace_only_files_of_their_own_kind(folder):
     stylize("-o", "out.png", "--log", "out.png.jsonl")
     theorem = ("theorem", "content.png", "style.png", "--size", "32", "--style-layers", "relu1_1",
                "--device", "cpu", "-q")  # fmt: skip
@@ -167,21 +166,21 @@ def test_replay_report_theorem_and_plot_replace_only_their_own(folder):
         assert f"{name}: it exists and nst did not make it" in errors[-1]
         assert Path(name).read_text() == '{"program": "nst"}, or so'
         nst(*command, "--overwrite")
-        own = Path(name).read_bytes()
+        first = Path(name).read_bytes()
         nst(*command)
-        assert Path(name).read_bytes() == own
+        assert Path(name).read_bytes() == first
     assert not hidden(folder)
 
 
-# Work that is kept
+# Results that are kept
 
 
-def test_a_picture_on_the_way_that_cannot_be_written_does_not_end_the_run(folder):
-    made = job(iterations=5)
+def test_an_intermediate_picture_that_cannot_be_written_does_not_end_the_run(folder):
+    prepared = job(iterations=5)
     for step in (2, 4):
         Path(sidecar.step_name("out.png", step)).mkdir()
     with pytest.raises(IncompleteError) as caught:
-        runner.run(made, save_every=2)
+        runner.run(prepared, save_every=2)
     assert str(caught.value) == (
         "Cannot write out-00002.png: Is a directory. (and 1 more) The picture out.png is made."
     )
@@ -189,12 +188,12 @@ def test_a_picture_on_the_way_that_cannot_be_written_does_not_end_the_run(folder
     assert sidecar.describes(sidecar.read("out.png"), "out.png")
 
 
-def test_the_command_prints_the_picture_and_then_what_failed(folder, monkeypatch):
+def test_the_command_prints_the_path_of_the_picture_and_then_the_failure(folder, monkeypatch):
     run = runner.run
 
-    def blocked(made, **others):
+    def blocked(prepared, **others):
         Path("out-00002.png").mkdir()
-        return run(made, **others)
+        return run(prepared, **others)
 
     monkeypatch.setattr(runner, "run", blocked)
     out, (error,) = stylize("-o", "out.png", "--save-every", "2", code=1)
@@ -203,10 +202,10 @@ def test_the_command_prints_the_picture_and_then_what_failed(folder, monkeypatch
 
 @pytest.mark.parametrize(("name", "kept"), [("out.jpg", "out.png"), ("out.png", "out-1.png")])
 def test_a_picture_that_cannot_be_written_is_kept_under_another_name(folder, name, kept):
-    made = job(name)
+    prepared = job(name)
     Path(name).mkdir()
     with pytest.raises(IncompleteError) as caught:
-        runner.run(made)
+        runner.run(prepared)
     assert (
         str(caught.value) == f"Cannot write {name}: Is a directory. The picture is kept in {kept}."
     )
@@ -214,23 +213,23 @@ def test_a_picture_that_cannot_be_written_is_kept_under_another_name(folder, nam
     assert sidecar.read(kept).steps == 3
 
 
-def test_a_picture_whose_folder_takes_no_file_is_kept_in_the_working_folder(folder):
+def test_a_picture_whose_folder_became_a_file_is_kept_in_the_working_folder(folder):
     Path("out").mkdir()
-    made = job("out/a.png")
+    prepared = job("out/a.png")
     Path("out").rmdir()
     Path("out").write_text("a file")
     with pytest.raises(IncompleteError, match=r"Cannot write out/a\.png: .* is kept in a\.png\."):
-        runner.run(made)
+        runner.run(prepared)
     assert sidecar.is_picture("a.png") and Path("out").read_text() == "a file"
 
 
-def test_a_picture_that_fits_nowhere_is_one_line(folder, monkeypatch):
-    made = job()
+def test_a_picture_that_cannot_be_written_anywhere_is_a_one_line_error(folder, monkeypatch):
+    prepared = job()
     monkeypatch.setattr(images, "write", lambda path, *_: _refuse(path))
     with pytest.raises(
         OutputError, match=r"out\.png: no\. The picture could not be written anywhere else"
     ):
-        runner.run(made)
+        runner.run(prepared)
 
 
 def _refuse(path):
@@ -239,24 +238,26 @@ def _refuse(path):
 
 def test_a_folder_that_was_removed_during_the_run_is_made_again(folder):
     Path("out").mkdir()
-    made = job("out/a.png")
+    prepared = job("out/a.png")
     Path("out").rmdir()
-    runner.run(made)
+    runner.run(prepared)
     assert sorted(os.listdir("out")) == ["a.png", "a.png.json"]
 
 
-def test_where_a_run_that_left_the_finite_numbers_is_kept_is_said(folder):
+def test_a_run_that_becomes_non_finite_says_where_its_last_image_is(folder):
     options = {"init": "content", "lr": 1e4, "tv_weight": 0, "iterations": 100}
-    made = job(**options)
+    prepared = job(**options)
     Path("out.png").mkdir()
     with pytest.raises(NonFiniteError) as caught:
-        runner.run(made)
+        runner.run(prepared)
     assert caught.value.path == "out-1.png" and sidecar.is_picture("out-1.png")
 
 
 # libjpeg's own limit is below the 65535 of the format.
 @pytest.mark.parametrize(("ending", "side"), [(".webp", 16384), (".jpg", 65501)])
-def test_a_side_beyond_the_format_is_refused_before_the_first_step(folder, ending, side):
+def test_a_size_that_the_format_does_not_support_is_refused_before_the_first_step(
+    folder, ending, side
+):
     Image.new("RGB", (side, 17)).save("wide.png")
     options = ("--size", str(side), "-o", f"out{ending}", "--save-every", "1")
     before = content_of(folder)
@@ -265,10 +266,10 @@ def test_a_side_beyond_the_format_is_refused_before_the_first_step(folder, endin
     assert content_of(folder) == before
 
 
-def test_metadata_beyond_the_format_do_not_cost_the_picture(folder, monkeypatch):
-    made = job("out.jpg")
-    made.provenance["versions"]["nst"] = "x" * 70_000
-    runner.run(made)
+def test_metadata_too_long_for_the_format_do_not_prevent_the_picture(folder, monkeypatch):
+    prepared = job("out.jpg")
+    prepared.provenance["versions"]["nst"] = "x" * 70_000
+    runner.run(prepared)
     assert images.read_metadata("out.jpg") is None
     assert sidecar.read("out.jpg").versions["nst"] == "x" * 70_000
     assert sidecar.is_picture("out.jpg")
@@ -277,7 +278,7 @@ def test_metadata_beyond_the_format_do_not_cost_the_picture(folder, monkeypatch)
     assert job("out.jpg", metadata=False).notes == job("out.png").notes == ()
 
 
-# What a picture carries
+# Metadata of a picture
 
 
 @pytest.fixture
@@ -292,7 +293,7 @@ def at_home(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("ending", images.ENDINGS)
-def test_a_picture_names_no_folder(folder, at_home, ending):
+def test_the_metadata_of_a_finished_picture_name_no_folder(folder, at_home, ending):
     inputs = {"content": str(at_home / "photos/c.png"), "style": str(at_home / "photos/s.png")}
     start = ("--init", str(at_home / "photos/s.png"))
     stylize("-o", f"out{ending}", *start, **inputs)
@@ -303,7 +304,7 @@ def test_a_picture_names_no_folder(folder, at_home, ending):
 
 
 @pytest.mark.parametrize("ending", images.ENDINGS)
-def test_a_picture_may_carry_nothing_but_its_colours_and_is_known_again(folder, ending):
+def test_a_picture_without_metadata_is_recognised_by_its_sidecar(folder, ending):
     name = f"out{ending}"
     stylize("-o", name, "--no-metadata")
     assert images.read_metadata(name) is None
@@ -319,7 +320,7 @@ def test_a_picture_may_carry_nothing_but_its_colours_and_is_known_again(folder, 
     assert "does not say how it was made" in nst("replay", name, code=1)[1][0]
 
 
-def test_the_home_folder_is_meant_by_a_tilde_in_every_path(folder, at_home):
+def test_a_tilde_is_expanded_in_every_path(folder, at_home):
     inputs = {"content": "~/photos/c.png", "style": "~/photos/s.png"}
     stylize("--output=~/out.png", "--log=~/run.jsonl", "--init=~/photos/s.png", **inputs)
     assert (at_home / "out.png").exists() and (at_home / "run.jsonl").exists()
@@ -329,7 +330,7 @@ def test_the_home_folder_is_meant_by_a_tilde_in_every_path(folder, at_home):
     assert not (folder / "~").exists()
 
 
-# What is said
+# Messages
 
 
 def test_a_start_image_of_another_shape_is_noted(folder):
@@ -343,7 +344,7 @@ def test_a_start_image_of_another_shape_is_noted(folder):
     assert stylize("-o", "out.png", "--init", "large.png")[1] == []
 
 
-def test_many_pictures_lead_to_nst_batch(folder):
+def test_an_error_for_too_many_pictures_suggests_nst_batch(folder):
     _, errors = stylize("style.png", "content.png", "-o", "out.png", code=2)
     assert "Got 4 pictures" in errors[-1] and "nst batch" in errors[-1]
 
@@ -357,17 +358,17 @@ def test_many_pictures_lead_to_nst_batch(folder):
         ("o.wepb", ".webp"),
     ],
 )
-def test_an_error_for_a_misspelt_ending_names_the_one_that_was_meant(folder, name, guess):
+def test_an_error_for_a_misspelt_ending_suggests_the_right_one(folder, name, guess):
     (error,) = stylize("-o", name, code=1)[1]
     assert f"(did you mean {guess}?); use .png, .jpg" in error
     assert "did you mean" not in stylize("-o", "o.gif", code=1)[1][0]
 
 
-# What strangers wrote
+# Untrusted files
 
 
 def stranger(**changes):
-    """Save a picture that says it was made otherwise than any picture was."""
+    """Save a picture with metadata that nst would not write."""
     what = sidecar.carried(document())
     what.update(changes)
     images.write("evil.png", numpy.zeros((8, 8, 3), numpy.uint8), metadata=what)
@@ -389,14 +390,14 @@ def stranger(**changes):
         ({"losses": {"total": "NaN"}}, "'total'"),
     ],
 )
-def test_a_picture_with_a_strangers_metadata_is_one_line(folder, changes, words):
+def test_malformed_metadata_are_a_one_line_error(folder, changes, words):
     os.mkfifo("pipe")
     stranger(**changes)
     out, (error,) = nst("replay", "evil.png", code=1)
     assert out == [] and words in error
 
 
-def test_weights_that_a_stranger_points_to_are_not_read(folder):
+def test_weights_that_untrusted_metadata_name_are_not_read(folder):
     stylize("-o", "out.png")
     what = images.read_metadata("out.png")
     what["weights"] = {"source": "/dev/zero", "sha256": "1" * 64}
@@ -406,7 +407,7 @@ def test_weights_that_a_stranger_points_to_are_not_read(folder):
     assert "The weights a file differ from those" in error and "--weights" in error
 
 
-def test_replay_reads_nothing_that_a_stranger_points_to(folder, tmp_path_factory):
+def test_replay_reads_no_file_that_untrusted_metadata_name(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     noise(7, 24, 32).save(elsewhere / "mine.png")
     stylize("-o", "out.png", content=str(elsewhere / "mine.png"))
@@ -433,7 +434,7 @@ def test_replay_finds_the_inputs_where_the_sidecar_says_below_the_working_folder
     assert nst("replay", "out/a.png", "-q", "--weights", "a file")[1][-1].startswith("Identical")
 
 
-def test_the_page_shows_no_picture_that_a_stranger_points_to(folder, tmp_path_factory):
+def test_the_page_shows_no_picture_that_an_untrusted_sidecar_names(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     noise(7, 24, 32).save(elsewhere / "mine.png")
     Path("d").mkdir()
@@ -444,7 +445,7 @@ def test_the_page_shows_no_picture_that_a_stranger_points_to(folder, tmp_path_fa
     assert "not read, because it is outside the report" in text
 
 
-def test_a_page_says_where_a_sidecar_is_of_an_earlier_run(folder):
+def test_the_page_marks_a_sidecar_of_an_earlier_run(folder):
     stylize("-o", "out.png", "--gamma", "1")
     earlier = Path("out.png.json").read_bytes()
     stylize("-o", "out.png", "--gamma", "2")
@@ -459,7 +460,7 @@ def test_a_page_says_where_a_sidecar_is_of_an_earlier_run(folder):
     assert nst("report", ".")[1] == []
 
 
-def test_a_pipe_in_place_of_a_picture_is_noted(folder):
+def test_a_pipe_with_the_name_of_a_picture_is_noted(folder):
     for name in ("a.png", "b.png"):
         stylize("-o", name)
     os.unlink("b.png")
@@ -468,7 +469,7 @@ def test_a_pipe_in_place_of_a_picture_is_noted(folder):
     assert "b.png: it is not a regular file" in note
 
 
-def test_a_picture_that_was_changed_and_carries_nothing_is_not_shown_as_what_it_was(folder):
+def test_a_changed_picture_without_metadata_is_not_shown_as_the_original(folder):
     stylize("-o", "a.png")
     stylize("-o", "b.png")
     noise(4, 24, 32).save("b.png")
@@ -477,7 +478,7 @@ def test_a_picture_that_was_changed_and_carries_nothing_is_not_shown_as_what_it_
 
 
 @pytest.mark.parametrize("value", [5e-324, 1e-310, 1e300, -1e300, 0.0, 1e-45])
-def test_losses_at_the_ends_of_the_floats_are_drawn(folder, value):
+def test_the_largest_and_smallest_floats_are_drawn(folder, value):
     stylize("-o", "out.png")
     steps = (value, 1.0, 3.0)
     Path("out.png.jsonl").write_text(
@@ -487,7 +488,7 @@ def test_losses_at_the_ends_of_the_floats_are_drawn(folder, value):
     (folder / "report.html").unlink()
 
 
-def test_names_of_losses_that_are_no_text_are_shown_in_part(folder):
+def test_invalid_names_of_losses_are_shown_in_part(folder):
     stylize("-o", "out.png")
     losses = {"total": 1.0, "\udce9\x00<script>$x_{$": 1.0}
     text = "".join(
@@ -502,9 +503,43 @@ def test_names_of_losses_that_are_no_text_are_shown_in_part(folder):
         nst("plot", "out.png.jsonl", "out.png.jsonl", "-o", f"b{ending}")
 
 
-def test_nothing_is_written_by_a_run_that_is_only_forecast(folder, monkeypatch):
+def test_a_dry_run_writes_nothing(folder, monkeypatch):
     monkeypatch.setattr(engine, "free_memory", lambda device: 10**12)
     before = content_of(folder)
     job()
     assert content_of(folder) == before
     assert report.is_page("content.png") is False
+
+
+# Replays that do not finish
+
+
+def test_an_interrupted_replay_saves_its_image_and_exits_with_130(folder, monkeypatch):
+    stylize("-o", "out.png")
+    run = runner.run
+
+    def interrupted(job, **_):
+        def stop(record):
+            raise KeyboardInterrupt
+
+        return run(job, on_step=stop)
+
+    monkeypatch.setattr(runner, "run", interrupted)
+    out, errors = nst("replay", "out.png", "-q", code=130)
+    assert out == ["out-replay.png"] and errors[-1] == "Interrupted; saved out-replay.png."
+    assert sidecar.read("out-replay.png").stop_reason == "interrupted"
+
+
+def test_a_replay_whose_sidecar_cannot_be_written_prints_its_picture_and_then_the_error(
+    folder, monkeypatch
+):
+    stylize("-o", "out.png")
+    run = runner.run
+
+    def blocked(job, **options):
+        Path("out-replay.png.json").mkdir()
+        return run(job, **options)
+
+    monkeypatch.setattr(runner, "run", blocked)
+    out, (error,) = nst("replay", "out.png", "-q", code=1)
+    assert out == ["out-replay.png"] and "out-replay.png.json: Is a directory" in error

@@ -17,7 +17,7 @@ def test_what_the_documentation_names_exists_and_is_listed():
         assert getattr(nst_cli, name).__name__.rpartition(".")[2] == name
 
 
-def test_neither_the_package_nor_its_command_line_loads_the_engine():
+def test_importing_the_package_or_its_command_line_does_not_load_the_engine():
     code = "import sys, nst_cli, nst_cli.cli; print({'mxnet', 'numpy', 'PIL'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code],

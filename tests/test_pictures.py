@@ -102,7 +102,7 @@ def test_one_failure_stops_no_other_picture_and_is_reported_at_the_end(run, serv
     assert f"{server.url}/b.jpg" in row
 
 
-def test_another_file_of_that_name_is_left_alone(run, folder):
+def test_a_different_file_with_that_name_is_left_alone(run, folder):
     folder.mkdir(parents=True)
     (folder / "a.jpg").write_bytes(b"my own")
     code, _, err = run()
@@ -128,6 +128,6 @@ def test_the_table_holds_a_git_blob_id_and_a_size_for_each_picture():
 
 def test_ids_and_sizes_are_those_of_the_pictures_themselves(pictures):
     here = [path for path in pictures.iterdir() if path.suffix == ".jpg"]
-    found = {path.name: (git_blob_id(path), path.stat().st_size) for path in here}
-    assert found
-    assert found == {name: tool.PICTURES[name] for name in found}
+    contents = {path.name: (git_blob_id(path), path.stat().st_size) for path in here}
+    assert contents
+    assert contents == {name: tool.PICTURES[name] for name in contents}

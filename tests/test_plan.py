@@ -1,4 +1,4 @@
-"""From a batch file to its runs, and what is wrong with it before the first of them."""
+"""Reading a batch file into runs, and the checks before the first of them."""
 
 import json
 import os
@@ -11,7 +11,8 @@ from PIL import Image
 from nst_cli import images
 from nst_cli.config import Config
 from nst_cli.errors import BatchError, ImageError, NstError, OutputError, WeightsError
-from nst_cli.runs import patterns, plan
+from nst_cli.runs import patterns, plan, precheck
+from nst_cli.weights import Weights
 
 PAIR = 'content = "a.png"\nstyle = "s.png"\n'
 
@@ -47,12 +48,12 @@ def contents_of(text):
 
 
 def messages_of(runs, **options):
-    """Return what stands against each run, by its output."""
-    refused = plan.check(runs, **options)
+    """Return the problems of each run, by its output."""
+    refused = precheck.check(runs, **options)
     return {run.output: [str(error) for error in errors] for run, errors in refused.items()}
 
 
-def test_a_run_is_what_its_table_says_beside_the_file():
+def test_a_run_has_the_values_of_its_table_and_paths_relative_to_the_file():
     (run,) = read(
         f'[[run]]\n{PAIR}output = "out/x.jpg"\ngamma = 2\nlayer_weights = {{relu1_1 = 0}}'
     )
@@ -61,14 +62,14 @@ def test_a_run_is_what_its_table_says_beside_the_file():
     assert run.config == Config(gamma=2, layer_weights="relu1_1=0")
 
 
-def test_defaults_come_under_a_table_and_the_command_line_over_it():
+def test_a_table_overrides_the_defaults_and_the_command_line_overrides_both():
     text = f'[defaults]\npreset = "fast"\nsize = 100\ngamma = 1\n[[run]]\n{PAIR}gamma = 2\n'
     assert read(text)[0].config == Config(preset="fast", size=100, gamma=2)
     overrides = {"gamma": 3, "preset": "paper"}
     assert read(text, overrides)[0].config == Config(size=100, gamma=3)
 
 
-def test_a_grid_is_every_combination_of_its_lists_the_last_fastest():
+def test_a_grid_has_every_combination_of_its_lists_and_the_last_key_varies_fastest():
     runs = read(
         "[defaults]\nstyle_layers = ['relu1_1', 'relu2_1']\n"
         "[grid]\ncontent = '[abc].png'\nstyle = 's.png'\nmethod = ['poly', 'bn=0.5,poly=0.5']\n"
@@ -146,7 +147,7 @@ def test_a_template_has_the_fields_of_the_config_and_the_stems_of_the_pictures()
         ("defaults = 3\n", ("is not a table",)),
     ],
 )
-def test_what_is_wrong_is_one_line_that_names_file_place_and_key(text, words):
+def test_a_mistake_in_a_batch_file_is_one_line_that_names_file_table_and_key(text, words):
     with open("in/batch.toml", "w", encoding="latin-1") as stream:
         stream.write(text)
     with pytest.raises(BatchError) as failure:
@@ -171,20 +172,20 @@ def test_a_missing_file_is_named():
         (b"#" * (17 << 20), "larger than 16 MiB"),
     ],
 )
-def test_another_encoding_and_a_huge_file_are_named(content, words):
+def test_a_file_in_another_encoding_or_of_excessive_size_is_named(content, words):
     with open("in/batch.toml", "wb") as stream:
         stream.write(content)
     with pytest.raises(BatchError, match=words):
         plan.read("in/batch.toml")
 
 
-def test_a_byte_order_mark_and_windows_line_ends_are_taken():
+def test_a_byte_order_mark_and_windows_line_ends_are_accepted():
     with open("in/batch.toml", "wb") as stream:
         stream.write(b"\xef\xbb\xbf" + f"[[run]]\n{PAIR}".replace("\n", "\r\n").encode())
     assert plan.read("in/batch.toml").runs[0].content == "in/a.png"
 
 
-def test_what_is_no_regular_file_is_refused_at_once():
+def test_a_batch_file_that_is_not_a_regular_file_is_refused_at_once():
     os.mkfifo("pipe")
     for path in ("pipe", "in", os.devnull, "/dev/zero"):
         with pytest.raises(BatchError, match=f"Cannot read {path}: it is"):
@@ -205,7 +206,7 @@ def test_the_folder_of_the_batch_file_is_never_a_pattern(name):
     assert (run.content, run.style) == (f"{name}/photos/mine.jpg", f"{name}/s.png")
 
 
-def test_a_part_of_a_pattern_that_exists_by_that_name_is_no_pattern():
+def test_a_file_whose_name_looks_like_a_pattern_is_taken_literally():
     save("in/set[12]/x.jpg")
     save("in/set1/y.jpg")
     assert contents_of("content = 'set[12]/*.jpg'") == ["in/set[12]/x.jpg"]
@@ -213,7 +214,7 @@ def test_a_part_of_a_pattern_that_exists_by_that_name_is_no_pattern():
     assert contents_of("content = ['a[1].png']") == ["in/a[1].png"]
 
 
-def test_upper_and_lower_case_of_an_ending_are_alike_and_each_file_is_taken_once():
+def test_endings_match_in_either_case_and_each_file_is_taken_once():
     for name in ("A.JPG", "b.jpg", "c.Jpg", "d.jpeg"):
         save(f"in/photos/{name}", format="JPEG")
     expected = [f"in/photos/{name}" for name in ("A.JPG", "b.jpg", "c.Jpg")]
@@ -223,19 +224,19 @@ def test_upper_and_lower_case_of_an_ending_are_alike_and_each_file_is_taken_once
     assert contents_of("content = 'photos/[Ab].jp*'") == expected[:2]
 
 
-def test_a_pattern_below_the_home_folder_is_found_whatever_that_is_called(monkeypatch):
+def test_a_pattern_below_the_home_folder_works_whatever_the_home_folder_is_called(monkeypatch):
     save("home [x]/photos/a.jpg")
     monkeypatch.setenv("HOME", os.path.abspath("home [x]"))
     home = os.path.abspath("home [x]/photos/a.jpg")
     assert contents_of("content = '~/photos/*.jpg'") == [home]
     assert contents_of("content = '~/photos/a.jpg'") == [home]
-    # Found by a pattern, such a name is only a name.
+    # In a name that a pattern matched, such characters have no meaning.
     save("in/~/b.jpg")
     save("in/~root.jpg")
     assert contents_of("content = '**/*.jpg'") == ["in/~/b.jpg", "in/~root.jpg"]
 
 
-def test_two_stars_cross_folders_but_not_hidden_ones_nor_for_ever():
+def test_two_stars_cross_folders_except_hidden_ones_and_loops_of_links():
     for name in ("x.jpg", "mon/y.jpg", "mon/deep/z.jpg", ".hidden/no.jpg", ".no.jpg"):
         save(f"in/tree/{name}")
     os.symlink("..", "in/tree/mon/loop")
@@ -248,7 +249,7 @@ def test_two_stars_cross_folders_but_not_hidden_ones_nor_for_ever():
     assert contents_of("content = 'tree/.*.jpg'") == ["in/tree/.no.jpg"]
 
 
-def test_a_pattern_for_all_names_takes_no_folder_sidecar_or_log_but_dangling_links():
+def test_a_star_matches_dangling_links_but_no_folder_sidecar_or_log():
     save("in/all/x.jpg")
     os.mkdir("in/all/folder.jpg")
     os.symlink("nowhere", "in/all/z.jpg")
@@ -257,7 +258,7 @@ def test_a_pattern_for_all_names_takes_no_folder_sidecar_or_log_but_dangling_lin
     assert contents_of("content = 'all/*'") == ["in/all/x.jpg", "in/all/z.jpg"]
 
 
-def test_a_name_with_a_line_end_is_found_and_keeps_it():
+def test_a_name_with_a_line_end_is_matched_unchanged():
     save("in/new/a\nb.jpg")
     (run,) = read("[grid]\nstyle = 's.png'\ncontent = 'new/*.jpg'\noutput = '{content}.png'\n")
     assert (run.content, run.output) == ("in/new/a\nb.jpg", "in/a\nb.png")
@@ -269,7 +270,7 @@ def test_a_pattern_among_the_defaults_is_an_axis_of_a_grid():
     assert [run.content for run in runs] == ["in/a.png"] * 2 + ["in/b.png"] * 2
 
 
-def test_a_pattern_without_a_match_is_noted_beside_others_and_fails_alone():
+def test_a_pattern_without_a_match_is_a_note_in_a_list_and_a_failure_alone():
     work = read_plan(
         "[[grid]]\ncontent = ['a.png', 'x*.png']\nstyle = 's.png'\n"
         "[[grid]]\ncontent = 'y*.png'\nstyle = 's.png'\n"
@@ -293,7 +294,7 @@ def test_folders_that_cannot_be_listed_are_reported(monkeypatch):
     assert "Cannot list the folder in/tree/mon: Permission denied." in work.notes
 
 
-# Own outputs
+# Outputs of nst
 
 
 SIDECAR = {
@@ -305,13 +306,13 @@ SIDECAR = {
 }  # fmt: skip
 
 
-def test_patterns_leave_out_what_nst_made_and_a_path_does_not():
+def test_patterns_leave_out_pictures_that_nst_made_and_paths_do_not():
     save("in/photos/a.jpg")
     images.write("in/photos/marked.jpg", numpy.zeros((30, 20, 3), numpy.uint8), None, SIDECAR)
     save("in/photos/beside.jpg")
     with open("in/photos/beside.jpg.json", "w") as stream:
         json.dump(SIDECAR, stream)
-    # Another program's file of such a name is no sidecar.
+    # A file of another program with such a name is not a sidecar.
     save("in/photos/foreign.jpg")
     with open("in/photos/foreign.jpg.json", "w") as stream:
         json.dump({"GPSPosition": "somewhere"}, stream)
@@ -323,7 +324,7 @@ def test_patterns_leave_out_what_nst_made_and_a_path_does_not():
     assert "in/photos/marked.jpg" in contents_of(text)
 
 
-def test_patterns_leave_out_what_the_batch_itself_makes():
+def test_patterns_leave_out_pictures_that_the_batch_makes():
     save("in/photos/a.jpg")
     save("in/photos/a-painted.jpg")
     work = read_plan(
@@ -339,19 +340,19 @@ def test_patterns_leave_out_what_the_batch_itself_makes():
 # Templates
 
 
-def test_the_folder_of_a_picture_below_its_pattern_keeps_a_tree():
+def test_content_folder_repeats_the_tree_below_the_pattern():
     for name in ("x.jpg", "mon/IMG_1.jpg", "tue/am/IMG_1.jpg"):
         save(f"in/photos/{name}")
     text = "[grid]\ncontent = 'photos/**/*.jpg'\nstyle = 's.png'\n"
     runs = read(f"output = '{{content_folder}}/{{content}}.png'\n{text}")
     assert [run.output for run in runs] == ["in/mon/IMG_1.png", "in/tue/am/IMG_1.png", "in/x.png"]
-    plan.check(runs)
+    precheck.check(runs)
     assert os.path.isdir("in/tue/am")
     runs = read(text, template="new/{content_folder}/{style_folder}{content}.png")
     assert [run.output for run in runs][1:] == ["new/tue/am/IMG_1.png", "new/x.png"]
 
 
-def test_the_folder_of_a_path_leads_nowhere_outside():
+def test_content_folder_never_leads_out_of_the_output_folder():
     save("mon/a.png")
     text = "style = 's.png'\noutput = 'o/{content_folder}/{content}.png'\n"
     outputs = [
@@ -364,7 +365,7 @@ def test_the_folder_of_a_path_leads_nowhere_outside():
     ]  # fmt: skip
 
 
-def test_a_template_and_a_batch_file_may_lie_in_the_home_folder(monkeypatch, folder):
+def test_a_template_and_a_batch_file_may_start_with_a_tilde(monkeypatch, folder):
     monkeypatch.setenv("HOME", str(folder))
     with open("in/batch.toml", "w") as stream:
         stream.write(f"output = '~/o/{{content}}.png'\n[[run]]\n{PAIR}")
@@ -372,7 +373,7 @@ def test_a_template_and_a_batch_file_may_lie_in_the_home_folder(monkeypatch, fol
     assert run.output == f"{folder}/o/a.png"
     (run,) = plan.read("in/batch.toml", {"init": "~/in/b.png"}, "~/{content}.png").runs
     assert (run.output, run.config.init) == (f"{folder}/a.png", f"{folder}/in/b.png")
-    # A picture's own name is not read as a home folder.
+    # A tilde in the name of a picture does not stand for the home folder.
     save("in/~.png")
     assert (
         read("[[run]]\ncontent = './~.png'\nstyle = 's.png'\noutput = '{content}/x.png'\n")[
@@ -385,26 +386,26 @@ def test_a_template_and_a_batch_file_may_lie_in_the_home_folder(monkeypatch, fol
 # Before the first run
 
 
-def test_two_runs_of_one_name_are_found_with_both_numbers():
+def test_two_runs_with_one_output_are_an_error_that_names_both_numbers():
     runs = read(f"[grid]\n{PAIR}gamma = [1, 2, 1.5]\n")
     with pytest.raises(BatchError, match=r"Runs 1 and 2 would both write in/a-s-poly.png"):
-        plan.check(runs)
+        precheck.check(runs)
     other = read(f"[grid]\n{PAIR}gamma = [1, 2]\noutput = ['x.png', '../in/x.png']\n")
     with pytest.raises(BatchError, match="would both write"):
-        plan.check(other)
+        precheck.check(other)
     os.mkdir("in/real")
     os.symlink("real", "in/link")
     other = read(f"[grid]\n{PAIR}gamma = [1]\noutput = ['real/x.png', 'link/x.png']\n")
     with pytest.raises(BatchError, match="would both write"):
-        plan.check(other)
+        precheck.check(other)
 
 
-def test_runs_that_are_equal_in_every_respect_are_one():
+def test_equal_runs_are_made_once():
     assert len(read(f"[[run]]\n{PAIR}[[run]]\n{PAIR}")) == 1
 
 
-def test_names_that_only_resemble_each_other_do_not_meet():
-    plan.check(read(f"[grid]\n{PAIR}output = ['x.png', 'x.png.json.png']\n"))
+def test_similar_outputs_are_not_taken_for_the_same():
+    precheck.check(read(f"[grid]\n{PAIR}output = ['x.png', 'x.png.json.png']\n"))
 
 
 @pytest.mark.parametrize(
@@ -423,18 +424,18 @@ def test_names_that_only_resemble_each_other_do_not_meet():
         (f"{PAIR}output = '{'x' * 300}.png'\n", OutputError, "xxx.png"),
     ],
 )
-def test_what_stands_against_a_run_is_known_before_the_first_and_leaves_the_others(
+def test_problems_of_a_run_are_known_before_the_first_run_and_do_not_affect_others(
     text, error, words
 ):
     runs = read(f"[[run]]\n{text}[[run]]\n{PAIR}output = 'fine.png'\n")
-    refused = plan.check(runs)
+    refused = precheck.check(runs)
     assert list(refused) == runs[:1]
     (failure,) = refused[runs[0]]
     assert isinstance(failure, error) and re.search(words, str(failure))
     assert "\n" not in str(failure)
 
 
-def test_everything_that_is_wrong_is_named_at_once():
+def test_all_problems_of_a_run_are_reported_together():
     (messages,) = messages_of(
         read(
             "[[run]]\ncontent = 'x.png'\nstyle = 'y.png'\ninit = 'z.png'\n"
@@ -445,7 +446,7 @@ def test_everything_that_is_wrong_is_named_at_once():
     assert len(messages) == 5 and all(a in b for a, b in zip(named, messages))
 
 
-def test_an_input_is_safe_under_any_name_even_from_overwrite():
+def test_an_input_is_never_overwritten_under_any_name_even_with_overwrite():
     os.link("in/a.png", "in/hard.png")
     os.symlink("a.png", "in/soft.png")
     for name in ("hard", "soft"):
@@ -453,39 +454,42 @@ def test_an_input_is_safe_under_any_name_even_from_overwrite():
         (message,) = messages_of([run], overwrite=True)[run.output]
         assert "would overwrite in/a.png" in message
     (run,) = read(f"[[run]]\n{PAIR}output = 'c.png'\n")
-    assert plan.check([run]) and not plan.check([run], overwrite=True)
+    assert precheck.check([run]) and not precheck.check([run], overwrite=True)
 
 
-def test_a_folder_among_the_pictures_comes_with_the_pattern_that_was_meant():
+def test_an_error_for_a_folder_among_the_pictures_suggests_a_pattern():
     os.mkdir("in/photos")
     runs = read("[[run]]\ncontent = 'photos'\nstyle = 's.png'\n")
     (messages,) = messages_of(runs).values()
     assert "In a [[grid]], in/photos/*.jpg names the pictures in it." in messages[0]
 
 
-def test_each_input_is_looked_at_once_however_many_runs_need_it(monkeypatch):
-    looks, size_of, find = [], images.size_of, plan.weights.find
+def test_each_input_is_checked_once_however_many_runs_use_it(monkeypatch):
+    looks, size_of = [], images.size_of
 
     def look(path, **_):
         looks.append(path)
         return size_of(path)
 
-    monkeypatch.setattr(plan.images, "size_of", look)
-    monkeypatch.setattr(plan.weights, "find", lambda given: (looks.append(given), find(given))[1])
-    monkeypatch.setattr(plan.files, "check_output", lambda path, **_: None)
+    def find_weights(name):
+        looks.append(name)
+        return Weights.find(name)
+
+    monkeypatch.setattr(precheck.images, "size_of", look)
+    monkeypatch.setattr(precheck.files, "check_output", lambda path, **_: None)
     gammas = ", ".join(map(str, range(1, 501)))
     text = "output = 'o/{number}.png'\n[grid]\nstyle = 's.png'\ncontent = ['a.png', 'b.png']\n"
     runs = read(f"{text}weights = 'none'\ngamma = [{gammas}]\n")
     stats, stat = [], os.stat
     monkeypatch.setattr(
-        plan.os, "stat", lambda path, **_: (stats.append(path), stat(path, **_))[1]
+        precheck.os, "stat", lambda path, **_: (stats.append(path), stat(path, **_))[1]
     )
-    assert len(plan.check(runs)) == 1000
+    assert len(precheck.check(runs, find_weights=find_weights)) == 1000
     assert sorted(looks) == ["in/a.png", "in/b.png", "in/none", "in/s.png"]
-    # A few looks at each run, and not one at each pair of a run and an input.
+    # A few calls for each run, not one for each pair of a run and an input.
     assert len(stats) < 20 * len(runs)
 
 
-def test_folders_of_outputs_are_made():
-    plan.check(read(f"[[run]]\n{PAIR}output = 'new/er/x.png'\n"))
+def test_output_folders_are_created():
+    precheck.check(read(f"[[run]]\n{PAIR}output = 'new/er/x.png'\n"))
     assert os.listdir("in/new/er") == []

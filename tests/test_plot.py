@@ -1,4 +1,4 @@
-"""Loss curves as a picture: its formats, what is drawn in it, and what is refused."""
+"""Plots of loss curves: formats, content and refusals."""
 
 import importlib.util
 import os
@@ -83,7 +83,7 @@ def test_several_logs_share_a_panel_for_each_loss(tmp_path):
 
 
 @needs_matplotlib
-def test_logs_of_one_name_are_labelled_by_their_path(tmp_path, monkeypatch):
+def test_logs_with_the_same_name_are_labelled_by_their_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -94,9 +94,7 @@ def test_logs_of_one_name_are_labelled_by_their_path(tmp_path, monkeypatch):
 
 @needs_matplotlib
 @pytest.mark.parametrize(("least", "scale"), [(1.0, "log"), (0.0, "log"), (-1.0, "symlog")])
-def test_the_losses_stand_on_a_logarithmic_axis_that_passes_zero_where_one_is_negative(
-    least, scale
-):
+def test_the_axis_of_losses_is_logarithmic_and_passes_zero_if_one_is_negative(least, scale):
     steps = (Step(1, 1, {"total": 100.0}), Step(2, 1, {"total": least}))
     figure = plot._one(canvas.load(), steps, "run")
     (axes,) = figure.axes
@@ -119,7 +117,7 @@ def test_an_svg_can_be_read(tmp_path):
     assert xml.etree.ElementTree.parse(tmp_path / "a.svg").getroot().tag.endswith("svg")
 
 
-def test_without_matplotlib_it_says_in_a_line_how_to_get_it(tmp_path):
+def test_without_matplotlib_plot_says_in_one_line_how_to_install_it(tmp_path):
     save_log(tmp_path / "run.jsonl")
     blocked = "import sys; sys.modules['matplotlib'] = None; from nst_cli.cli import main; main()"
     before = content_of(tmp_path)
@@ -128,14 +126,14 @@ def test_without_matplotlib_it_says_in_a_line_how_to_get_it(tmp_path):
     assert content_of(tmp_path) == before
 
 
-def test_another_ending_is_refused_with_those_that_work(tmp_path):
+def test_an_error_for_an_unknown_ending_lists_the_known_ones(tmp_path):
     save_log(tmp_path / "run.jsonl")
     error = error_of(nst(tmp_path, "plot", "run.jsonl", "-o", "a.gif"), 1)
     assert "a.gif" in error and ".png, .svg, .pdf" in error
 
 
 @needs_matplotlib
-def test_the_log_of_a_killed_run_is_drawn_as_far_as_it_goes(tmp_path):
+def test_the_log_of_a_killed_run_is_drawn_up_to_its_last_step(tmp_path):
     log = save_log(tmp_path / "run.jsonl")
     whole = log.read_text()
     log.write_text(whole[: whole.rindex("{") + 20])
@@ -173,13 +171,13 @@ def test_a_log_may_have_any_name(tmp_path, name, recwarn):
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
-def test_a_pipe_or_a_device_is_no_log_and_not_waited_for(tmp_path, make):
+def test_a_pipe_or_a_device_is_refused_as_a_log_without_waiting(tmp_path, make):
     make(tmp_path / "run.jsonl")
     with pytest.raises(LogError, match="not a regular file"):
         log.read(tmp_path / "run.jsonl")
 
 
-def test_matplotlib_is_missed_before_the_logs_are_read(tmp_path, monkeypatch):
+def test_a_missing_matplotlib_is_reported_before_the_logs_are_read(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(OutputError, match=r"a\.png: plots need matplotlib .* 'nst-cli\[plot\]'"):
         plot.draw(["none.jsonl"], tmp_path / "a.png")
@@ -208,6 +206,6 @@ def test_a_log_that_cannot_be_drawn_is_named_and_no_picture_is_written(tmp_path,
     assert not (tmp_path / "a.png").exists()
 
 
-def test_importing_the_command_line_brings_no_matplotlib(tmp_path):
+def test_importing_the_command_line_does_not_import_matplotlib(tmp_path):
     code = "import sys, nst_cli.cli, nst_cli.views.plot; sys.exit('matplotlib' in sys.modules)"
     assert nst(tmp_path, program=("-c", code)).returncode == 0

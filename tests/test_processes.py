@@ -1,4 +1,4 @@
-"""What the tests rest on: processes hear signals and end, and a test that must run is no skip."""
+"""The tests' own helpers: processes receive signals and end; required tests are not skipped."""
 
 import shutil
 import sys
@@ -19,7 +19,7 @@ def run_tests(tmp_path):
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    browser\n")
 
     def run(text, *program, **variables):
-        # What is left behind is not waited for.
+        # Does not wait for processes that are left behind.
         text = "import processes\nprocesses.LAST_WORDS = 0\n" + textwrap.dedent(text)
         (tmp_path / "test_it.py").write_text(text)
         command = [*program, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
@@ -29,7 +29,7 @@ def run_tests(tmp_path):
     return run
 
 
-def test_what_a_process_leaves_behind_is_gone_after_the_block():
+def test_processes_left_behind_are_ended_after_the_block():
     code = (
         "import subprocess; print(subprocess.Popen(['sleep', '6000'], stdout=-3, stderr=-3).pid)"
     )
@@ -66,7 +66,7 @@ def test_a_process_that_is_left_behind_is_a_failure_and_is_ended(run_tests):
     processes.wait_for(lambda: processes.children() == before)
 
 
-def test_processes_hear_signals_that_the_tests_themselves_ignore(run_tests):
+def test_processes_receive_signals_that_the_tests_ignore(run_tests):
     code = """
     import os, signal, subprocess, sys, time
     import processes

@@ -36,7 +36,7 @@ def bars(monkeypatch):
     return bars
 
 
-def test_a_step_counts_as_its_pixels(bars):
+def test_a_step_counts_in_proportion_to_its_pixels(bars):
     settings = Config(iterations=30, stop_eps=0)
     with progress.progress(settings) as observe:
         (bar,) = bars
@@ -50,7 +50,7 @@ def test_a_step_counts_as_its_pixels(bars):
         assert bar.n == bar.total == 32.5
 
 
-def test_a_scale_that_ends_early_leaves_the_rest_to_the_later_ones(bars):
+def test_the_bar_shrinks_when_a_scale_ends_early(bars):
     with progress.progress(Config(iterations=30)) as observe:
         observe(record(1, 1, 2))
         observe(record(2, 2, 2))
@@ -61,7 +61,7 @@ def test_a_scale_that_ends_early_leaves_the_rest_to_the_later_ones(bars):
 
 @contextlib.contextmanager
 def usual_handlers():
-    """Have the signals handled as in a program that was started from a terminal."""
+    """Handle signals as in a program that was started from a terminal."""
     numbers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL,
                signal.SIGHUP: signal.SIG_DFL}  # fmt: skip
     before = {number: signal.signal(number, handler) for number, handler in numbers.items()}
@@ -108,13 +108,14 @@ def test_a_signal_that_comes_while_an_object_is_freed_is_raised_after_it():
 
 
 def test_a_signal_that_comes_while_mxnet_makes_an_array_is_raised_after_it():
-    made, kind = [], engine.nd.NDArray
+    # `make coverage` traces too.
+    arrays, kind, previous = [], engine.nd.NDArray, sys.gettrace()
 
     def trace(frame, event, arg):
         me = frame.f_locals.get("self")
         if frame.f_code.co_name == "__init__" and isinstance(me, kind):
-            sys.settrace(None)
-            made.append(me)
+            sys.settrace(previous)
+            arrays.append(me)
             os.kill(os.getpid(), signal.SIGTERM)
 
     with usual_handlers(), progress.interrupts(), pytest.raises(KeyboardInterrupt):
@@ -123,8 +124,8 @@ def test_a_signal_that_comes_while_mxnet_makes_an_array_is_raised_after_it():
             engine.nd.zeros((2, 2))
             send(0)
         finally:
-            sys.settrace(None)
-    assert made[0].shape == (2, 2)
+            sys.settrace(previous)
+    assert arrays[0].shape == (2, 2)
 
 
 def test_ignored_signals_stay_ignored():
@@ -136,7 +137,7 @@ def test_ignored_signals_stay_ignored():
         assert heard.signals == []
 
 
-def test_a_context_within_another_hears_the_same():
+def test_a_nested_context_receives_the_same_signals():
     with progress.interrupts() as outer, progress.interrupts() as inner:
         assert inner is outer
 
@@ -144,7 +145,7 @@ def test_a_context_within_another_hears_the_same():
 ENDLESS = ["--iterations", "10000000", "--stop-eps", "0", "--quiet", "--weights", "builtin"]
 
 
-def test_asked_to_end_a_run_saves_its_image_and_exits_with_the_signals_code(tmp_path):
+def test_a_run_that_is_terminated_saves_its_image_and_exits_with_the_signals_code(tmp_path):
     save_pair(tmp_path)
     log = tmp_path / "log.jsonl"
     words = ["stylize", "content.png", "style.png", "-o", "out.png", "--log", log]
@@ -169,3 +170,12 @@ def test_asked_to_end_a_run_saves_its_image_and_exits_with_the_signals_code(tmp_
     assert (process.returncode, stdout) == (143, "out.png\n")
     assert "saved out.png" in stderr and "Traceback" not in stderr
     assert (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(7.4, "7 s"), (99, "99 s"), (118, "2 min 0 s"), (151, "2 min 30 s"), (3000, "50 min"),
+     (7200, "2.0 h")],
+)  # fmt: skip
+def test_a_duration_has_the_precision_of_a_forecast(seconds, words):
+    assert progress.duration(seconds) == words

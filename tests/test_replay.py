@@ -1,4 +1,4 @@
-"""A picture is made again from itself, as real processes."""
+"""Replaying pictures, in real processes."""
 
 import json
 
@@ -11,9 +11,9 @@ from nst_cli import images
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A folder with pictures and what was made of them."""
-    folder = tmp_path_factory.mktemp("made")
+def finished_runs(tmp_path_factory):
+    """A folder with inputs and finished pictures."""
+    folder = tmp_path_factory.mktemp("finished")
     save_pair(folder)
     noise(7, 24, 32).save(folder / "start.png")
     for name, others in (
@@ -29,14 +29,14 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def folder(made, tmp_path):
-    for name, content in content_of(made).items():
+def folder(finished_runs, tmp_path):
+    for name, content in content_of(finished_runs).items():
         (tmp_path / name).write_bytes(content)
     return tmp_path
 
 
 @pytest.mark.parametrize("name", ["x.png", "y.jpg"])
-def test_it_is_the_same_byte_for_byte_with_its_sidecar(folder, name):
+def test_a_replayed_picture_and_its_sidecar_are_the_same_byte_for_byte(folder, name):
     stem, ending = name.split(".")
     done = nst(folder, "replay", name, "--quiet")
     again = f"{stem}-replay.{ending}"
@@ -46,7 +46,7 @@ def test_it_is_the_same_byte_for_byte_with_its_sidecar(folder, name):
     assert (folder / f"{again}.json").read_text() == (folder / f"{name}.json").read_text()
 
 
-def test_inputs_that_moved_are_taken_from_where_they_are_said_to_be(folder):
+def test_inputs_that_moved_are_read_from_the_paths_given(folder):
     (folder / "content.png").rename(folder / "moved.png")
     line = error_of(nst(folder, "replay", "x.png"), 1)
     assert line.endswith("Cannot read the content content.png: No such file or directory; "
@@ -56,7 +56,7 @@ def test_inputs_that_moved_are_taken_from_where_they_are_said_to_be(folder):
 
 
 @pytest.mark.parametrize("name", ["content", "style", "start"])
-def test_an_input_that_differs_is_named(folder, name):
+def test_an_error_names_an_input_that_differs(folder, name):
     noise(8, 24, 32).save(folder / f"{name}.png")
     before = content_of(folder)
     line = error_of(nst(folder, "replay", "y.jpg"), 1)
@@ -65,19 +65,19 @@ def test_an_input_that_differs_is_named(folder, name):
 
 
 def with_metadata(path, change):
-    """Write a picture anew with other metadata."""
+    """Write a picture again with different metadata."""
     document = images.read_metadata(path)
     change(document)
     images.write(path, numpy.asarray(Image.open(path))[..., :3], metadata=document)
 
 
-def test_other_weights_are_named(folder):
+def test_an_error_names_weights_that_differ(folder):
     with_metadata(folder / "x.png", lambda d: d["weights"].update(sha256="0" * 64))
     line = error_of(nst(folder, "replay", "x.png"), 1)
     assert "The weights builtin differ from those" in line and "000000000000…" in line
 
 
-def test_differences_of_the_machine_are_named(folder):
+def test_notes_name_the_differences_in_machine_and_versions(folder):
     def change(document):
         document["versions"]["mxnet"] = "1.8.0"
         document["threads"] = 7
@@ -100,7 +100,7 @@ def test_pixels_that_differ_for_no_known_reason_are_an_error(folder):
     assert "They differ by up to " in done.stderr and "the cause is unknown" in done.stderr
 
 
-def test_what_cannot_be_made_again_is_one_line(folder):
+def test_a_picture_that_cannot_be_replayed_is_a_one_line_error(folder):
     noise(1, 20, 20).save(folder / "plain.png")
     assert "does not say how it was made" in error_of(nst(folder, "replay", "plain.png"), 1)
     assert "none.png" in error_of(nst(folder, "replay", "none.png"), 1)

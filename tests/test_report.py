@@ -1,4 +1,4 @@
-"""The page of a folder: what it shows, and what it reports where it cannot."""
+"""The page of a folder: what it shows, and how it reports faults."""
 
 import base64
 import html.parser
@@ -26,7 +26,7 @@ LOSSES = {"total": 60.0, "content/relu4_2": 10.0, "poly/relu1_1": 20.0, "poly/re
 def save_run(folder, name, *, content="content.png", style="style.png", log=(1,), **choices):
     """Save a picture, a sidecar as nst stylize writes it, and a log; `log` holds its scales.
 
-    The pictures it started from are saved in the folder if they are missing.
+    The inputs are saved in the folder if they are missing.
     """
     folder.mkdir(exist_ok=True)
     for seed, source in enumerate((content, style)):
@@ -72,7 +72,7 @@ def rewrite(sidecar, **changes):
 
 
 class Page(html.parser.HTMLParser):
-    """A page as a browser takes it apart: its tags, its scripts, and the words of each run."""
+    """A parsed page: its tags, its scripts, and the words of each run."""
 
     def __init__(self, path):
         super().__init__()
@@ -106,13 +106,13 @@ def page_of(folder):
     return Page(folder.joinpath(path)), notes
 
 
-# What the command does
+# The command
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run of nst stylize with its log, and the page of it; both as processes."""
-    folder = tmp_path_factory.mktemp("made")
+    """A run of nst stylize with its log, and its page; made by real processes."""
+    folder = tmp_path_factory.mktemp("finished")
     save_pair(folder)
     (folder / "tries").mkdir()
     command = "stylize content.png style.png -o tries/a.png --weights builtin --gamma 7 --quiet"
@@ -144,7 +144,7 @@ def test_the_page_can_be_written_elsewhere(tmp_path):
     assert content_of(tmp_path / "d") == before
 
 
-def test_one_broken_sidecar_is_noted_and_does_not_take_the_page_away(tmp_path):
+def test_a_broken_sidecar_is_noted_and_the_page_is_made(tmp_path):
     save_run(tmp_path / "d", "a.png")
     save_run(tmp_path / "d", "b.png")
     (tmp_path / "d" / "b.png.json").write_text('{"steps": ')
@@ -156,15 +156,15 @@ def test_one_broken_sidecar_is_noted_and_does_not_take_the_page_away(tmp_path):
     assert [json.loads(run["data-values"])["name"] for run in page.runs] == ["a.png"]
 
 
-def test_a_missing_folder_is_an_error_in_one_line(tmp_path):
+def test_a_missing_folder_is_a_one_line_error(tmp_path):
     error = error_of(nst(tmp_path, "report", "no/such"), 1)
     assert "Cannot report on no/such: it does not exist" in error
 
 
-# What is refused
+# Refusals
 
 
-def test_a_folder_without_pictures_that_have_a_sidecar_says_which_it_needs(tmp_path):
+def test_an_error_for_a_folder_without_sidecars_says_which_files_are_needed(tmp_path):
     noise(1, 8, 8).save(tmp_path / "a.png")
     (tmp_path / "b.png.json").write_text("{}")
     (tmp_path / "c.txt.json").write_text("{}")
@@ -179,7 +179,7 @@ def test_a_file_is_not_a_folder(tmp_path):
         report.make(tmp_path / "a.png")
 
 
-def test_where_no_sidecar_can_be_read_the_first_is_named(tmp_path):
+def test_if_no_sidecar_can_be_read_the_error_names_the_first(tmp_path):
     for name in ("a.png", "b.png"):
         save_run(tmp_path, name)
         (tmp_path / f"{name}.json").write_text("[]")
@@ -200,7 +200,7 @@ def test_where_no_sidecar_can_be_read_the_first_is_named(tmp_path):
         ({"losses": {"total": float("inf")}}, "'total'"),
     ],
 )
-def test_a_sidecar_of_another_program_is_named_with_what_it_lacks(tmp_path, change, named):
+def test_an_error_for_a_sidecar_of_another_program_says_what_it_lacks(tmp_path, change, named):
     save_run(tmp_path, "a.png")
     save_run(tmp_path, "b.png")
     rewrite(tmp_path / "a.png.json", **change)
@@ -219,7 +219,7 @@ def test_a_picture_that_cannot_be_read_is_noted(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["page.png", "page", "a.png"])
-def test_a_page_is_not_written_under_a_name_of_another_kind(tmp_path, name):
+def test_a_page_must_have_the_ending_of_html(tmp_path, name):
     save_run(tmp_path, "a.png")
     before = content_of(tmp_path)
     with pytest.raises(OutputError, match=r"\.html or \.htm"):
@@ -227,17 +227,17 @@ def test_a_page_is_not_written_under_a_name_of_another_kind(tmp_path, name):
     assert content_of(tmp_path) == before
 
 
-def test_the_page_does_not_overwrite_what_it_is_made_of(tmp_path):
+def test_the_page_does_not_overwrite_its_inputs(tmp_path):
     save_run(tmp_path, "a.png")
     (tmp_path / "page.html").symlink_to("a.png.jsonl")
     with pytest.raises(OutputError, match="would overwrite"):
         report.make(tmp_path, tmp_path / "page.html")
 
 
-# What the page holds
+# Content of the page
 
 
-def test_pictures_in_folders_below_are_shown_by_their_path(tmp_path):
+def test_pictures_in_subfolders_are_labelled_by_their_path(tmp_path):
     save_run(tmp_path, "a.png")
     (tmp_path / "one").mkdir()
     save_run(tmp_path / "one" / "two", "b.jpg")
@@ -254,7 +254,7 @@ def test_the_same_folder_gives_the_same_page(tmp_path):
     assert page_of(tmp_path)[0].source == first.source
 
 
-def test_what_differs_is_prominent_and_the_rest_is_shown_once(tmp_path):
+def test_parameters_that_differ_are_prominent_and_the_rest_is_shown_once(tmp_path):
     save_run(tmp_path, "a.png", gamma=1, size=64)
     save_run(tmp_path, "b.png", gamma=2, size=64, layer_weights="relu1_1=2")
     page, _ = page_of(tmp_path)
@@ -269,14 +269,14 @@ def test_what_differs_is_prominent_and_the_rest_is_shown_once(tmp_path):
     assert "size 64" in head and "content content.png" in head
 
 
-def test_what_follows_from_the_preset_is_not_prominent_and_what_departs_from_it_is(tmp_path):
+def test_values_of_the_preset_are_not_prominent_and_departures_from_it_are(tmp_path):
     save_run(tmp_path, "a.png")
     save_run(tmp_path, "b.png", preset="fast", iterations=20)
     page, _ = page_of(tmp_path)
     assert list(json.loads(page.run("b.png")["data-texts"])) == ["method", "preset", "iterations"]
 
 
-def test_pictures_of_the_same_name_are_labelled_by_their_path(tmp_path):
+def test_pictures_with_the_same_name_are_labelled_by_their_path(tmp_path):
     save_run(tmp_path / "one", "a.png")
     save_run(tmp_path / "two", "b.png")
     noise(99, 30, 40).save(tmp_path / "two" / "content.png")
@@ -303,7 +303,7 @@ def test_every_parameter_is_shown_once(tmp_path):
 
 
 @pytest.mark.parametrize("found_by", ["path from here", "path from the picture", "name beside it"])
-def test_the_content_is_found(tmp_path, monkeypatch, found_by):
+def test_the_content_is_shown(tmp_path, monkeypatch, found_by):
     folder = tmp_path / "d"
     save_run(folder, "a.png")
     monkeypatch.chdir(tmp_path)
@@ -362,7 +362,7 @@ def test_transparency_lies_over_white(tmp_path):
         assert picture.getpixel((5, 5)) == (255, 255, 255)
 
 
-def test_nothing_in_the_page_points_out_of_it(tmp_path):
+def test_the_page_refers_to_nothing_outside_itself(tmp_path):
     save_run(tmp_path, "a.png", log=(3, 4))
     page, _ = page_of(tmp_path)
     for _, attrs in page.tags:
@@ -390,13 +390,13 @@ def thumbnail_source():
     return samples.STYLES[0]
 
 
-# Nothing a user named becomes part of the page
+# Untrusted text never becomes markup
 
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&{{script}}.png"
 
 
-def test_a_name_that_is_html_is_shown_and_does_nothing(tmp_path):
+def test_html_in_a_name_is_escaped(tmp_path):
     save_run(tmp_path, HOSTILE, content="c" + HOSTILE)
     document = json.loads((tmp_path / f"{HOSTILE}.json").read_text())
     document["config"]["<script>alert(2)</script>"] = "</script><script>alert(3)</script>"
@@ -415,7 +415,7 @@ def test_a_name_that_is_html_is_shown_and_does_nothing(tmp_path):
     assert page.source.count("<script>") == page.source.count("</script>") == 1
 
 
-def test_a_name_that_is_no_text_is_shown_with_a_mark(tmp_path):
+def test_invalid_bytes_in_a_name_are_shown_as_marks(tmp_path):
     save_run(tmp_path, "a.png")
     name = os.fsdecode(b"caf\xe9.png")
     for ending in ("", ".json", ".jsonl"):
@@ -471,7 +471,7 @@ def test_the_curves_end_at_the_losses_of_the_finished_picture(tmp_path):
     assert labels[1].endswith("poly by layer: relu1_1 from 2e03 to 20, relu2_1 from 3e03 to 30.")
 
 
-def test_each_scale_is_marked_and_its_curves_start_anew(tmp_path):
+def test_each_scale_is_marked_and_its_curves_begin_anew(tmp_path):
     save_run(tmp_path, "a.png", log=(10, 10, 20))
     page, _ = page_of(tmp_path)
     charts = page.source.split('<svg class="chart"')[1:]
@@ -494,14 +494,14 @@ def test_equal_ratios_of_a_loss_are_equal_distances():
     assert distances == pytest.approx([distances[0]] * 4) and distances[0] > 30
 
 
-def test_an_axis_that_passes_zero_is_odd_about_it():
+def test_an_axis_that_passes_zero_is_antisymmetric():
     axis = svg._Axis.logarithmic([-1e6, 1e6], below=1e3)
     assert axis(0) - axis(1e5) == pytest.approx(axis(-1e5) - axis(0)) and axis(0) > axis(1e5)
     assert {"0", "10⁵", "−10⁵"} <= {label for _, label in axis.ticks}
 
 
 @pytest.mark.parametrize("values", [[5.0], [1, 1e-9], [3e9, 3.001e9], [1e-3, 8e12], [2e5, 9e5]])
-def test_every_range_has_ticks_that_lie_on_the_paper(values):
+def test_every_range_has_ticks_within_the_plot(values):
     axis = svg._Axis.logarithmic(values)
     places = [axis(value) for value, _ in axis.ticks]
     assert 2 <= len(places) <= 12

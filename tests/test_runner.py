@@ -7,7 +7,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from nst_cli import Config, engine, images, transfer, weights
+from nst_cli import Config, engine, images, transfer
 from nst_cli.errors import (
     EngineError,
     ImageError,
@@ -18,19 +18,13 @@ from nst_cli.errors import (
 )
 from nst_cli.runs import runner, sidecar
 from nst_cli.synthesis import Result
+from nst_cli.weights import Weights
 
 IDENTITY = {"source": "a file", "sha256": "0" * 64}
 
 
 @pytest.fixture(autouse=True)
-def known_weights(small_network, monkeypatch):
-    """A small random network, found wherever it is looked for."""
-    monkeypatch.setattr(weights, "find", lambda given: given or "a file")
-    monkeypatch.setattr(weights, "identity", lambda which: IDENTITY)
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, small_network):
     """The working folder, with a content of 48 x 32 and a style of 30 x 60 pixels."""
     monkeypatch.chdir(tmp_path)
     save("content.png", 1, 32, 48)
@@ -148,7 +142,7 @@ def test_white_is_256_less_the_means_in_the_papers_preset():
         ({"device": "gpu:99"}, EngineError, "99"),
     ],
 )
-def test_what_is_wrong_is_found_before_the_network_is_run(monkeypatch, wrong, error, words):
+def test_mistakes_are_reported_before_the_network_is_run(monkeypatch, wrong, error, words):
     save("start.png", 3, 50, 50)
     monkeypatch.setattr(runner, "transfer", lambda *_, **__: pytest.fail("it was run"))
     with pytest.raises(error, match=words) as caught:
@@ -156,11 +150,11 @@ def test_what_is_wrong_is_found_before_the_network_is_run(monkeypatch, wrong, er
     assert "\n" not in str(caught.value)
 
 
-def test_weights_that_cannot_be_loaded_are_found_before_mxnet_is(monkeypatch):
-    def fail(which):
-        raise WeightsError(f"{which} is broken.")
+def test_broken_weights_are_reported_before_mxnet_is_loaded(monkeypatch):
+    def fail(self):
+        raise WeightsError(f"{self.path} is broken.")
 
-    monkeypatch.setattr(weights, "load", fail)
+    monkeypatch.setattr(Weights, "load", fail)
     monkeypatch.setattr(engine, "context", lambda device: pytest.fail("MXNet was loaded"))
     with pytest.raises(WeightsError, match="a file is broken"):
         prepare()
@@ -243,7 +237,7 @@ def test_a_run_repeated_from_its_sidecar_gives_the_same_bytes():
 def test_no_iterations_give_the_start_picture_and_its_losses():
     outcome = runner.run(prepare(iterations=0, init="content", size=48))
     assert (outcome.result.steps, document_in(outcome.sidecar)["steps"]) == (0, 0)
-    # The authors' factor of 256, and the fraction cut off, may add 1.
+    # The authors' factor of 256 and truncation may add 1.
     difference = pixels_in("out.png").astype(int) - pixels_in("content.png")
     assert difference.min() >= 0 and difference.max() <= 1
     assert outcome.result.losses["total"] > 0
@@ -262,7 +256,7 @@ def test_pictures_on_the_way_are_written_every_few_steps(folder):
         numpy.testing.assert_array_equal(pixels_in(name), pixels_in("short.png"))
 
 
-# Runs that do not come to their end
+# Runs that do not finish
 
 
 def interrupt_at(step):
@@ -306,7 +300,7 @@ def test_an_interruption_before_the_first_step_writes_nothing(folder, monkeypatc
     assert written(folder) == set()
 
 
-def test_a_run_that_leaves_the_finite_numbers_keeps_the_last_good_image():
+def test_a_run_that_becomes_non_finite_keeps_the_last_good_image():
     options = {"init": "content", "lr": 1e4, "tv_weight": 0, "iterations": 100}
     with pytest.raises(NonFiniteError) as caught:
         runner.run(prepare(**options))

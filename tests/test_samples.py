@@ -19,7 +19,7 @@ def small():
 
 
 def _drawing(name, picture):
-    """A drawing function of that name that gives the picture at once."""
+    """Return a drawing function with that name that returns a given picture."""
 
     def draw():
         return picture

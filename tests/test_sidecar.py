@@ -1,4 +1,4 @@
-"""Sidecars: what is written, what of a stranger's is refused, and which files nst knows again."""
+"""Sidecars: writing, checks of untrusted ones, and recognition of nst's own files."""
 
 import json
 import os
@@ -11,12 +11,13 @@ from processes import noise
 from nst_cli import Config, files, images
 from nst_cli.errors import OutputError, SidecarError
 from nst_cli.runs import sidecar
+from nst_cli.runs.provenance import PictureFile, parse
 
 PIXELS = numpy.zeros((8, 8, 3), numpy.uint8)
 
 
 def document(folder=".", **choices):
-    """Return what a run knows of the picture it made, with paths as they were typed."""
+    """Return the document of a finished run, with paths as the user typed them."""
     start = {"path": os.path.join(folder, "start.png"), "sha256": "3" * 64}
     return {
         "program": "nst",
@@ -34,7 +35,7 @@ def document(folder=".", **choices):
 
 
 def save(path, what=None, *, metadata=True, sidecar_too=True):
-    """Save a picture of nst's."""
+    """Save a picture as nst makes it."""
     what = what or document()
     images.write(path, PIXELS, metadata=sidecar.carried(what) if metadata else None)
     if sidecar_too:
@@ -48,21 +49,19 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-# What is written
+# Writing
 
 
-def test_a_sidecar_comes_back_with_the_size_and_checksum_of_its_picture():
+def test_a_sidecar_is_read_as_written_with_the_size_and_checksum_of_its_picture():
     save("a.png", document(gamma=7))
     description = sidecar.read("a.png")
     assert description.config() == Config(gamma=7)
-    assert description.picture == (
-        sidecar.PictureFile(files.sha256("a.png"), os.path.getsize("a.png"))
-    )
+    assert description.picture == (PictureFile(files.sha256("a.png"), os.path.getsize("a.png")))
     assert sidecar.describes(description, "a.png")
     assert sidecar.read_carried("a.png").picture is None
 
 
-def test_paths_are_seen_from_the_sidecar(folder):
+def test_paths_are_relative_to_the_sidecar(folder):
     (folder / "out" / "deep").mkdir(parents=True)
     save("out/deep/a.png", document("photos", init="photos/start.png", weights="w/vgg.params"))
     description = sidecar.read("out/deep/a.png")
@@ -73,12 +72,12 @@ def test_paths_are_seen_from_the_sidecar(folder):
     assert sidecar.read("b.png").content.path == "photos/content.png"
 
 
-def test_a_path_with_nothing_in_common_but_the_root_is_absolute():
+def test_a_path_that_shares_only_the_root_is_absolute():
     save("a.png", document("/elsewhere"))
     assert sidecar.read("a.png").content.path == "/elsewhere/content.png"
 
 
-def test_a_path_leads_there_from_a_folder_behind_a_link(folder):
+def test_a_path_from_a_linked_folder_leads_to_the_file(folder):
     (folder / "disk" / "out").mkdir(parents=True)
     (folder / "out").symlink_to(folder / "disk" / "out")
     (folder / "content.png").touch()
@@ -87,18 +86,18 @@ def test_a_path_leads_there_from_a_folder_behind_a_link(folder):
     assert os.path.samefile(path, "content.png")
 
 
-def test_the_sidecar_of_a_picture_that_is_gone_is_one_line():
+def test_writing_the_sidecar_of_a_missing_picture_is_a_one_line_error():
     with pytest.raises(OutputError, match=r"a\.png\.json: a\.png: No such file"):
         sidecar.write("a.png", document())
 
 
-def test_the_picture_carries_names_and_no_folder():
+def test_the_metadata_of_a_picture_have_names_and_no_folders():
     what = document("/home/somebody/photos", init="x", weights="/home/somebody/vgg19.params")
     text = json.dumps(sidecar.carried(what))
     assert "somebody" not in text and '"content.png"' in text and '"vgg19.params"' in text
 
 
-# What a stranger wrote
+# Untrusted sidecars
 
 
 def broken(change):
@@ -139,23 +138,23 @@ def broken(change):
         (lambda d: d.update(threads=float("inf")), "not finite"),
     ],
 )
-def test_what_is_of_another_kind_or_out_of_range_is_named_in_a_line(change, named):
+def test_a_field_of_a_wrong_type_or_out_of_range_is_named_in_one_line(change, named):
     with pytest.raises(SidecarError) as caught:
-        sidecar.parse(broken(change))
+        parse(broken(change))
     assert named in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [None, 5, "text", [], [1]])
-def test_what_is_no_object_is_no_sidecar(value):
+def test_json_that_is_not_an_object_is_not_a_sidecar(value):
     with pytest.raises(SidecarError, match="not a JSON object"):
-        sidecar.parse(value)
+        parse(value)
 
 
-def test_an_option_of_another_version_is_called_so():
+def test_an_error_says_that_an_option_is_of_another_version():
     what = document()
     what["config"]["wobble"] = 3
     with pytest.raises(SidecarError, match="unknown to this version of nst: .*'wobble'"):
-        sidecar.parse(what).config()
+        parse(what).config()
 
 
 @pytest.mark.parametrize(
@@ -169,7 +168,7 @@ def test_an_option_of_another_version_is_called_so():
         (b'"' + b"x" * (1 << 20) + b'"', "more than 1 MiB"),
     ],
 )
-def test_a_file_that_cannot_be_a_sidecar_is_one_line(folder, content, words):
+def test_a_file_that_cannot_be_a_sidecar_is_a_one_line_error(folder, content, words):
     (folder / "a.png.json").write_bytes(content)
     with pytest.raises(SidecarError, match=words) as caught:
         sidecar.read("a.png")
@@ -177,7 +176,7 @@ def test_a_file_that_cannot_be_a_sidecar_is_one_line(folder, content, words):
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda p: os.symlink("/dev/zero", p)])
-def test_a_pipe_a_folder_and_a_device_are_no_sidecar_and_not_waited_for(make):
+def test_a_pipe_a_folder_or_a_device_is_refused_as_a_sidecar_without_waiting(make):
     make("a.png.json")
     with pytest.raises(SidecarError, match="not a regular file|it is a folder"):
         sidecar.read("a.png")
@@ -195,7 +194,7 @@ def test_a_pipe_a_folder_and_a_device_are_no_sidecar_and_not_waited_for(make):
         ("../../../../../../../../etc/passwd", None),
     ],
 )
-def test_a_path_leads_nowhere_out_of_the_folders_that_the_user_named(folder, path, leads_to):
+def test_a_path_never_leads_out_of_the_folders_that_the_user_named(folder, path, leads_to):
     (folder / "out").mkdir()
     assert sidecar.lead_to("out/a.png", path) == leads_to
 
@@ -209,7 +208,7 @@ def test_a_path_may_lead_into_a_folder_that_the_user_named(folder, monkeypatch):
     assert sidecar.lead_to(picture, "../content.png", folder) == content
 
 
-# Which files nst knows again
+# Recognition of nst's own files
 
 
 def foreign(folder):
@@ -267,7 +266,7 @@ def with_the_sidecar_of_another(folder):
         (with_the_sidecar_of_another, False),
     ],
 )
-def test_a_picture_is_known_by_what_it_carries_or_by_its_sidecar(folder, make, known):
+def test_a_picture_of_nst_is_recognised_by_its_metadata_or_its_sidecar(folder, make, known):
     make(folder)
     assert sidecar.is_picture("a.png") is known
 
@@ -284,7 +283,7 @@ def test_a_picture_is_known_by_what_it_carries_or_by_its_sidecar(folder, make, k
         ("", False),
     ],
 )
-def test_a_sidecar_is_known_by_how_it_begins(folder, text, known):
+def test_a_sidecar_is_recognised_by_its_first_bytes(folder, text, known):
     noise(1, 8, 8).save("a.png")
     (folder / "a.png.json").write_text(text)
     assert sidecar.is_sidecar("a.png.json") is known
@@ -294,19 +293,19 @@ def test_a_sidecar_is_known_by_how_it_begins(folder, text, known):
     ("text", "known"),
     [("", True), ("{", True), ("\0\0\0", True), ('{"config": {}}', True), ('{"tags": []}', False)],
 )
-def test_beside_a_picture_of_nsts_a_damaged_sidecar_is_known_too(folder, text, known):
+def test_a_damaged_sidecar_is_recognised_beside_a_picture_of_nst(folder, text, known):
     save("a.png")
     (folder / "a.png.json").write_text(text)
     assert sidecar.is_sidecar("a.png.json") is known
 
 
-# What is up to date
+# Pictures that are up to date
 
 
 INPUTS = {"content": "1" * 64, "style": "2" * 64, "weights": "4" * 64}
 
 
-def test_a_picture_is_made_if_its_sidecar_says_so():
+def test_a_picture_is_up_to_date_if_its_sidecar_says_so():
     save("a.png", document("elsewhere"))
     assert sidecar.is_up_to_date("a.png", Config(), INPUTS)
     assert sidecar.is_up_to_date("a.png", Config(max_pixels=0), INPUTS)
@@ -315,13 +314,13 @@ def test_a_picture_is_made_if_its_sidecar_says_so():
     assert not sidecar.is_up_to_date("a.png", Config(), {**INPUTS, "init": "5" * 64})
 
 
-def test_a_picture_whose_sidecar_is_of_an_earlier_run_is_not_made(folder):
+def test_a_picture_whose_sidecar_is_of_an_earlier_run_is_not_up_to_date(folder):
     with_an_older_sidecar(folder)
     assert not sidecar.is_up_to_date("a.png", Config(gamma=1), INPUTS)
     assert not sidecar.is_up_to_date("a.png", Config(gamma=2), INPUTS)
 
 
-def test_a_picture_made_before_an_option_existed_is_still_made():
+def test_a_picture_made_before_an_option_existed_is_still_up_to_date():
     what = document()
     del what["config"]["metadata"]
     save("a.png", what)
@@ -330,19 +329,19 @@ def test_a_picture_made_before_an_option_existed_is_still_made():
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"program": "nst", "config": {}}', "[[["])
-def test_a_picture_with_a_damaged_sidecar_is_not_made(folder, text):
+def test_a_picture_with_a_damaged_sidecar_is_not_up_to_date(folder, text):
     save("a.png")
     (folder / "a.png.json").write_text(text)
     assert not sidecar.is_up_to_date("a.png", Config(), INPUTS)
 
 
-def test_a_picture_that_is_gone_is_not_made():
+def test_a_missing_picture_is_not_up_to_date():
     save("a.png")
     os.unlink("a.png")
     assert not sidecar.is_up_to_date("a.png", Config(), INPUTS)
 
 
-def test_pictures_of_every_format_are_known(folder):
+def test_pictures_of_every_format_are_recognised(folder):
     for ending in images.ENDINGS:
         save(f"a{ending}", sidecar_too=False)
         assert sidecar.is_picture(f"a{ending}")

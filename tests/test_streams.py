@@ -15,7 +15,7 @@ from nst_cli.errors import NstError, shown
 
 
 def run(folder, words, wiring="", stdout=subprocess.PIPE, **variables):
-    """Run the command in a shell, its streams as `wiring` says (``2>&-``); return the process."""
+    """Run the command in a shell with redirections such as ``2>&-``; return the process."""
     return subprocess.run(
         ["sh", "-c", f'exec "$@" {wiring}', "sh", sys.executable, "-m", "nst_cli", *words],
         cwd=folder,
@@ -54,7 +54,7 @@ MADE = ["content-1-made.png", "content-2-made.png"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
-def test_a_full_stdout_stops_no_run_and_is_one_line_at_the_end(tmp_path, batch):
+def test_a_full_stdout_stops_no_run_and_is_reported_in_one_line_at_the_end(tmp_path, batch):
     done = run(tmp_path, batch, ">/dev/full")
     assert pictures(tmp_path) == MADE
     assert done.returncode == 1
@@ -62,7 +62,7 @@ def test_a_full_stdout_stops_no_run_and_is_one_line_at_the_end(tmp_path, batch):
     assert line.startswith("Error: Cannot write to the standard output: No space left on device.")
 
 
-def test_a_closed_pipe_stops_no_run_and_ends_as_programs_in_a_pipe_do(tmp_path, batch):
+def test_a_closed_pipe_stops_no_run_and_the_exit_code_is_that_of_sigpipe(tmp_path, batch):
     ours, theirs = os.pipe()
     os.close(ours)
     try:
@@ -73,7 +73,7 @@ def test_a_closed_pipe_stops_no_run_and_ends_as_programs_in_a_pipe_do(tmp_path, 
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_without_any_stream_the_work_is_done_and_no_file_holds_what_was_printed(tmp_path, batch):
+def test_without_any_stream_the_work_is_done_and_no_file_receives_the_output(tmp_path, batch):
     # The file would get the number of a missing stream, and MXNet writes to it.
     wiring = "<&- >&- 2>&-"
     words = ["stylize", "content.png", "style.png", "-o", "x.png", "--log", "log.jsonl"]
@@ -88,7 +88,7 @@ def test_without_any_stream_the_work_is_done_and_no_file_holds_what_was_printed(
 
 
 @pytest.mark.parametrize("words", [["--help"], ["weights", "path"], ["--version"]])
-def test_commands_that_print_report_a_full_stdout_in_one_line(tmp_path, words):
+def test_commands_that_only_print_report_a_full_stdout_in_one_line(tmp_path, words):
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
     done = run(tmp_path, words, ">/dev/full", NST_WEIGHTS="builtin")
@@ -102,7 +102,7 @@ def test_a_failure_keeps_its_exit_code_where_stderr_is_full_or_closed(tmp_path):
         assert run(tmp_path, ["no-command"], wiring).returncode == 2
 
 
-def test_a_path_that_is_no_text_is_printed_byte_for_byte(tmp_path):
+def test_a_path_that_is_not_valid_text_is_printed_byte_for_byte(tmp_path):
     path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
     os.makedirs(path)
     with open(os.path.join(path, "vgg19.params"), "wb") as stream:
@@ -118,12 +118,12 @@ def test_a_path_that_is_no_text_is_printed_byte_for_byte(tmp_path):
     assert done.stdout == os.fsencode(path) + b"/vgg19.params\n"
 
 
-def test_bars_take_their_usual_ways_where_variables_for_them_are_malformed(tmp_path):
+def test_malformed_tqdm_variables_leave_the_bars_at_their_defaults(tmp_path):
     done = run(tmp_path, ["weights", "path"], NST_WEIGHTS="builtin", TQDM_MININTERVAL="x")
     assert (done.returncode, done.stdout, done.stderr) == (0, "builtin\n", "")
 
 
-def test_what_is_written_after_an_error_is_dropped_and_the_first_error_kept(monkeypatch):
+def test_output_after_an_error_is_dropped_and_the_first_error_is_kept(monkeypatch):
     with open("/dev/full", "w") as stream, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", stream)
         with streams.forgiving() as failure:

@@ -1,4 +1,4 @@
-"""The theorem: both forms of each MMD against one another, and the command that shows them."""
+"""The theorem: both forms of each MMD compared, and the command that shows them."""
 
 import json
 import shlex
@@ -28,7 +28,7 @@ KERNELS = {
     "poly-c": mmd.polynomial_kernel(3.0),
     "gaussian": mmd.gaussian_kernel(9.0),
 }
-# The forms that see no pairs.
+# The forms that do not sum over pairs.
 FAST = {
     "linear": mmd.linear,
     "poly": mmd.polynomial,
@@ -87,7 +87,7 @@ class TestTheorem:
         ],
         ids=["linear", "poly-c", "bn"],
     )
-    def test_the_other_losses_are_their_distances_too_with_the_factor_they_state(
+    def test_the_other_losses_are_their_distances_times_their_stated_factors(
         self, loss, distance, factor
     ):
         x, y = random_rows(0, 21), random_rows(1, 20)
@@ -157,12 +157,12 @@ class TestGaussian:
         expected = (sum(within) + 2 * squares(x, y).mean()) / 4
         assert mmd.bandwidth(mmd.moments(x), mmd.moments(y)) == pytest.approx(expected, rel=1e-12)
 
-    def test_with_all_positions_drawn_it_is_the_sum_over_all_pairs(self):
+    def test_with_all_positions_drawn_the_estimate_is_the_sum_over_all_pairs(self):
         x, y = random_rows(0, 30), random_rows(1, 20)
         estimate = mmd.gaussian(x, y, 9.0, (30, 20))
         assert estimate == pytest.approx(mmd.by_pairs(mmd.gaussian_kernel(9.0), x, y), rel=1e-12)
 
-    def test_with_some_drawn_it_is_that_sum_in_the_mean_where_the_plain_form_is_not(self):
+    def test_with_some_positions_drawn_the_estimate_is_unbiased_and_the_plain_form_is_not(self):
         x, y, random = random_rows(0, 30), random_rows(1, 20), numpy.random.RandomState(2)
         kernel, estimates, plain = mmd.gaussian_kernel(9.0), [], []
         for _ in range(2000):
@@ -194,7 +194,7 @@ CHOSEN = "--preset fast --seed 3 "
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """A comparison with a picture made, a plot and numbers; its process and its folder."""
+    """A comparison that includes a finished picture: its process and its folder."""
     folder = tmp_path_factory.mktemp("shown")
     save_pair(folder)
     command = f"stylize content.png style.png -o made.png {SMALL} {CHOSEN} --iterations 12"
@@ -243,7 +243,7 @@ def test_the_positions_are_those_of_the_maps_and_at_most_the_sample_is_drawn(sho
             assert layer["sampled"][role] == min(200, positions)
 
 
-def test_the_table_says_what_the_numbers_are(shown):
+def test_the_table_shows_the_numbers_of_the_json_file(shown):
     done, folder = shown
     lines, document = done.stdout.splitlines(), numbers_in(folder)
     assert lines[0] == "content  content.png, 48 x 36"
@@ -269,11 +269,11 @@ def test_the_plot_is_a_picture(shown):
     with Image.open(shown[1] / "plot.png") as picture:
         picture.load()
         assert min(picture.size) > 500
-        # What is drawn in it is drawn in many colours.
+        # Its curves have many colours.
         assert len(picture.convert("RGB").getcolors(picture.width * picture.height)) > 99
 
 
-def test_without_a_plot_nothing_is_wrong_with_a_python_that_has_no_matplotlib(tmp_path):
+def test_theorem_without_a_plot_does_not_need_matplotlib(tmp_path):
     save_pair(tmp_path)
     (tmp_path / "matplotlib.py").write_text("raise ImportError('none here')")
     command = f"theorem content.png style.png {SMALL} --style-layers relu1_1 --quiet"
@@ -307,7 +307,9 @@ def folder(tmp_path):
         ("-o plot.svg --json plot.svg", 1, ("plot.svg", "would overwrite")),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_changes_nothing(folder, options, code, words):
+def test_an_invalid_comparison_is_a_one_line_error_and_changes_nothing(
+    folder, options, code, words
+):
     before = content_of(folder)
     line = error_of(
         nst(folder, "theorem", "content.png", "style.png", *shlex.split(SMALL + options)), code
@@ -316,7 +318,7 @@ def test_what_cannot_be_done_is_one_line_and_changes_nothing(folder, options, co
     assert content_of(folder) == before
 
 
-def test_without_matplotlib_a_plot_is_refused_in_one_line_with_the_remedy(folder):
+def test_without_matplotlib_a_plot_is_a_one_line_error_that_says_how_to_install_it(folder):
     (folder / "matplotlib.py").write_text("raise ImportError('none here')")
     before = content_of(folder)
     command = f"theorem content.png style.png -o plot.png {SMALL}"
@@ -361,7 +363,7 @@ def test_another_seed_draws_other_positions_of_the_same_maps(compared):
         assert (one.gram, one.mmd["content"]["bn"]) == (other.gram, other.mmd["content"]["bn"])
 
 
-def test_of_a_picture_and_itself_nothing_is_left_to_compare(compared):
+def test_a_picture_compared_with_itself_has_only_zeros(compared):
     result = compared(style="content.png", picture="content.png", sample=10_000, preset="fast")
     for layer in result.layers:
         assert layer.loss == layer.gram == 0
@@ -373,13 +375,13 @@ def test_of_a_picture_and_itself_nothing_is_left_to_compare(compared):
     theorem.plot.write(result, "plot.png")
 
 
-def test_the_content_in_place_of_the_picture_made_leaves_all(compared):
-    # Preset paper reads content and style in another scale than what was made of them.
+def test_the_content_as_the_picture_has_the_distances_of_the_content(compared):
+    # Preset paper scales content and style, but not a finished picture.
     for layer in compared(picture="content.png", sample=10_000, preset="fast").layers:
         assert [layer.left(method) for method in PAPER_METHODS] == pytest.approx([1] * 4, rel=1e-9)
 
 
-def test_a_style_may_have_another_size(compared):
+def test_content_and_style_may_differ_in_size(compared):
     noise(4, 48, 24).save("style.png")
     (layer, _) = compared(style_fit="keep", sample=2000).layers
     assert layer.positions == {"content": 48 * 36, "style": 24 * 48}
@@ -414,6 +416,6 @@ def test_a_transfer_by_the_polynomial_kernel_lowers_every_mmd_at_every_layer(
     runner.run(runner.prepare(*pair, picture, config))
     job = theorem.prepare(*pair, config, picture=picture, sample=4096)
     for layer in theorem.compare(job).layers:
-        # The content's own layer holds relu5_1 back.
+        # The content loss limits the change at relu5_1.
         most = 0.05 if layer.name != "relu5_1" else 0.5
         assert max(layer.left(method) for method in PAPER_METHODS) < most

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import struct
 from pathlib import Path
 
@@ -14,13 +15,13 @@ from hypothesis import strategies as st
 
 from nst_cli import files, weights
 from nst_cli.errors import WeightsError
-from nst_cli.weights import params
+from nst_cli.weights import Weights, params
 
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 
 
 def header(form, shape, flag=0):
-    """Return what stands before an array's data; `form` is a magic, or None for the oldest."""
+    """Return the header of an array; `form` is a magic number, or None for the oldest format."""
     start = {V1: struct.pack("<I", V1), V2: struct.pack("<Ii", V2, 0)}
     start = {**start, V3: struct.pack("<Ii", V3, 0), None: b""}[form]
     dimensions = struct.pack(f"<I{len(shape)}{'I' if form is None else 'q'}", len(shape), *shape)
@@ -58,9 +59,9 @@ def vgg_shapes(last="conv5_4"):
 
 
 def write_file(path, shapes, values=None, flag=0):
-    """Write a `.params` file of zeros, as a file with holes, which takes no time or room.
+    """Write a `.params` file of zeros as a sparse file, which takes no time or space.
 
-    `values` puts an array in place of the zeros of one name.
+    `values` replaces the zeros of the arrays it names.
     """
     with open(path, "wb") as stream:
         stream.write(start(len(shapes)))
@@ -93,7 +94,7 @@ def nothing_set(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("form", [None, V1, V2, V3])
-def test_every_form_mxnet_has_written_is_read(form, tmp_path):
+def test_every_version_of_mxnets_format_is_read(form, tmp_path):
     path = tmp_path / "a.params"
     path.write_bytes(small(form))
     arrays = params.read(path)
@@ -125,7 +126,7 @@ def test_arrays_are_views_of_the_file_and_cannot_be_written(tmp_path):
 
 
 @pytest.mark.parametrize("form", [None, V1, V2, V3])
-def test_a_file_cut_anywhere_is_refused_by_name(form, tmp_path):
+def test_an_error_names_a_file_truncated_at_any_byte(form, tmp_path):
     path = tmp_path / "cut.params"
     whole = small(form)
     for length in range(len(whole)):
@@ -134,17 +135,17 @@ def test_a_file_cut_anywhere_is_refused_by_name(form, tmp_path):
             params.read(path)
 
 
-def test_a_cut_in_an_array_names_its_index_shape_and_lengths(tmp_path):
+def test_an_error_for_a_truncated_array_names_its_index_shape_and_lengths(tmp_path):
     path = tmp_path / "cut.params"
     path.write_bytes(small()[:128])
-    found = r"array 1 of 2, shape \(4,\) \(16 bytes needed, 8 left"
-    with pytest.raises(WeightsError, match=found):
+    message = r"array 1 of 2, shape \(4,\) \(16 bytes needed, 8 left"
+    with pytest.raises(WeightsError, match=message):
         params.read(path)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, len(small()) - 1), st.integers(0, 255))
-def test_a_changed_byte_is_read_or_refused_but_never_fatal(tmp_path_factory, place, value):
+def test_a_changed_byte_never_crashes_the_reader(tmp_path_factory, place, value):
     content = bytearray(small())
     content[place] = value
     path = tmp_path_factory.getbasetemp() / "changed.params"
@@ -159,7 +160,7 @@ def test_a_changed_byte_is_read_or_refused_but_never_fatal(tmp_path_factory, pla
 
 
 @pytest.mark.parametrize(
-    "content, found",
+    "content, message",
     [
         (b"", "empty"),
         (b"\x12\x01", "ends in the header"),
@@ -181,10 +182,10 @@ def test_a_changed_byte_is_read_or_refused_but_never_fatal(tmp_path_factory, pla
         (small() + b"junk", "4 bytes follow"),
     ],
 )
-def test_broken_and_foreign_files_are_refused_with_what_was_found(content, found, tmp_path):
+def test_an_error_for_a_broken_or_foreign_file_says_what_was_found(content, message, tmp_path):
     path = tmp_path / "some.params"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match=found) as caught:
+    with pytest.raises(WeightsError, match=message) as caught:
         params.read(path)
     assert "some.params" in str(caught.value)
 
@@ -200,7 +201,7 @@ def test_a_folder_and_a_missing_file_are_refused(tmp_path):
 
 
 def test_vgg_is_loaded_without_its_prefix_and_its_other_arrays(vgg_file, tmp_path):
-    arrays = weights.load(vgg_file)
+    arrays = Weights.find(vgg_file).load()
     assert len(arrays) == 32
     assert list(arrays)[:2] == ["conv1_1_weight", "conv1_1_bias"]
     assert arrays["conv1_1_weight"].shape == (64, 3, 3, 3)
@@ -208,15 +209,15 @@ def test_vgg_is_loaded_without_its_prefix_and_its_other_arrays(vgg_file, tmp_pat
     assert {array.dtype for array in arrays.values()} == {numpy.dtype("float32")}
     plain = {name[4:]: shape for name, shape in vgg_shapes().items()}
     other = write_file(tmp_path / "plain.params", {**plain, "fc6_weight": (7, 5)})
-    assert list(weights.load(other)) == list(arrays)
+    assert list(Weights.find(other).load()) == list(arrays)
 
 
-def test_a_file_that_ends_with_conv5_1_is_enough_and_one_that_ends_before_is_not(tmp_path):
-    arrays = weights.load(write_file(tmp_path / "short.params", vgg_shapes("conv5_1")))
+def test_a_file_must_reach_at_least_conv5_1(tmp_path):
+    arrays = Weights.find(write_file(tmp_path / "short.params", vgg_shapes("conv5_1"))).load()
     assert list(arrays)[-1] == "conv5_1_bias"
     shorter = write_file(tmp_path / "shorter.params", vgg_shapes("conv4_4"))
     with pytest.raises(WeightsError, match="shorter.params has no array 'conv5_1_weight'"):
-        weights.load(shorter)
+        Weights.find(shorter).load()
 
 
 @pytest.mark.parametrize(
@@ -225,7 +226,7 @@ def test_a_file_that_ends_with_conv5_1_is_enough_and_one_that_ends_before_is_not
 def test_a_wrong_shape_names_the_array_and_both_shapes(name, shape, tmp_path):
     path = write_file(tmp_path / "odd.params", {**vgg_shapes(), f"arg:{name}": shape})
     with pytest.raises(WeightsError, match=re.escape(f"array '{name}' has the shape {shape}")):
-        weights.load(path)
+        Weights.find(path).load()
 
 
 @pytest.mark.parametrize("value", [numpy.nan, numpy.inf, -numpy.inf])
@@ -234,14 +235,14 @@ def test_non_finite_values_name_the_array(value, tmp_path):
     bias[100] = value
     path = write_file(tmp_path / "nan.params", vgg_shapes(), {"arg:conv2_2_bias": bias})
     with pytest.raises(WeightsError, match="'conv2_2_bias' holds NaN or infinity"):
-        weights.load(path)
+        Weights.find(path).load()
 
 
 @pytest.mark.parametrize("flag, dtype", [(1, "<f8"), (2, "<f2")])
 def test_halves_and_doubles_become_float32(flag, dtype, tmp_path):
     bias = numpy.linspace(-1, 1, 64).astype(dtype)
     path = write_file(tmp_path / "a.params", vgg_shapes(), {"arg:conv1_1_bias": bias}, flag)
-    loaded = weights.load(path)["conv1_1_bias"]
+    loaded = Weights.find(path).load()["conv1_1_bias"]
     assert loaded.dtype == numpy.float32
     numpy.testing.assert_array_equal(loaded, bias.astype("f4"))
 
@@ -256,34 +257,47 @@ def test_check_reports_size_checksums_and_layers(vgg_file):
     assert report.layers == tuple(params.CONVOLUTIONS)
 
 
-def test_check_takes_another_file_than_the_published_one_and_says_so(vgg_file, monkeypatch):
+def test_check_accepts_a_file_other_than_the_published_one_and_says_so(vgg_file, monkeypatch):
     assert not weights.check(vgg_file).published
     monkeypatch.setattr(weights, "PUBLISHED_BLOB_ID", files.git_blob_id(vgg_file))
     assert weights.check(vgg_file).published
 
 
-def test_identity_names_the_file_and_its_checksum(tmp_path):
+def test_weights_are_identified_by_their_path_and_checksum(tmp_path):
     path = tmp_path / "x.params"
     path.write_bytes(b"abc")
-    assert weights.identity(path) == {
+    assert Weights.find(path).identity() == {
         "source": str(path),
         "sha256": hashlib.sha256(b"abc").hexdigest(),
     }
-    with pytest.raises(WeightsError, match="none.params"):
-        weights.identity(tmp_path / "none.params")
+    with pytest.raises(WeightsError, match=r"Cannot read the weights none\.params"):
+        Weights(Path("none.params")).identity()
+
+
+def test_weights_replaced_after_they_were_found_are_refused(vgg_file, tmp_path):
+    path = tmp_path / "x.params"
+    shutil.copy(vgg_file, path)
+    before = Weights.find(path)
+    checksum, arrays = before.sha256, before.load()
+    assert len(arrays) == 32
+    write_file(path, vgg_shapes("conv5_1"))
+    with pytest.raises(WeightsError, match=r"x\.params were changed while nst used them"):
+        before.load()
+    again = Weights.find(path)
+    assert again != before and again.sha256 != checksum and again.load()
 
 
 def test_the_builtin_bank_is_loaded_by_its_name_and_identified_by_its_bytes():
-    arrays = weights.load(weights.BUILTIN)
+    arrays = Weights().load()
     assert set(params.REQUIRED) <= {name[:7] for name in arrays}
     content = b"".join(array.tobytes() for array in arrays.values())
-    assert weights.identity(weights.BUILTIN) == {
+    assert Weights().identity() == {
         "source": "builtin",
         "sha256": hashlib.sha256(content).hexdigest(),
     }
 
 
-# Where they are found
+# Places
 
 
 def put(path):
@@ -295,45 +309,45 @@ def put(path):
 
 def test_the_option_overrides_the_variable_the_working_folder_and_the_cache(tmp_path, monkeypatch):
     cached = put(tmp_path / "cache" / "nst" / "vgg19.params")
-    assert weights.find() == cached
+    assert Weights.find().path == cached
     put("models/vgg19.params")
-    assert weights.find() == Path("models/vgg19.params")
+    assert Weights.find().path == Path("models/vgg19.params")
     variable = put(tmp_path / "variable.params")
     monkeypatch.setenv("NST_WEIGHTS", str(variable))
-    assert weights.find() == variable
+    assert Weights.find().path == variable
     option = put(tmp_path / "option.params")
-    assert weights.find(option) == option
+    assert Weights.find(option).path == option
 
 
 def test_a_folder_stands_for_the_file_in_it(tmp_path, monkeypatch):
     stored = put(tmp_path / "somewhere" / "vgg19.params")
-    assert weights.find(str(tmp_path / "somewhere")) == stored
+    assert Weights.find(str(tmp_path / "somewhere")).path == stored
     monkeypatch.setenv("NST_WEIGHTS", str(tmp_path / "somewhere"))
-    assert weights.find() == stored
+    assert Weights.find().path == stored
 
 
-def test_a_named_file_that_is_missing_is_an_error_naming_who_named_it(tmp_path, monkeypatch):
+def test_an_error_for_a_missing_file_names_the_option_or_variable(tmp_path, monkeypatch):
     put("models/vgg19.params")
     with pytest.raises(WeightsError, match="--weights .*none.params"):
-        weights.find(tmp_path / "none.params")
+        Weights.find(tmp_path / "none.params")
     monkeypatch.setenv("NST_WEIGHTS", str(tmp_path / "gone.params"))
     with pytest.raises(WeightsError, match="NST_WEIGHTS .*gone.params"):
-        weights.find()
+        Weights.find()
     with pytest.raises(WeightsError, match="--weights .*work.vgg19.params"):
-        weights.find(tmp_path / "work")
+        Weights.find(tmp_path / "work")
 
 
 def test_the_builtin_bank_is_found_only_when_asked_for(monkeypatch):
     with pytest.raises(WeightsError):
-        weights.find()
-    assert weights.find("builtin") == weights.BUILTIN
+        Weights.find()
+    assert Weights.find("builtin") == Weights()
     monkeypatch.setenv("NST_WEIGHTS", "builtin")
-    assert weights.find() == weights.BUILTIN
+    assert Weights.find() == Weights()
 
 
-def test_none_found_says_in_one_line_where_it_looked_and_the_three_ways(tmp_path):
+def test_an_error_for_missing_weights_lists_the_places_and_the_remedies(tmp_path):
     with pytest.raises(WeightsError) as caught:
-        weights.find()
+        Weights.find()
     message = str(caught.value)
     for part in (
         "--weights",
@@ -356,38 +370,38 @@ def test_the_cache_is_below_the_home_folder_unless_xdg_says_otherwise(tmp_path, 
         assert weights.cache_folder() == tmp_path / ".cache" / "nst"
 
 
-def test_without_a_home_folder_there_is_no_cache_and_all_else_works(tmp_path, monkeypatch):
+def test_without_a_home_folder_only_the_cache_is_unavailable(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", "")
     assert weights.cache_folder() is None
     with pytest.raises(
         WeightsError, match="No VGG-19 weights found: .*no models/vgg19.params. Run"
     ):
-        weights.find()
+        Weights.find()
     with pytest.raises(WeightsError, match="name a destination"):
         weights.fetch()
-    assert weights.find(put(tmp_path / "w.params")) == tmp_path / "w.params"
+    assert Weights.find(put(tmp_path / "w.params")).path == tmp_path / "w.params"
     with pytest.raises(WeightsError, match="~nobody.of.this.name"):
-        weights.find("~nobody.of.this.name/w.params")
+        Weights.find("~nobody.of.this.name/w.params")
 
 
-def test_a_cache_that_may_not_be_searched_is_as_good_as_none(tmp_path, monkeypatch):
+def test_a_cache_that_may_not_be_searched_is_ignored(tmp_path, monkeypatch):
     put(tmp_path / "cache" / "nst" / "vgg19.params")
     refused = PermissionError(errno.EACCES, "Permission denied")
 
     def stat(path, **others):
         raise refused
 
-    # Root may search any folder, so the system is made to refuse.
+    # Root may search any folder, so the test makes the system call fail.
     monkeypatch.setattr(os, "stat", stat)
     with pytest.raises(WeightsError, match="No VGG-19 weights found"):
-        weights.find()
+        Weights.find()
     with pytest.raises(WeightsError, match="w.params: Permission denied"):
-        weights.find("w.params")
+        Weights.find("w.params")
 
 
 def test_a_pipe_or_a_device_is_refused_before_it_is_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.params")
     for path in (tmp_path / "pipe.params", "/dev/zero"):
         with pytest.raises(WeightsError, match="not a file, but a pipe or a device"):
-            weights.load(path)
+            Weights.find(path).load()

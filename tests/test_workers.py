@@ -1,4 +1,4 @@
-"""Runs one after another and in processes, and what becomes of them when something goes wrong."""
+"""Runs in one process and in several, and their failures."""
 
 import contextlib
 import gc
@@ -8,16 +8,11 @@ import sys
 import weakref
 
 import pytest
-from processes import noise, nst
+from processes import TINY, noise, nst
 
 from nst_cli.config import Config
 from nst_cli.errors import ImageError, NonFiniteError, OutputError
 from nst_cli.runs import batch, maker, plan, workers
-
-TINY = Config(
-    size=16, style_layers="relu1_1", content_layers="relu1_1", iterations=2, denoise=0,
-    weights="builtin", device="cpu",
-)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -28,10 +23,11 @@ def folder(tmp_path, monkeypatch):
 
 
 def runs_of(count, content="a.png"):
-    return [plan.Run(content, "a.png", f"{number}.png", TINY) for number in range(count)]
+    config = Config(**TINY)
+    return [plan.Run(content, "a.png", f"{number}.png", config) for number in range(count)]
 
 
-# In a process of its own a run on a missing picture fails before MXNet is loaded.
+# In its own process a run on a missing picture fails before MXNet is loaded.
 def hopeless(count):
     return runs_of(count, "none.png")
 
@@ -73,7 +69,7 @@ def test_processes_that_are_killed_again_and_again_cost_one_run_each_at_most():
     with pool_of(runs, 2) as pool:
         for finished in pool.finished():
             results.append(finished)
-            # Between its answer and its next run, or with that run in its hands.
+            # Between its answer and its next run, or during that run.
             if killed < 10:
                 killed += 1
                 process = processes_of(pool)[killed % len(processes_of(pool))]
@@ -95,9 +91,9 @@ def test_an_interruption_by_the_caller_ends_all_processes_and_loses_no_answer():
             raise KeyboardInterrupt
 
     stops = []
-    made = batch.make(runs, jobs=2, on_finished=on_finished, on_stop=lambda: stops.append(1))
+    returned = batch.make(runs, jobs=2, on_finished=on_finished, on_stop=lambda: stops.append(1))
     assert stops == [1] and 3 <= len(results) < 9
-    assert [finished.run for finished in made] == [
+    assert [finished.run for finished in returned] == [
         run for run in runs if run in {finished.run for finished in results}
     ]
     assert len({finished.run for finished in results}) == len(results)

@@ -1,10 +1,10 @@
-"""Run every file of a folder through nst's reading, resizing and writing; print what came of it.
+"""Read, resize and write every file of a folder with nst; print the outcomes.
 
     python tests/try_pictures.py FOLDER [--seconds N] [--gigabytes N] [--list FILE]
 
-Each file has a process of its own, with limits of time and memory. No file is expected to be a
-picture: what counts is that each is read, or refused in one line, and nothing else. Exit 1 if any
-raised, crashed, ran out of time, printed something or had two sizes.
+Each file has its own process, with limits of time and memory. The files need not be pictures: each
+must be either read or refused in one line. Exits with 1 if any raised, crashed, ran out of time,
+printed something or had two sizes.
 """
 
 import argparse
@@ -24,13 +24,13 @@ from typing import NamedTuple
 from nst_cli import images
 from nst_cli.errors import NstError
 
-# What an outcome begins with where nst did what it should.
+# Beginnings of the outcomes that are as they should be.
 GOOD = ("read", "refused")
 _LONG_EDGE = 64
 
 
 class Outcome(NamedTuple):
-    """What became of a file, and the line or traceback that says more."""
+    """The outcome of a file, with the message or traceback."""
 
     name: str
     detail: str = ""
@@ -59,7 +59,7 @@ def try_file(path: str) -> Outcome:
 
 
 def in_process(path: str, seconds: float, gigabytes: float) -> Outcome:
-    """Try one file in a process of its own."""
+    """Try one file in its own process."""
     results, result_end = os.pipe()
     lines, lines_end = os.pipe()
     child = os.fork()
@@ -92,7 +92,7 @@ def _be_child(path, result_end, seconds, gigabytes):
 
 
 def _all_of(ends, child, seconds):
-    """Return what comes through pipes until they are closed, and whether that took too long."""
+    """Return the content of pipes until they are closed, and whether that took too long."""
     texts, waiting, until, is_late = (
         {end: b"" for end in ends},
         set(ends),
@@ -118,7 +118,7 @@ def _without_path(text, path):
 
 
 def _kind_of(outcome):
-    """Return an outcome as the table has it: reasons without their numbers."""
+    """Return an outcome for the table: reasons without their numbers."""
     if outcome.name != "refused":
         last = outcome.detail.strip().splitlines()[-1:] if outcome.name == "raised" else []
         return ": ".join([outcome.name, *last])[:150]

@@ -26,7 +26,7 @@ _TIMEOUT = 10
 def choices() -> str:
     """Return the options of the transfer; download the weights if they are missing."""
     try:
-        weights.find()
+        weights.Weights.find()
         return TRAINED
     except NstError:
         print("Fetching the weights of VGG-19, 80 MB.", file=sys.stderr)

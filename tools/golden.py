@@ -23,7 +23,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from nst_cli import images, samples, weights
+from nst_cli import images, samples
+from nst_cli.weights import BUILTIN, Weights
 
 #: Arrays by name.
 Features = dict[str, numpy.ndarray]
@@ -199,7 +200,7 @@ def sample_inputs() -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
 
 def record(folder: Path) -> None:
     """Record the runs of `RUNS` on the sample pictures, with the built-in filter bank."""
-    arrays = weights.load(weights.BUILTIN)
+    arrays = Weights.find(BUILTIN).load()
     network = Network(arrays)
     content, style, start = (array.astype(numpy.float64) for array in sample_inputs())
     numbers: dict[str, Any] = {}
@@ -227,7 +228,7 @@ def record(folder: Path) -> None:
 
 def check(folder: Path, parameters: Path) -> None:
     """Print the differences between this program and recordings of the authors' program."""
-    network = Network(weights.load(parameters))
+    network = Network(Weights.find(parameters).load())
     print("run      step 1    step 5   step 20   gradient norms")
     for run in RUNS:
         recorded = numpy.load(folder / f"{run}.npz")

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
@@ -68,9 +69,11 @@ def make_all(
     NstError
         No run can be made, or two would write the same file.
     """
-    from ..runs import batch, plan
+    from ..runs import batch, precheck
+    from ..weights import Weights
 
-    refused = plan.check(runs, overwrite)
+    find_weights = functools.cache(Weights.find)
+    refused = precheck.check(runs, overwrite, find_weights)
     notes = [*failures, *_counted(refused)]
     if len(refused) == len(runs):
         _raise_all(refused, notes)
@@ -94,7 +97,7 @@ def make_all(
         with contextlib.suppress(KeyboardInterrupt):
             batch.make(
                 runs, refused=refused, overwrite=overwrite, submit=submit, on_start=bars.start,
-                on_finished=on_finished, on_stop=on_stop, **options,
+                on_finished=on_finished, on_stop=on_stop, find_weights=find_weights, **options,
             )  # fmt: skip
     code = _exit_code(results, len(runs), failures)
     failed = failures or any(finished.state == "failed" for finished in results)

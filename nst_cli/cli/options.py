@@ -27,7 +27,9 @@ class _Path(click.ParamType):
     ) -> str:
         return os.path.expanduser(value)
 
-    def shell_complete(self, ctx, param, incomplete):
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
         """Let the shell complete the names of files and folders."""
         return [CompletionItem(incomplete, type="file")]
 

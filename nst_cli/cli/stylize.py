@@ -117,7 +117,7 @@ def _forecast(job: "Job") -> Iterator[str]:
     """Yield the lines that a dry run prints."""
     from ..runs import forecast
 
-    expected = forecast.forecast(job.content, job.style, job.config)
+    expected = forecast.forecast(job.content, job.style, job.config, job.weights)
     sizes = ", then ".join(f"{width} x {height}" for height, width in expected.sizes)
     yield f"size    {sizes}"
     free = "" if expected.free is None else f"; {expected.free / 1e9:.1f} GB available"

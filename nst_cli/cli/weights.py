@@ -72,6 +72,6 @@ def path() -> None:
     Example:
       nst weights path
     """
-    from ..weights import find
+    from ..weights import Weights
 
-    echo_path(find())
+    echo_path(Weights.find().source)

@@ -59,13 +59,10 @@ def install() -> Path:
         )
     installer = _installer()
     for arguments in _steps():
-        command = [*installer, *arguments]
-        print("Running", " ".join(command), file=sys.stderr, flush=True)
-        done = subprocess.run(command, stdout=sys.stderr, check=False)
-        if done.returncode:
+        if code := _exit_code([*installer, *arguments]):
             raise EngineError(
-                f"MXNet could not be installed (exit code {done.returncode}); the installer's "
-                "output is above."
+                f"MXNet could not be installed (exit code {code}); the installer's output is "
+                "above."
             )
     return _imported_from()
 
@@ -99,14 +96,17 @@ def _installer() -> list[str]:
 
 
 def _add_pip() -> None:
-    command = [sys.executable, "-m", "ensurepip"]
-    print("Running", " ".join(command), file=sys.stderr, flush=True)
-    done = subprocess.run(command, stdout=sys.stderr, check=False)
-    if done.returncode:
+    if _exit_code([sys.executable, "-m", "ensurepip"]):
         raise EngineError(
             f"{sys.executable} has neither pip nor ensurepip, and there is no uv: install one of "
             "them, or make an environment with python -m venv."
         )
+
+
+def _exit_code(command: list[str]) -> int:
+    """Run a command with its output on stderr; return its exit code."""
+    print("Running", " ".join(command), file=sys.stderr, flush=True)
+    return subprocess.run(command, stdout=sys.stderr, check=False).returncode
 
 
 def _imported_from() -> Path:

@@ -1,4 +1,4 @@
-"""Pictures: files to arrays and back; alone knows channel means, order and clipping."""
+"""Pictures: files to arrays and back. Only this package knows channel means and order."""
 
 from .arrays import MEANS, MIN_SIDE, fit, resize, resize_input, to_input, to_pixels
 from .metadata import read_metadata

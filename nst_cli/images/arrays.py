@@ -14,7 +14,7 @@ MEANS = (123.68, 116.779, 103.939)
 _MEANS = np.array(MEANS, np.float32)
 # Four poolings halve a side of 16 to the 1 that relu5_1 needs.
 MIN_SIDE = 16
-# Asked for a longer edge than this, a user had better crop the picture.
+# If a longer edge would be needed, the advice is to crop the picture.
 _LONGEST_ADVISED = 4096
 
 
@@ -99,14 +99,14 @@ def fit(shape: Sequence[int], long_edge: int, name: StrPath = "the picture") -> 
 
 
 def to_input(pixels: np.ndarray, scale: float = 255) -> np.ndarray:
-    """Turn pixels into what the network eats.
+    """Convert pixels to the input of the network.
 
     Parameters
     ----------
     pixels : ndarray, shape (H, W, 3)
         RGB, 0 to 255.
     scale : float, optional
-        What white becomes before the means are subtracted; the authors' code has 256.
+        The value of white before the means are subtracted; 256 in the authors' code.
 
     Returns
     -------
@@ -118,14 +118,14 @@ def to_input(pixels: np.ndarray, scale: float = 255) -> np.ndarray:
 
 
 def to_pixels(image: np.ndarray, rounding: str = "round") -> np.ndarray:
-    """Turn a network input back into pixels.
+    """Convert a network input back to pixels.
 
     Parameters
     ----------
     image : ndarray, shape (1, 3, H, W)
         RGB, means subtracted.
     rounding : {"round", "truncate"}, optional
-        ``truncate`` is what the authors' code does.
+        The authors' code truncates.
 
     Returns
     -------

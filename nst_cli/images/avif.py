@@ -7,6 +7,10 @@ References
 
 import struct
 from fractions import Fraction
+from typing import BinaryIO, Optional
+
+import numpy as np
+from PIL import Image
 
 from . import colorimetry
 from .boxes import Fields, boxes, inside
@@ -14,11 +18,11 @@ from .header import Header, orientation_of
 from .pillow import opened
 from .source import Broken, Unfit
 
-# Arithmetic coding gives no such run, and its last byte is not 0 (AV1 specification, 8.2.4).
+# Arithmetic coding never gives this run, and its last byte is not 0 (AV1 specification, 8.2.4).
 _HOLE = bytes(64)
 
 
-def header(stream):
+def header(stream: BinaryIO) -> Header:
     """Return the `Header`; its details are the box that `clap` crops to, or None."""
     content = stream.read()
     with opened(content, "AVIF") as image:
@@ -40,7 +44,7 @@ def header(stream):
     return Header((height, width), orientation, profile, colours, info.get("exif"), details=box)
 
 
-def decode(content, head):
+def decode(content: bytes, head: Header) -> tuple[Image.Image, Optional[np.ndarray]]:
     """Return the image, its first frame, and no alpha apart from the image's own."""
     for start, end in _extents(content):
         if end > len(content):

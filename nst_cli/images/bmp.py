@@ -6,8 +6,10 @@ References
 """
 
 import struct
+from typing import BinaryIO, Optional
 
 import numpy as np
+from PIL import Image
 
 from .header import Header
 from .pillow import opened
@@ -17,7 +19,7 @@ _RLE8, _RLE4, _BITFIELDS, _ALPHA_BITFIELDS = 1, 2, 3, 6
 _EMBEDDED = b"DEBM"
 
 
-def header(stream):
+def header(stream: BinaryIO) -> Header:
     """Return the `Header`; its details are compression, and mask of the alpha of 16-bit pixels."""
     content = stream.read()
     with opened(content, "BMP") as image:
@@ -37,7 +39,7 @@ def header(stream):
     return Header((height, width), profile=profile, details=(compression, alpha))
 
 
-def decode(content, head):
+def decode(content: bytes, head: Header) -> tuple[Image.Image, Optional[np.ndarray]]:
     """Return the image, and alpha where 16-bit pixels have one, else None."""
     compression, mask = head.details
     if compression in (_RLE8, _RLE4) and not content.rstrip(b"\0").endswith(b"\0\1"):

@@ -1,19 +1,23 @@
-"""Boxes, of which JPEG 2000 and AVIF files are made: a length, a name and content.
+"""Boxes, the parts of JPEG 2000 and AVIF files: a length, a name and content.
 
 ISO/IEC 15444-1, annex I, and ISO/IEC 14496-12, section 4.2.
 """
 
 import struct
+from collections.abc import Iterator
+from typing import Optional
 
 
-def boxes(data, start=0, end=None):
-    """Yield name, start and end of the content of each box; what is no box ends it.
+def boxes(
+    data: bytes, start: int = 0, end: Optional[int] = None
+) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, start and end of the content of each box; stop at bytes that are not a box.
 
     Parameters
     ----------
     data : bytes
     start, end : int, optional
-        Where the first begins, and the last ends.
+        Where the first box begins, and the last ends.
     """
     end = len(data) if end is None else end
     while start + 8 <= end:
@@ -28,7 +32,7 @@ def boxes(data, start=0, end=None):
         start = stop
 
 
-def inside(data, *names):
+def inside(data: bytes, *names: bytes) -> Optional[tuple[int, int]]:
     """Return the place (start, end) of the first box of a path of names, or None."""
     start, stop = 0, len(data)
     for name in names:
@@ -42,15 +46,15 @@ def inside(data, *names):
 class Fields:
     """Big-endian numbers, one after the other; beyond the end they are 0."""
 
-    def __init__(self, data):
+    def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
 
-    def number(self, size):
+    def number(self, size: int) -> int:
         """Return the next number, of `size` bytes."""
         self._at += size
         return int.from_bytes(self._data[self._at - size : self._at], "big")
 
     @property
-    def is_at_end(self):
+    def is_at_end(self) -> bool:
         """Whether all has been read."""
         return self._at >= len(self._data)

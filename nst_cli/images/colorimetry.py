@@ -1,5 +1,6 @@
 """Colours that a file describes by numbers and not by a profile, to sRGB."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -7,7 +8,10 @@ import numpy as np
 
 from .source import Unfit
 
-# x and y of white, red, green and blue, by the code points of ITU-T H.273.
+#: x and y of white, red, green and blue.
+Primaries = Sequence[Sequence[float]]
+
+# By the code points of ITU-T H.273.
 _D65, _C, _DCI = (0.3127, 0.3290), (0.310, 0.316), (0.314, 0.351)
 _BT709 = (_D65, (0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
 _SMPTE_170M = (_D65, (0.630, 0.340), (0.310, 0.595), (0.155, 0.070))
@@ -22,11 +26,11 @@ _PRIMARIES = {
     12: (_D65, (0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
     22: (_D65, (0.630, 0.340), (0.295, 0.605), (0.155, 0.077)),
 }
-# The others are the camera's curve of BT.709, which screens show by a curve as sRGB's: values
-# stay as they are, as in browsers.
+# The other codes mean the camera curve of BT.709, which screens display like sRGB. As in browsers,
+# the values stay as they are.
 _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
 _HIGH_RANGE = {16: "PQ", 18: "HLG"}
-# Differences that nobody sees: of libpng, and of rounding.
+# Invisible differences: the tolerance of libpng, and rounding.
 _GAMMA_TOLERANCE, _PLACE_TOLERANCE = 0.05, 0.003
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
@@ -41,17 +45,16 @@ class Colours:
 
     Attributes
     ----------
-    primaries : tuple
-        x and y of white, red, green and blue.
+    primaries : Primaries
     gamma : float or None
         The exponent from value to light; None for the transfer function of sRGB.
     """
 
-    primaries: tuple = _BT709
+    primaries: Primaries = _BT709
     gamma: Optional[float] = None
 
 
-def of_code_points(primaries, transfer):
+def of_code_points(primaries: int, transfer: int) -> Colours:
     """Return the `Colours` that two code points of ITU-T H.273 name; unknown ones are sRGB's.
 
     Raises
@@ -67,14 +70,14 @@ def of_code_points(primaries, transfer):
     return Colours(_PRIMARIES.get(primaries, _BT709), _GAMMAS.get(transfer))
 
 
-def of_gamma(gamma=None, primaries=None):
+def of_gamma(gamma: Optional[float] = None, primaries: Optional[Primaries] = None) -> Colours:
     """Return the `Colours` of PNG's chunks gAMA and cHRM, of which either may be missing.
 
     Parameters
     ----------
     gamma : float, optional
         The exponent from light to value; 1 / 2.2, or nearly so, stands for sRGB.
-    primaries : tuple, optional
+    primaries : Primaries, optional
     """
     exponent = None
     if gamma and abs(gamma * 2.2 - 1) > _GAMMA_TOLERANCE:
@@ -82,7 +85,7 @@ def of_gamma(gamma=None, primaries=None):
     return Colours(primaries or _BT709, exponent)
 
 
-def to_srgb(pixels, colours):
+def to_srgb(pixels: np.ndarray, colours: Colours) -> None:
     """Convert pixels to sRGB, in place.
 
     Parameters
@@ -92,13 +95,13 @@ def to_srgb(pixels, colours):
     colours : Colours
     """
     matrix = _to_linear_srgb(colours.primaries)
-    is_srgb_curve = colours.gamma is None
-    if matrix is None and is_srgb_curve:
+    if matrix is None and colours.gamma is None:
         return
     rows = max(1, _BAND // (3 * pixels.shape[1]))
     for top in range(0, len(pixels), rows):
         band = pixels[top : top + rows]
-        light = _srgb_to_light(band / 255) if is_srgb_curve else (band / 255) ** colours.gamma
+        values = band / 255
+        light = _srgb_to_light(values) if colours.gamma is None else values**colours.gamma
         if matrix is not None:
             light = light @ matrix.T
         band[...] = 255 * _light_to_srgb(np.clip(light, 0, 1))

@@ -4,12 +4,13 @@ import contextlib
 import functools
 import io
 import struct
+from typing import Optional
 
 import numpy as np
 from PIL import Image, ImageCms
 
 
-def to_srgb(image, profile):
+def to_srgb(image: Image.Image, profile: Optional[bytes]) -> np.ndarray:
     """Return float32 sRGB pixels of an image in mode L, I;16, RGB, CMYK or LAB."""
     if profile:
         # ValueError: names in a broken header that are not ASCII.
@@ -46,7 +47,7 @@ def _srgb():
     return ImageCms.createProfile("sRGB")
 
 
-def srgb_bytes():
+def srgb_bytes() -> bytes:
     profile = ImageCms.ImageCmsProfile(_srgb()).tobytes()
     # LittleCMS puts the time of day into bytes 24 to 35; the first of January 2000 is as good.
     return profile[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[36:]

@@ -1,6 +1,7 @@
-"""What a file is by its first bytes: what nst reads, and what to do with the rest."""
+"""Recognises a file by its first bytes: formats that nst reads, and advice for others."""
 
 import re
+from typing import Optional
 
 from PIL import Image
 
@@ -22,7 +23,7 @@ _SIGNATURES = {
     "BMP": rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0",
     "PPM": rb"P[1-6][\s#]",
     "JPEG2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
-    # The last two are mistakes of writers, and read like the others.
+    # The last two are mistakes of writers, and are read like the others.
     "TIFF": rb"II[*+]\0|MM\0[*+]|MM\*\0|II\0\*",
 }
 _OBSTACLES = {
@@ -63,7 +64,7 @@ _TEXTS = {
 }
 
 
-def kind_of(head):
+def kind_of(head: bytes) -> tuple[Optional[str], Optional[str]]:
     """Recognise a file.
 
     Parameters
@@ -76,7 +77,7 @@ def kind_of(head):
     kind : str or None
         One of `READ`.
     obstacle : str or None
-        Why the file cannot be read: what completes the line "Cannot read FILE: …".
+        If the kind is None, why the file cannot be read; completes the line "Cannot read FILE: …".
     """
     if head[4:8] == b"ftyp":
         kind, obstacle = _of_brands(head)

@@ -6,15 +6,17 @@ References
 """
 
 import struct
+from typing import BinaryIO, Optional
 
 import numpy as np
+from PIL import Image
 
 from .header import Header
 from .pillow import opened
 from .source import Broken
 
 
-def header(stream):
+def header(stream: BinaryIO) -> Header:
     """Return the `Header`; its details are the first frame's left, top, right and bottom."""
     head = stream.read(13)
     if len(head) < 13:
@@ -28,11 +30,11 @@ def header(stream):
     return Header(size, details=frame)
 
 
-def decode(content, head):
+def decode(content: bytes, head: Header) -> tuple[Image.Image, Optional[np.ndarray]]:
     """Return the image, and alpha where the frame leaves some of the canvas free, else None.
 
-    The specification has the background colour there. No viewer of today shows it, nor do other
-    decoders: it is transparent.
+    The specification requires the background colour there. Today's viewers and other decoders
+    leave it transparent instead.
     """
     with opened(content, "GIF") as image:
         image.load()

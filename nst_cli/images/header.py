@@ -1,9 +1,9 @@
-"""What a file says of its picture, read by hand where Pillow takes or leaves too much."""
+"""The header of a picture: size, orientation and colours, read without Pillow's shortcuts."""
 
 import io
 import re
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, BinaryIO, Optional, Union
 
 from . import ifd
 
@@ -13,7 +13,7 @@ _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([0-9])")
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a picture before it is decoded.
+    """The properties of a picture that are known before it is decoded.
 
     Parameters
     ----------
@@ -28,10 +28,10 @@ class Header:
     exif : bytes or None
         Exif data, of formats that hold them in one piece.
     details : object
-        What else the format's own decoder needs.
+        Further values for the format's own decoder.
     """
 
-    size: tuple
+    size: tuple[int, int]
     orientation: int = 1
     profile: Optional[bytes] = None
     colours: Any = None
@@ -39,13 +39,13 @@ class Header:
     details: Any = None
 
 
-def orientation_of(exif, xmp=None):
+def orientation_of(exif: Optional[bytes], xmp: Optional[bytes] = None) -> int:
     """Return the orientation that Exif data give, else XMP's; 1 to 8.
 
     Parameters
     ----------
     exif, xmp : bytes or None
-        What is broken is as good as missing.
+        Broken data count as missing.
     """
     try:
         number = ifd.first_folder(io.BytesIO(_without_name(exif or b""))).number(ifd.ORIENTATION)
@@ -54,15 +54,15 @@ def orientation_of(exif, xmp=None):
     return orientation_in(number, xmp)
 
 
-def orientation_in(number, xmp):
+def orientation_in(number: object, xmp: Optional[bytes]) -> int:
     """Return an orientation, 1 to 8: `number` of Exif if there is one, else XMP's."""
     match = _XMP_ORIENTATION.search(xmp or b"")
     if number is None and match:
         number = int(match[1])
-    return number if number in range(1, 9) else 1
+    return number if isinstance(number, int) and number in range(1, 9) else 1
 
 
-def comment_of(source):
+def comment_of(source: Union[bytes, BinaryIO, None]) -> Optional[bytes]:
     """Return the user comment, with the eight bytes that name its encoding, or None.
 
     Parameters

@@ -1,11 +1,13 @@
-"""The structure of TIFF files and of Exif data: folders of tags. Read and made by hand.
+"""Reads and writes the structure of TIFF files and of Exif data: folders of tags.
 
-Pillow and libtiff take some tags at their word that they should doubt, and stumble over others
-that no picture needs. Names and types are those of TIFF 6.0 and Exif 3.0.
+Pillow and libtiff trust some tags that may be wrong, and fail on others that no picture needs.
+Names and types are those of TIFF 6.0 and Exif 3.0.
 """
 
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Optional
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
 ORIENTATION, SUB_FOLDERS, EXIF_FOLDER, USER_COMMENT = 274, 330, 34665, 37510
@@ -41,28 +43,28 @@ class Folder:
 
     order: str
     is_big: bool = False
-    tags: dict = field(default_factory=dict)
+    tags: dict[int, Any] = field(default_factory=dict)
     following: int = 0
 
-    def numbers(self, tag, default=()):
+    def numbers(self, tag: int, default: Sequence[Any] = ()) -> Sequence[Any]:
         """Return a tag's values; `default` where it is missing or holds no whole numbers."""
         values = self.tags.get(tag)
         is_whole = isinstance(values, tuple) and all(isinstance(value, int) for value in values)
         return values if is_whole and values else tuple(default)
 
-    def number(self, tag, default=None):
+    def number(self, tag: int, default: Any = None) -> Any:
         """Return the first value of a tag."""
         return self.numbers(tag, (default,))[0]
 
-    def data(self, tag):
-        """Return the bytes of a tag, whatever its type of 8 bits; None where it is missing."""
+    def data(self, tag: int) -> Optional[bytes]:
+        """Return the bytes of a tag with any 8-bit type; None if it is missing."""
         values = self.tags.get(tag)
         if isinstance(values, tuple) and all(isinstance(v, int) and 0 <= v < 256 for v in values):
             return bytes(values)
         return values if isinstance(values, bytes) else None
 
 
-def first_folder(stream):
+def first_folder(stream: BinaryIO) -> Folder:
     """Read the folder that the header points to.
 
     Parameters
@@ -85,8 +87,8 @@ def first_folder(stream):
     return folder_at(stream, offset, order)
 
 
-def folder_at(stream, offset, order, is_big=False):
-    """Read one folder; entries that make no sense are left out.
+def folder_at(stream: BinaryIO, offset: int, order: str, is_big: bool = False) -> Folder:
+    """Read one folder; invalid entries are left out.
 
     Raises
     ------
@@ -99,19 +101,19 @@ def folder_at(stream, offset, order, is_big=False):
     (count,) = struct.unpack(order + count_code, _bytes_at(stream, offset, size))
     # A folder cannot have more entries than there are tags.
     table = _bytes_at(stream, offset + size, min(count, 65536) * (head + inline_bytes))
-    tags: dict = {}
+    tags: dict[int, Any] = {}
     for at in range(0, len(table), head + inline_bytes):
         tag, kind, number = struct.unpack_from(order + entry_code, table, at)
         inline = table[at + head : at + head + inline_bytes]
         values = _values(stream, order, kind, number, inline)
         if values is not None:
-            # TIFF 6.0 has each tag once; of two, readers take the first.
+            # TIFF 6.0 allows each tag once; readers take the first of two.
             tags.setdefault(tag, values)
     following = _following(stream, offset + size + len(table), order + pointer_code)
     return Folder(order, is_big, tags, following)
 
 
-def build(tags, offset, order="<"):
+def build(tags: Mapping[int, tuple[int, Any]], offset: int, order: str = "<") -> bytes:
     """Return the bytes of a folder that will lie at `offset`, with the values after it.
 
     Parameters
@@ -142,7 +144,7 @@ def build(tags, offset, order="<"):
 
 
 def _values(stream, order, kind, number, inline):
-    """Return an entry's values; None if they make no sense or lie outside the file."""
+    """Return an entry's values; None if they are invalid or lie outside the file."""
     if kind not in _TYPES:
         return None
     code, size = _TYPES[kind]

@@ -1,7 +1,8 @@
 """JPEG: segments, and whether the compressed data are as long as the picture needs [1]_.
 
-libjpeg fills up with grey what is missing, and what it warns of does not come through Pillow. So
-a picture is decoded again with changes that must show, or must not, if the data are whole.
+libjpeg fills missing parts with grey, and Pillow hides its warnings. Therefore a picture is
+decoded again with changed data. If the data are complete, certain changes must be visible in the
+result, and others must not.
 
 References
 ----------
@@ -11,9 +12,10 @@ References
 import re
 import struct
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import BinaryIO, Optional
 
-from PIL import ImageChops
+import numpy as np
+from PIL import Image, ImageChops
 
 from .header import Header, orientation_of
 from .pillow import opened
@@ -39,9 +41,9 @@ _LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
 _END_OF_SCAN = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
 _MARKER = re.compile(rb"\xff+[\x01-\xfe]")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
-# Data that a whole scan does not need: enough to fill blocks that show, each of some bytes.
+# Surplus data for a complete scan: enough to fill visible blocks, of some bytes each.
 _FILLER, _INTERVAL_FILLER = b"\x55" * 65536, b"\x55" * 512
-# Bytes at the end of a scan of which a decoder needs some, and zeros after them that do no harm.
+# A decoder needs some of this many bytes at the end of a scan; zeros after them are harmless.
 _TAIL, _PADDING = 8, 16
 _HOLE = bytes(256)
 
@@ -52,7 +54,7 @@ class _Frame:
 
     marker: int
     precision: int
-    sampling: dict
+    sampling: dict[int, tuple[int, int]]
 
 
 @dataclass
@@ -73,7 +75,7 @@ class _Parts:
     is_ended: bool = False
 
 
-def header(stream):
+def header(stream: BinaryIO) -> Header:
     """Return the `Header`; its details are the parts of the file."""
     parts = _parts(stream.read())
     if not parts.size:
@@ -92,13 +94,15 @@ def header(stream):
     )
 
 
-def working_bytes(head):
+def working_bytes(head: Header) -> int:
     """Return the bytes of coefficients that libjpeg keeps of a progressive picture."""
     is_progressive = head.details.frame.marker == _PROGRESSIVE
     return 2 * 3 * head.size[0] * head.size[1] if is_progressive else 0
 
 
-def decode(content, head, shrink=1):
+def decode(
+    content: bytes, head: Header, shrink: int = 1
+) -> tuple[Image.Image, Optional[np.ndarray]]:
     """Return the image, at 1 / `shrink` of its size where that is 2, 4 or 8; and no alpha."""
     parts = head.details
     if not parts.scans:
@@ -157,7 +161,7 @@ def _parts(content):
 
 
 def _note(parts, marker, data):
-    """Keep what a segment says of the picture."""
+    """Store the properties of the picture that a segment describes."""
     if marker in _SOF and len(data) >= 6 and not parts.size:
         precision, height, width, count = struct.unpack(">BHHB", data[:6])
         triples = zip(data[6 : 6 + 3 * count : 3], data[7 : 6 + 3 * count : 3])
@@ -180,23 +184,23 @@ def _is_kept(marker, data):
 
 
 def _stream(content, parts, edited=None):
-    """Return the file without what pixels do not need; `edited` has other data for scans."""
+    """Return the file with only the segments that pixels need; `edited` replaces scans' data."""
     edited = edited or {}
     pieces = [edited.get(place) or content[slice(*place)] for place in parts.kept]
     return b"".join((b"\xff\xd8", *pieces, b"\xff\xd9"))
 
 
-# -- Whether the data are whole -------------------------------------------------------------------
+# -- Completeness of the data ---------------------------------------------------------------------
 
 
 def _check_data(content, head, image, shrink):
-    """Refuse data that end before the rows do, or after them."""
+    """Refuse data that end before or after the last row."""
     parts = head.details
     _check_scans(parts)
     _check_restarts(content, head)
     longer = {place: _with_filler(content[slice(*place)]) for place in parts.scans}
     box = _difference(image, _decoded(_stream(content, parts, longer), head, shrink))
-    # A last unit cut short, with a rim from the widening of chroma, is nothing to be seen.
+    # A truncated last unit, with a margin for the upsampling of chroma, is invisible.
     largest = 2 + 8 * max(max(factors) for factors in parts.frame.sampling.values())
     if box and max(box[2] - box[0], box[3] - box[1]) > largest:
         raise Broken("its data end before its rows do")
@@ -206,7 +210,7 @@ def _check_data(content, head, image, shrink):
 
 
 def _check_scans(parts):
-    """Refuse a file that sends not every coefficient of every component to its last bit."""
+    """Refuse a file that lacks bits of some coefficients."""
     missing = {(name, index) for name in parts.frame.sampling for index in range(64)}
     for _, names, first, last, approximation in parts.scans.values():
         if approximation == 0 or parts.frame.marker != _PROGRESSIVE:
@@ -244,12 +248,12 @@ def _ceil(value, divisor):
 
 
 def _with_filler(data):
-    """Return compressed data with more after each interval, which only a decoder in want reads."""
+    """Return data with surplus after each interval, which shows only if data are missing."""
     return _RESTART.sub(lambda match: _INTERVAL_FILLER + match[0], data) + _FILLER
 
 
 def _check_tail(content, head, image, shrink, place):
-    """Refuse a scan whose last bytes can be changed without a change to the picture."""
+    """Refuse a scan whose last bytes do not affect the picture."""
     data = content[slice(*place)]
     kept = data.rstrip(b"\0")
     if len(data) - len(kept) > _PADDING:

@@ -7,6 +7,7 @@ References
 
 import struct
 from dataclasses import dataclass
+from typing import BinaryIO, Optional
 
 import numpy as np
 from PIL import Image
@@ -24,13 +25,13 @@ _SRGB, _GREY, _SYCC = 16, 17, 18
 class _Codestream:
     """Fields of SIZ: the picture's size, where it begins, bits per component, which are signed."""
 
-    size: tuple
-    offset: tuple
-    bits: tuple
+    size: tuple[int, int]
+    offset: tuple[int, int]
+    bits: tuple[int, ...]
     is_signed: bool
 
 
-def header(stream):
+def header(stream: BinaryIO) -> Header:
     """Return the `Header`; its details are the bits of each component, one by one."""
     content = stream.read()
     codestream = _codestream(content)
@@ -47,9 +48,9 @@ def header(stream):
     return Header(codestream.size, profile=profile, details=codestream.bits)
 
 
-def decode(content, head):
+def decode(content: bytes, head: Header) -> tuple[Image.Image, Optional[np.ndarray]]:
     """Return the image, with white at the top of its range, and no alpha but the image's own."""
-    # OpenJPEG does nothing with a profile, and older ones refuse the file.
+    # OpenJPEG ignores a profile, and older versions refuse the file.
     with opened(_without_profile(content, head), "JPEG2000") as image:
         image.load()
     bits, is_grey = head.details[0], image.mode in ("I", "I;16", "I;16B", "I;16L")
@@ -129,6 +130,6 @@ def _check_boxes(content):
 
 
 def _is_permuted(data):
-    """Tell whether a channel definition gives colours to channels out of order."""
+    """Return whether a channel definition gives colours to channels out of order."""
     entries = [struct.unpack_from(">3H", data, at) for at in range(2, len(data) - 5, 6)]
     return any(kind == 0 and colour not in (0, index + 1) for index, kind, colour in entries)

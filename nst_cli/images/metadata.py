@@ -1,9 +1,10 @@
-"""What a picture carries of how it was made: PNG text, or an Exif user comment."""
+"""nst's metadata in a picture: PNG text, or an Exif user comment."""
 
 import json
 import os
 import struct
-from typing import Optional
+from collections.abc import Mapping
+from typing import Any, Optional
 
 from ..files import StrPath
 from . import ifd, png
@@ -16,7 +17,7 @@ _ASCII = b"ASCII\0\0\0"
 _EXIF_VERSION, _FLASHPIX_VERSION, _COMPONENTS = 0x9000, 0xA000, 0x9101
 _COLOUR_SPACE, _WIDTH, _HEIGHT = 0xA001, 0xA002, 0xA003
 _RESOLUTION_UNIT, _X_RESOLUTION, _Y_RESOLUTION, _YCBCR_POSITIONING = 296, 282, 283, 531
-# Exif wants a resolution; of an unknown one it says 72 dots per inch.
+# Exif requires a resolution, and 72 dots per inch if it is unknown.
 RESOLUTION = {
     _X_RESOLUTION: (ifd.RATIONAL, (72, 1)),
     _Y_RESOLUTION: (ifd.RATIONAL, (72, 1)),
@@ -24,7 +25,7 @@ RESOLUTION = {
 }
 
 
-def read_metadata(path: StrPath) -> Optional[dict]:
+def read_metadata(path: StrPath) -> Optional[dict[str, Any]]:
     """Return the metadata that `write` embedded.
 
     Parameters
@@ -34,7 +35,7 @@ def read_metadata(path: StrPath) -> Optional[dict]:
     Returns
     -------
     dict or None
-        None if the picture carries none of ours.
+        None if the picture has no metadata of nst.
 
     Raises
     ------
@@ -53,12 +54,12 @@ def read_metadata(path: StrPath) -> Optional[dict]:
     return _dict_of(document.get(KEYWORD)) if isinstance(document, dict) else None
 
 
-def text_of(metadata: dict) -> str:
+def text_of(metadata: Mapping[str, Any]) -> str:
     """Return metadata as the JSON that PNG carries."""
     return json.dumps(metadata)
 
 
-def exif_of(metadata):
+def exif_of(metadata: Mapping[str, Any]) -> dict[int, tuple[int, Any]]:
     """Return the folder of Exif data that holds metadata: tags for `ifd.build`.
 
     The user comment is of type UNDEFINED, as Exif has it and readers based on exiv2 need it;
@@ -73,9 +74,9 @@ def exif_of(metadata):
     }
 
 
-def exif_block(metadata, height, width):
+def exif_block(metadata: Mapping[str, Any], height: int, width: int) -> bytes:
     """Return metadata as Exif data of their own, as JPEG and WebP hold them."""
-    # Exif requires these of compressed pictures, and allows them to no other.
+    # Exif requires these tags for compressed pictures, and forbids them for others.
     folder = {
         **exif_of(metadata),
         _COMPONENTS: (ifd.UNDEFINED, b"\1\2\3\0"),
@@ -83,7 +84,7 @@ def exif_block(metadata, height, width):
         _HEIGHT: (ifd.LONG, (height,)),
     }
     root = {**RESOLUTION, _YCBCR_POSITIONING: (ifd.SHORT, (1,)), ifd.EXIF_FOLDER: (ifd.LONG, (0,))}
-    # The root is as long whatever the pointer in it.
+    # The length of the root does not depend on the pointer in it.
     root[ifd.EXIF_FOLDER] = (ifd.LONG, (8 + len(ifd.build(root, 8)),))
     start = ifd.build(root, 8)
     header = b"II*\0" + struct.pack("<L", 8)

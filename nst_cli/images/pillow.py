@@ -1,4 +1,4 @@
-"""Pillow at work: its own limits off, its libraries' lines unheard, its exceptions one line."""
+"""Calls Pillow without its limits and messages; its exceptions become one line."""
 
 import contextlib
 import io
@@ -6,13 +6,14 @@ import logging
 import os
 import threading
 import warnings
+from collections.abc import Iterator
 
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import reason
 from .source import Broken, Unfit
 
-# Pillow's limit and the process's standard error are set for a while, and belong to all threads.
+# Pillow's limit and the process's standard error are changed temporarily, for all threads.
 _lock = threading.RLock()
 # Without a handler, Python itself prints what Pillow logs.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -23,8 +24,8 @@ class Unknown(Exception):
 
 
 @contextlib.contextmanager
-def opened(content, kind):
-    """Yield the image that Pillow opens; all that it raises inside becomes `Unfit` or `Unknown`.
+def opened(content: bytes, kind: str) -> Iterator[Image.Image]:
+    """Yield the image that Pillow opens; exceptions in the block become `Unfit` or `Unknown`.
 
     Parameters
     ----------
@@ -49,22 +50,22 @@ def opened(content, kind):
 
 
 @contextlib.contextmanager
-def guarded():
-    """Run what calls Pillow: whatever it raises becomes `Unfit`, and it prints nothing."""
+def guarded() -> Iterator[None]:
+    """Turn every exception of Pillow into `Unfit`, and silence it."""
     with _lock, warnings.catch_warnings(), _unlimited(), _silence():
         warnings.simplefilter("ignore")
         try:
             yield
         except (Unfit, Unknown, MemoryError):
             raise
-        # Its decoders raise whatever the broken file made them stumble over.
+        # On broken files its decoders raise exceptions of any kind.
         except Exception as error:
             raise Broken(f"{reason(error)}") from error
 
 
 @contextlib.contextmanager
 def _unlimited():
-    # `reading` has compared the size with a limit of its own, which the user may raise.
+    # `reading` has compared the size with its own limit, which the user may raise.
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield
@@ -74,11 +75,11 @@ def _unlimited():
 
 @contextlib.contextmanager
 def _silence():
-    """Send what libraries in C print to standard error, as libtiff does, nowhere."""
+    """Discard what C libraries such as libtiff print to standard error."""
     try:
         kept = os.dup(2)
     except OSError:
-        # Closed, so that nothing is heard of it.
+        # Standard error is closed, so nothing is printed.
         yield
         return
     try:

@@ -1,7 +1,7 @@
 """PNG: chunks, their checksums and their order of precedence [1]_.
 
-Pillow is given the chunks that pixels need; long texts, large profiles and chunks that do not
-matter and are broken never reach it.
+Pillow receives only the chunks that pixels need, without long texts, large profiles and irrelevant
+broken chunks.
 
 References
 ----------
@@ -10,9 +10,12 @@ References
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, BinaryIO, Optional, Union
 
 import numpy as np
+from PIL import Image
 
 from . import colorimetry
 from .header import Header, orientation_of
@@ -25,7 +28,7 @@ _CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _KEPT = (b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"iCCP", b"eXIf")
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-# A profile or a text may take this much unpacked; printers' profiles have a few MiB.
+# The largest profile or text, unpacked; printers' profiles have a few MiB.
 _MOST_UNPACKED = 64 << 20
 # Column and row of the first pixel, and steps, of the passes of interlacing.
 _ADAM7 = (
@@ -41,10 +44,10 @@ class _Details:
     depth: int
     colour: int
     interlaced: bool
-    chunks: dict
+    chunks: dict[bytes, bytes]
 
 
-def header(stream):
+def header(stream: BinaryIO) -> Header:
     """Return the `Header`; the checksums of chunks other than the kept ones are not looked at."""
     chunks: dict = {}
     fields = None
@@ -75,7 +78,7 @@ def header(stream):
     )
 
 
-def decode(content, head):
+def decode(content: bytes, head: Header) -> tuple[Image.Image, Optional[np.ndarray]]:
     """Return the image, and alpha where a transparent colour is declared, else None."""
     details = head.details
     reduced = _reduced(content, head)
@@ -98,8 +101,8 @@ def decode(content, head):
     return image, _opaque_but(same)
 
 
-def texts(stream, keyword):
-    """Yield the texts that have a keyword; what cannot be unpacked is left out."""
+def texts(stream: BinaryIO, keyword: bytes) -> Iterator[str]:
+    """Yield the texts with a keyword, without those that cannot be unpacked."""
     for name, _, data, is_whole in _chunks(stream, wanted=_TEXTS):
         if name in _TEXTS and is_whole and data.startswith(keyword + b"\0"):
             text = _text(name, data[len(keyword) + 1 :])
@@ -157,12 +160,12 @@ def _reduced(content, head):
 
 
 class _Inflater:
-    """Counts the bytes that the compressed rows unpack to, and keeps none."""
+    """Counts the unpacked bytes of compressed rows, without keeping them."""
 
-    def __init__(self, needed):
+    def __init__(self, needed: int) -> None:
         self._inflate, self._missing = zlib.decompressobj(), needed
 
-    def take(self, data):
+    def take(self, data: Union[bytes, memoryview]) -> None:
         while data and self._missing > 0:
             try:
                 self._missing -= len(self._inflate.decompress(data, 1 << 20))
@@ -170,7 +173,7 @@ class _Inflater:
                 raise Broken(f"its pixels cannot be unpacked: {error}") from error
             data = self._inflate.unconsumed_tail
 
-    def finish(self):
+    def finish(self) -> None:
         if self._missing > 0:
             self._missing -= len(self._inflate.flush())
         if self._missing > 0:
@@ -191,6 +194,7 @@ def _raw_size(head):
 
 
 def _lower_halves(reduced):
+    image: Any
     with opened(reduced, "PNG") as image:
         image.tile = [(*image.tile[0][:3], "RGB;16L")]
         image.load()
@@ -257,13 +261,13 @@ def _text(name, data):
     if name == b"tEXt":
         return data.decode("latin-1")
     if name == b"zTXt":
-        data = _unpacked(data[1:])
-        return data and data.decode("latin-1")
+        unpacked = _unpacked(data[1:])
+        return None if unpacked is None else unpacked.decode("latin-1")
     is_packed = data[:1] == b"\1"
     # After two bytes of flags come a language, a translated keyword and the text.
     *_, data = data[2:].split(b"\0", 2)
-    data = _unpacked(data) if is_packed else data
-    return data and data.decode("utf-8", "replace")
+    text = _unpacked(data) if is_packed else data
+    return None if text is None else text.decode("utf-8", "replace")
 
 
 def _unpacked(data):

@@ -4,7 +4,7 @@ import io
 import math
 import os
 from dataclasses import dataclass
-from typing import Optional
+from typing import BinaryIO, Optional
 
 import numpy as np
 from PIL import Image
@@ -14,6 +14,7 @@ from ..config import MAX_PIXELS
 from ..files import StrPath
 from . import avif, bmp, colorimetry, gif, jpeg, jpeg2000, png, pnm, tiff, webp
 from .colour import to_srgb
+from .header import Header
 from .pillow import Unknown, guarded
 from .source import Broken, Unfit, content_of, opened
 
@@ -37,13 +38,13 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Those that exchange height and width.
+# The orientations that exchange height and width.
 _TURNED = (5, 6, 7, 8)
 # The modes whose colours a profile may describe; any other becomes RGB.
 _COLOUR_MODES = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}
 # Bytes that reading takes for each pixel, measured: WebP with alpha takes the most.
 _BYTES_PER_PIXEL = 42
-# Below, nothing is asked of the memory.
+# Below this, the free memory is not checked.
 _SMALL = 1 << 24
 # The factors by which a JPEG can be shrunk while it is decoded.
 _SHRINKS = (2, 4, 8)
@@ -56,7 +57,7 @@ class Picture:
     Parameters
     ----------
     pixels : ndarray, shape (H, W, 3), float32
-        sRGB, 0 to 255; what is transparent lies over white.
+        sRGB, 0 to 255; transparent parts are composited over white.
     alpha : ndarray, shape (H, W), float32, or None
         0 (transparent) to 255; None if the whole picture is opaque.
     path : str
@@ -76,8 +77,9 @@ def read(
     """Read a picture: upright, in sRGB, its first frame if it has several.
 
     The Exif orientation is applied. Colours are converted to sRGB from an ICC profile (a broken
-    one is taken for sRGB), or from what PNG, AVIF say instead. The content under an alpha channel
-    is composited over white. 16-bit grey keeps its precision; 16-bit colour is read with 8 bits.
+    one is taken for sRGB), or from the description in PNG and AVIF. The content under an alpha
+    channel is composited over white. 16-bit grey keeps its precision; 16-bit colour is read with
+    8 bits.
 
     Parameters
     ----------
@@ -135,7 +137,7 @@ def size_of(
     return (width, height) if head.orientation in _TURNED else (height, width)
 
 
-def header_of(kind, stream):
+def header_of(kind: str, stream: BinaryIO) -> Header:
     """Return the `Header` of an open file of a kind; raise `Unfit` if it cannot be used."""
     try:
         return _FORMATS[kind].header(stream)

@@ -1,11 +1,14 @@
-"""A picture file, opened once: what is hashed is what is decoded."""
+"""Opens a picture file once, so that the checksum is of the decoded bytes."""
 
 import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from .. import files, machine
 from ..errors import ImageError, reason
+from ..files import StrPath
 from . import formats
 
 #: Enough for every signature in `formats`.
@@ -13,18 +16,18 @@ _HEAD = 4096
 
 
 class Unfit(Exception):
-    """Why a file's picture cannot be used: what completes the line "Cannot read FILE: …"."""
+    """Why a file's picture cannot be used; completes the line "Cannot read FILE: …"."""
 
 
 class Broken(Unfit):
-    """A file that is not whole, or does not keep to its format; `detail` says how that shows."""
+    """A file that is incomplete or violates its format; `detail` says how."""
 
-    def __init__(self, detail):
+    def __init__(self, detail: str) -> None:
         super().__init__(f"it is truncated or broken ({detail})")
 
 
 @contextlib.contextmanager
-def opened(path):
+def opened(path: StrPath) -> Iterator[tuple[BinaryIO, str]]:
     """Open a picture file.
 
     Parameters
@@ -47,7 +50,7 @@ def opened(path):
     try:
         with _regular(path) as stream:
             kind, obstacle = formats.kind_of(stream.read(_HEAD))
-            if obstacle:
+            if kind is None:
                 raise Unfit(obstacle)
             stream.seek(0)
             yield stream, kind
@@ -59,7 +62,7 @@ def opened(path):
         raise ImageError(f"Cannot read {path}: there is not enough memory for it.") from error
 
 
-def content_of(stream):
+def content_of(stream: BinaryIO) -> tuple[bytes, str]:
     """Return all bytes of an open file, and their SHA-256 as 64 hex digits."""
     size, free = os.fstat(stream.fileno()).st_size, machine.free_memory()
     if free is not None and size > free:

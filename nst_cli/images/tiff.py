@@ -1,7 +1,8 @@
-"""TIFF: the first page, with what its tags promise [1]_.
+"""TIFF: the first page, read as its tags say [1]_.
 
-The pages that Pillow reads right are given to it with the tags that pixels need and no others.
-Uncompressed pages of layouts that it misreads or lacks are read here. The rest is refused.
+Pillow receives the pages that it reads correctly, with only the tags that pixels need.
+Uncompressed pages of layouts that it misreads or does not support are read here. The rest is
+refused.
 
 References
 ----------
@@ -9,6 +10,7 @@ References
 """
 
 import struct
+from typing import BinaryIO, Optional
 
 import numpy as np
 from PIL import Image
@@ -27,7 +29,7 @@ PROFILE = 34675
 _NEW_KIND, _OLD_KIND, _DNG_VERSION = 254, 255, 50706
 _REDUCED, _MASK = 1, 4
 
-# What decoders of pixels read. Anything else may be of a strange type and hurts nothing.
+# The tags that decoders of pixels read. Others are ignored, even if their types are wrong.
 _PIXEL_TAGS = (
     WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_OFFSETS, SAMPLES,
     ROWS_PER_STRIP, STRIP_SIZES, PLANES, 292, 293, PREDICTOR, COLOR_MAP, TILE_WIDTH, TILE_HEIGHT,
@@ -48,7 +50,7 @@ _CCITT = (2, 3, 4)
 _JPEG_TABLES, _XMP = 347, 700
 # YCbCr coefficients, and the values of black and white, with their numbers of entries.
 _RATIONALS = {529: 3, 532: 6}
-# The ones that every libtiff has; a build may have more.
+# The compressions that every libtiff supports; a build may support more.
 _COMPRESSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946)
 _RARE_COMPRESSIONS = {34887: "LERC", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP"}
 _FORMATS = {1: "", 2: "signed ", 3: "floating-point ", 4: "", 5: "complex ", 6: "complex "}
@@ -58,7 +60,7 @@ _RAW = (
 )
 
 
-def header(stream):
+def header(stream: BinaryIO) -> Header:
     """Return the `Header` of the first page; its details are the page's tags."""
     page = _first_page(stream)
     size = page.number(HEIGHT), page.number(WIDTH)
@@ -73,7 +75,7 @@ def header(stream):
     )
 
 
-def decode(content, head):
+def decode(content: bytes, head: Header) -> tuple[Image.Image, Optional[np.ndarray]]:
     """Return the image, in mode I;16 with white at 65535 where it is so, and alpha or None."""
     page = head.details
     if _is_read_here(page):
@@ -135,7 +137,7 @@ def _pixels(page):
 
 
 def _photometric(page):
-    # Required, and left out all the same; libtiff guesses so.
+    # Required, but missing in some files; libtiff guesses the same.
     guess = _RGB if _samples(page) >= 3 else _GREY
     if page.number(COMPRESSION, 1) in _CCITT:
         guess = _GREY_FROM_WHITE
@@ -164,7 +166,7 @@ def _is_subsampled(page):
 
 
 def _check_layout(page):
-    """Refuse numbers without a known range, and what Pillow would read wrong."""
+    """Refuse numbers without a known range, and layouts that Pillow misreads."""
     compression = page.number(COMPRESSION, 1)
     if not 1 <= _samples(page) <= 64:
         raise Broken(f"its pixels have {_samples(page)} samples")
@@ -172,7 +174,7 @@ def _check_layout(page):
         raise Unfit("its inks are not cyan, magenta, yellow and black; save it as RGB")
     if _formats(page) <= {1, 4}:
         is_noise = compression == 1 and _is_subsampled(page)
-        # Pillow knows the range and the polarity of these, and of no others.
+        # Pillow knows range and polarity of these layouts only.
         if is_noise or (max(_bits(page)) > 16 and _samples(page) == 1):
             raise _unknown_layout(page)
     # The signed a* and b* of CIELab are so by definition, whatever this tag says.
@@ -181,7 +183,7 @@ def _check_layout(page):
 
 
 def _unknown_layout(page):
-    """Return what to raise for pixels of a layout that is not read."""
+    """Return the error for an unsupported layout of pixels."""
     bits = sorted(set(_bits(page)))
     numbers = _FORMATS.get(page.number(SAMPLE_FORMAT, 1), "")
     photometric = page.number(PHOTOMETRIC)
@@ -214,7 +216,7 @@ def _by_pillow(content, page):
 
 
 def _obstacle_of_compression(content, page):
-    """Return why a page cannot be decompressed, where the cause is not that it is broken."""
+    """Return why an intact page cannot be decompressed, or None."""
     compression = page.number(COMPRESSION, 1)
     first = page.number(STRIP_OFFSETS) or page.number(TILE_OFFSETS) or 0
     # A start of frame for lossless JPEG, which libtiff leaves out.
@@ -230,9 +232,9 @@ def _obstacle_of_compression(content, page):
 
 
 def _clean(content, page):
-    """Return the file with a new folder at its end, of what the first page's pixels need.
+    """Return the file with a new folder at its end, which has only the tags that pixels need.
 
-    So a BigTIFF becomes a classic one, and other pages, strange tags and orientation are unseen.
+    This turns a BigTIFF into a classic TIFF, and hides other pages, strange tags and orientation.
     """
     order = page.order if max(_bits(page)) >= 16 else "<"
     offset = len(content) + len(content) % 2
@@ -274,7 +276,7 @@ def _pixel_tags(page):
 
 
 def _is_read_here(page):
-    """Tell whether a page is uncompressed and of a layout that Pillow misreads or lacks."""
+    """Return whether a page is uncompressed, in a layout that Pillow misreads or lacks."""
     bits, samples, photometric = _bits(page), _samples(page), _photometric(page)
     if page.number(COMPRESSION, 1) != 1 or page.number(FILL_ORDER, 1) != 1:
         return False

@@ -6,18 +6,22 @@ References
 """
 
 import struct
+from typing import BinaryIO, Optional
+
+import numpy as np
+from PIL import Image
 
 from .header import Header, orientation_of
 from .pillow import Unknown, opened
 from .source import Broken, Unfit
 
-# Bytes at the end of the data of which a decoder needs some.
+# A decoder needs at least one of this many bytes at the end of the data.
 _TAIL = 16
-# So many zeros at the end, or anywhere, come of no encoder but for pictures all blank.
+# Runs of zeros, at the end of the data and inside, that an encoder writes for blank pictures only.
 _ZEROS, _HOLE = bytes(256), bytes(4096)
 
 
-def header(stream):
+def header(stream: BinaryIO) -> Header:
     """Return the `Header`."""
     content = stream.read()
     length = struct.unpack("<L", content[4:8])[0] + 8
@@ -29,7 +33,7 @@ def header(stream):
     return Header((height, width), orientation_of(exif, image.info.get("xmp")), profile, exif=exif)
 
 
-def decode(content, head):
+def decode(content: bytes, head: Header) -> tuple[Image.Image, Optional[np.ndarray]]:
     """Return the image, its first frame, and no alpha apart from the image's own."""
     with opened(content, "WEBP") as image:
         image.load()
@@ -38,10 +42,10 @@ def decode(content, head):
 
 
 def _check_data(content):
-    """Refuse data that a decoder does not need to their end: zeros, or whatever is read as less.
+    """Refuse data whose end a decoder does not need, because they are zeros or read as less.
 
     Neither bit stream says where it ends, and zeros decode to something. Decoders notice only
-    where bytes are missing, so some are taken away.
+    missing bytes, so this removes some and expects an error.
     """
     frame = _first_frame(content)
     if frame is None:

@@ -41,7 +41,7 @@ _TIFF_LIMIT, _TIFF_ROOM = 1 << 32, 1 << 16
 def write(
     path: StrPath, pixels: np.ndarray, alpha: Any = None, metadata: Optional[dict] = None
 ) -> None:
-    """Write a picture in the format that its name's ending names, with sRGB embedded.
+    """Write a picture in the format of its name's ending, with an sRGB profile.
 
     The file is written whole or not at all, and the same arguments give the same bytes.
 
@@ -86,7 +86,7 @@ def check_size(
     alpha: Any = False,
     metadata: Optional[dict] = None,
 ) -> None:
-    """Find out, before the long work, whether a format can hold a picture.
+    """Check, before the long work, that a format supports a picture.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def check_size(
 
 
 def holds_alpha(path: StrPath) -> bool:
-    """Tell whether the format that `path` names keeps an alpha channel; JPEG does not.
+    """Return whether the format that `path` names keeps an alpha channel; JPEG does not.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def holds_alpha(path: StrPath) -> bool:
 
 
 def check_ending(path: StrPath) -> None:
-    """Find out, before the long work, whether `write` knows the format that `path` ends in.
+    """Check, before the long work, that `write` supports the ending of `path`.
 
     Raises
     ------
@@ -162,8 +162,9 @@ def _advice(kind):
 def _write_by_pillow(path, kind, pixels, metadata):
     options = dict(_SAVE_OPTIONS[kind], icc_profile=srgb_bytes())
     if metadata is not None and kind == "PNG":
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_text(carried.KEYWORD, carried.text_of(metadata))
+        texts = PngImagePlugin.PngInfo()
+        texts.add_text(carried.KEYWORD, carried.text_of(metadata))
+        options["pnginfo"] = texts
     elif metadata is not None:
         options["exif"] = carried.exif_block(metadata, *pixels.shape[:2])
     Image.fromarray(np.ascontiguousarray(pixels)).save(path, kind, **options)

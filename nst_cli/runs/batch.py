@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
-from .. import files, images, weights
-from ..config import INITS
+from .. import files, images
 from ..errors import NstError
+from ..weights import Weights
 from . import sidecar
 from .maker import Finished, Maker, Observer, network_of
 from .plan import Run
@@ -28,6 +28,7 @@ def make(
     on_start: Optional[Callable[[Run], Observer]] = None,
     on_finished: Optional[Callable[[Finished], object]] = None,
     on_stop: Optional[Callable[[], object]] = None,
+    find_weights: Callable[[str], Weights] = Weights.find,
 ) -> list[Finished]:
     """Make every picture that is missing or out of date.
 
@@ -38,7 +39,7 @@ def make(
     ----------
     runs : sequence of plan.Run
     refused : dict of plan.Run to list of NstError, optional
-        The result of `plan.check`. These runs fail, unless they are up to date.
+        The result of `precheck.check`. These runs fail, unless they are up to date.
     force : bool
         Also make pictures that are up to date.
     overwrite : bool
@@ -53,6 +54,8 @@ def make(
         Called with each `Finished`, beginning with skipped and refused runs.
     on_stop : callable, optional
         Called before worker processes are interrupted, which takes a while.
+    find_weights : callable, optional
+        Finds the weights that a config names. Each worker process finds its own.
 
     Returns
     -------
@@ -67,7 +70,8 @@ def make(
             on_finished(finished)
 
     waiting = []
-    is_up_to_date = _up_to_date_check()
+    find_weights = functools.cache(find_weights)
+    is_up_to_date = _up_to_date_check(find_weights)
     for run in runs:
         errors = (refused or {}).get(run)
         if not force and is_up_to_date(run):
@@ -84,7 +88,7 @@ def make(
     elif jobs > 1:
         _make_in_processes(Pool(waiting, jobs, overwrite), finish, on_stop)
     else:
-        _finish_all(_make_here(waiting, Maker(overwrite), on_start), finish)
+        _finish_all(_make_here(waiting, Maker(overwrite, find_weights), on_start), finish)
     return [results[run] for run in runs if run in results]
 
 
@@ -118,23 +122,16 @@ def _make_in_processes(
             _finish_all(pool.stop(), finish)
 
 
-def _up_to_date_check() -> Callable[[Run], bool]:
+def _up_to_date_check(find_weights: Callable[[str], Weights]) -> Callable[[Run], bool]:
     """Return a function of a run: whether its picture exists and is up to date."""
     picture_checksum = functools.cache(files.sha256)
-
-    @functools.cache
-    def weights_checksum(name: str) -> str:
-        return weights.identity(weights.find(name or None))["sha256"]
 
     def is_up_to_date(run: Run) -> bool:
         if not os.path.exists(run.output):
             return False
-        inputs = {"content": run.content, "style": run.style}
-        if run.config.init not in INITS:
-            inputs["init"] = run.config.init
         try:
-            checksums = {name: picture_checksum(path) for name, path in inputs.items()}
-            checksums["weights"] = weights_checksum(run.config.weights)
+            checksums = {name: picture_checksum(path) for name, path in run.pictures.items()}
+            checksums["weights"] = find_weights(run.config.weights).sha256
             return sidecar.is_up_to_date(run.output, run.config, checksums)
         # The run itself reports what is wrong.
         except (OSError, NstError):

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import files, images, weights
-from ..config import INITS, Config
+from .. import files, images
+from ..config import Config
 from ..errors import (
     BatchError,
     EngineError,
@@ -24,6 +24,7 @@ from ..errors import (
     WeightsError,
     reason,
 )
+from ..weights import Weights
 from . import runner, sidecar
 from .inputs import resize_inputs
 from .log import Log
@@ -136,10 +137,10 @@ class _Submission:
         # Pictures at the cluster: SHA-256 to the Dask future and the caller's paths.
         self._pictures: dict[str, tuple[Any, set[str]]] = {}
         self._picture_checksum = functools.cache(_picture_checksum)
-        self._weights_checksum = functools.cache(_weights_checksum)
+        self._find_weights = functools.cache(Weights.find)
         # Number of runs that still need each path.
         self._needed = collections.Counter(
-            path for run in runs for path in set(_pictures_of(run).values())
+            path for run in runs for path in set(run.pictures.values())
         )
 
     def finished(self) -> Generator[Finished, None, None]:
@@ -155,7 +156,7 @@ class _Submission:
                 if future.cancelled() and self._attempts[run] < _ATTEMPTS:
                     self._retry(run)
                 else:
-                    yield _received(run, future)
+                    yield _received(run, future, self._find_weights(run.config.weights))
                     self._release(run)
                 yield from self._submit_ahead(completed)
         finally:
@@ -188,12 +189,12 @@ class _Submission:
     def _submit(self, run: Run) -> Any:
         self._attempts[run] += 1
         self._submitted += 1
-        paths = _pictures_of(run)
+        paths = run.pictures
         parcel = Parcel(
             {name: (path, b"") for name, path in paths.items()},
             run.config,
             os.path.splitext(run.output)[1],
-            self._weights_checksum(run.config.weights),
+            self._find_weights(run.config.weights).sha256,
         )
         contents = {name: self._picture(path) for name, path in paths.items()}
         key = f"{self._name}-{self._submitted}"
@@ -212,7 +213,7 @@ class _Submission:
     def _retry(self, run: Run) -> None:
         """Put a run back in the queue; forget its pictures that were lost with a worker."""
         self._waiting.appendleft(run)
-        for path in _pictures_of(run).values():
+        for path in run.pictures.values():
             checksum = self._picture_checksum(path)
             picture, _ = self._pictures.get(checksum, (None, None))
             if picture is not None and picture.cancelled():
@@ -220,18 +221,13 @@ class _Submission:
 
     def _release(self, run: Run) -> None:
         """Release the pictures at the cluster that no other run needs."""
-        for path in set(_pictures_of(run).values()):
+        for path in set(run.pictures.values()):
             self._needed[path] -= 1
             if not self._needed[path]:
                 for checksum, (_, paths) in list(self._pictures.items()):
                     paths.discard(path)
                     if not paths:
                         del self._pictures[checksum]
-
-
-def _pictures_of(run: Run) -> dict[str, str]:
-    paths = {"content": run.content, "style": run.style, "init": run.config.init}
-    return {name: path for name, path in paths.items() if name != "init" or path not in INITS}
 
 
 def _content(path: str) -> bytes:
@@ -247,10 +243,6 @@ def _picture_checksum(path: str) -> str:
         return files.sha256(path)
     except OSError as error:
         raise BatchError(f"Cannot read {path}: {reason(error)}.") from error
-
-
-def _weights_checksum(name: str) -> str:
-    return weights.identity(weights.find(name or None))["sha256"]
 
 
 def _work_on(parcel: Parcel, **contents: bytes) -> WorkerResult:
@@ -275,13 +267,11 @@ def work(parcel: Parcel) -> WorkerResult:
             picture = images.read(copy, long_edge=config.size, max_pixels=config.max_pixels)
             pictures[name] = replace(picture, path=path)
         output = os.path.join(folder, f"out{parcel.ending}")
-        inputs = resize_inputs(pictures, parcel.config)
-        job = runner.assemble(inputs, output, parcel.config)
-        weights_used = job.provenance["weights"]
-        if weights_used["sha256"] != parcel.weights:
-            raise WeightsError(
-                f"The worker's weights {weights_used['source']} differ from the caller's."
-            )
+        inputs = resize_inputs(pictures, config)
+        weights = Weights.find(config.weights)
+        if weights.sha256 != parcel.weights:
+            raise WeightsError(f"The worker's weights {weights.source} differ from the caller's.")
+        job = runner.assemble(inputs, output, config, weights)
         error = ""
         with Log(sidecar.log_of(output)) as lines:
             try:
@@ -296,7 +286,7 @@ def work(parcel: Parcel) -> WorkerResult:
         return WorkerResult(content, log, sidecar.read(output).document, error)
 
 
-def _received(run: Run, future: Any) -> Finished:
+def _received(run: Run, future: Any, weights: Weights) -> Finished:
     """Write the files of a worker's result; return how the run ended."""
     import distributed
 
@@ -312,7 +302,7 @@ def _received(run: Run, future: Any) -> Finished:
         # A bug, or a worker without nst; the other runs continue.
         return Finished(run, "failed", reason=f"{type(error).__name__}: {reason(error)}")
     try:
-        _write(run, result)
+        _write(run, result, weights.source)
     except NstError as error:
         return Finished(run, "failed", reason=str(error))
     except OSError as error:
@@ -323,14 +313,13 @@ def _received(run: Run, future: Any) -> Finished:
     return Finished(run, "done")
 
 
-def _write(run: Run, result: WorkerResult) -> None:
+def _write(run: Run, result: WorkerResult, weights: str) -> None:
     """Write the files of a run, the sidecar last: a picture without a sidecar is made again."""
     for path, content in ((run.output, result.picture), (sidecar.log_of(run.output), result.log)):
         with files.replacing(path) as temporary:
             Path(temporary).write_bytes(content)
     document = dict(result.document)
-    for name, path in _pictures_of(run).items():
+    for name, path in run.pictures.items():
         document[name] = {**document[name], "path": path}
-    source = os.fspath(weights.find(run.config.weights or None))
-    document["weights"] = {**document["weights"], "source": source}
+    document["weights"] = {**document["weights"], "source": weights}
     sidecar.write(run.output, document)

@@ -11,6 +11,7 @@ from .. import engine, images, machine
 from ..config import LAYERS, Config
 from ..errors import EngineError
 from ..synthesis import lbfgs, losses, scale_sizes, steps_at, transfer, vgg
+from ..weights import Weights
 
 # Height and width.
 Size = tuple[int, int]
@@ -74,7 +75,9 @@ class Forecast:
     seconds: float
 
 
-def forecast(content: Any, style: Any, config: Config) -> Forecast:
+def forecast(
+    content: Any, style: Any, config: Config, weights: Optional[Weights] = None
+) -> Forecast:
     """Predict memory and time of a transfer, after a trial of a few seconds.
 
     Parameters
@@ -82,6 +85,8 @@ def forecast(content: Any, style: Any, config: Config) -> Forecast:
     content, style : numpy.ndarray, shape (1, 3, H, W)
         As for `synthesis.transfer`.
     config : Config
+    weights : Weights, optional
+        As for `synthesis.transfer`.
 
     Returns
     -------
@@ -90,7 +95,7 @@ def forecast(content: Any, style: Any, config: Config) -> Forecast:
     device = engine.device_of(config)
     sizes = scale_sizes(config.scales, content.shape[2:])
     steps = [steps_at(config.iterations, n, len(sizes)) for n in range(1, len(sizes) + 1)]
-    first, later = _trial(content, style, config)
+    first, later = _trial(content, style, config, weights)
     seconds = sum(
         first(size) + max(count - 1, 0) * later(size) for size, count in zip(sizes, steps)
     )
@@ -237,7 +242,9 @@ def _available(device: Any) -> Optional[int]:
     return free + (machine.own_memory() or 0)
 
 
-def _trial(content: Any, style: Any, config: Config) -> list[Callable[[Sequence[int]], float]]:
+def _trial(
+    content: Any, style: Any, config: Config, weights: Optional[Weights]
+) -> list[Callable[[Sequence[int]], float]]:
     """Return two functions of a size: the seconds until the first step ends, and of a later step.
 
     The first includes the preparation before the steps.
@@ -250,7 +257,7 @@ def _trial(content: Any, style: Any, config: Config) -> list[Callable[[Sequence[
     trials = []
     for edge in edges:
         small, small_style = (_shrunk(image, edge / longest) for image in (content, style))
-        trials.append((math.prod(small.shape[2:]), *_timed(small, small_style, config)))
+        trials.append((math.prod(small.shape[2:]), *_timed(small, small_style, config, weights)))
     return [_line([(row[0], row[n]) for row in trials]) for n in (1, 2)]
 
 
@@ -259,14 +266,16 @@ def _shrunk(image: Any, factor: float) -> Any:
     return images.resize_input(image, size)
 
 
-def _timed(content: Any, style: Any, config: Config) -> tuple[float, float]:
+def _timed(
+    content: Any, style: Any, config: Config, weights: Optional[Weights]
+) -> tuple[float, float]:
     """Return the seconds until the first step ends, and those of a later step."""
     moments: list[float] = []
     init = content if config.init not in ("random", "content") else None
     choices = replace(config, scales=1, iterations=_TRIAL_STEPS, stop_eps=0)
     began = time.perf_counter()
     transfer(
-        content, style, choices, init=init,
+        content, style, choices, init=init, weights=weights,
         on_step=lambda record: moments.append(time.perf_counter()),
     )  # fmt: skip
     # L-BFGS makes no step from a stationary point.

@@ -1,5 +1,6 @@
 """Makes runs one after another in one process, and reports how each of them ended."""
 
+import functools
 import time
 import traceback
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from ..config import Config
 from ..errors import NonFiniteError, NstError, OutputError, reason
 from ..synthesis import Record
 from ..synthesis.kit import NetworkKit
+from ..weights import Weights
 from . import log, runner
 from .plan import Run
 from .sidecar import log_of
@@ -47,10 +49,15 @@ class Maker:
     ----------
     overwrite : bool
         Allow replacing files that nst did not make.
+    find_weights : callable, optional
+        Finds the weights that a config names; called once for each name.
     """
 
-    def __init__(self, overwrite: bool = False):
+    def __init__(
+        self, overwrite: bool = False, find_weights: Callable[[str], Weights] = Weights.find
+    ):
         self._overwrite, self._kit = overwrite, NetworkKit()
+        self._find_weights = functools.cache(find_weights)
 
     def __call__(self, run: Run, on_step: Optional[Observer] = None) -> Finished:
         """Make the picture of a run.
@@ -87,7 +94,7 @@ class Maker:
         log_path = log_of(run.output)
         job = runner.prepare(
             run.content, run.style, run.output, run.config, log=log_path,
-            overwrite=self._overwrite,
+            overwrite=self._overwrite, weights=self._find_weights(run.config.weights),
         )  # fmt: skip
         with log.writing(log_path) as lines:
 

@@ -1,22 +1,21 @@
-"""Reads a batch file, TOML, into a list of runs, and checks all of them before the first."""
+"""Reads a batch file, TOML, into a list of runs."""
 
 import functools
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional, TypeVar
+from typing import Any, NamedTuple, Optional
 
-from .. import files, images, weights
+from .. import images
 from ..checks import did_you_mean
 from ..config import INITS, PRESETS, Config
-from ..errors import BatchError, ConfigError, ImageError, NstError, OutputError, reason
+from ..errors import BatchError, ConfigError, ImageError
 from ..files import StrPath
+from ..weights import BUILTIN
 from . import patterns, sidecar, tomlfile
 from .templates import output_path, short
-
-_T = TypeVar("_T")
 
 _PATHS = ("content", "style")
 _KEYS = (*_PATHS, "output", "preset", *PRESETS["paper"])
@@ -47,6 +46,12 @@ class Run:
     style: str
     output: str
     config: Config
+
+    @property
+    def pictures(self) -> dict[str, str]:
+        """Paths of ``content``, ``style`` and, if it is a picture, ``init``."""
+        paths = {"content": self.content, "style": self.style}
+        return paths if self.config.init in INITS else {**paths, "init": self.config.init}
 
 
 class Plan(NamedTuple):
@@ -101,170 +106,6 @@ def read(
         if key not in _TABLES:
             raise BatchError(f"{path}: unknown key {key!r}{did_you_mean(key, _TABLES)}")
     return _Reader(path, choices, template).plan(document)
-
-
-def check(runs: Iterable[Run], overwrite: bool = False) -> dict[Run, list[NstError]]:
-    """Check all inputs and outputs before the first run.
-
-    Creates the output folders of the runs that can be made.
-
-    Parameters
-    ----------
-    runs : iterable of Run
-    overwrite : bool
-        Allow replacing files that nst did not make.
-
-    Returns
-    -------
-    dict of Run to list of NstError
-        The runs that cannot be made, each with all its problems: a picture or weights are missing
-        or broken; an output cannot be written, or would overwrite an input or a file that nst did
-        not make.
-
-    Raises
-    ------
-    BatchError
-        Two runs would write the same file.
-    """
-    runs = list(runs)
-    _check_distinct(runs)
-    pictures = _errors(_check_picture, (picture for run in runs for picture in _pictures(run)))
-    networks = _errors(_check_weights, (run.config.weights for run in runs))
-    inputs = _identities(runs, networks)
-    problems: dict[Run, list[NstError]] = {}
-    writable: set[str] = set()
-    for run in runs:
-        errors = [pictures[picture] for picture in _pictures(run) if picture in pictures]
-        errors += [networks[name] for name in [run.config.weights] if name in networks]
-        try:
-            _check_outputs(run, inputs, overwrite, writable, can_be_made=not errors)
-        except NstError as error:
-            errors.append(error)
-        if errors:
-            problems[run] = errors
-    return problems
-
-
-def _inputs(run: Run) -> tuple[str, ...]:
-    return (run.content, run.style) + ((run.config.init,) if run.config.init not in INITS else ())
-
-
-def _pictures(run: Run) -> list[tuple[str, int, int]]:
-    """Return each input with the limits of its reading: long edge and most pixels."""
-    limits = run.config.size, run.config.max_pixels
-    return [(path, *limits) for path in dict.fromkeys(_inputs(run))]
-
-
-def _check_distinct(runs: Iterable[Run]) -> None:
-    """Raise if two runs would write the same file."""
-    numbers: dict[str, int] = {}
-    folder_of = functools.cache(os.path.realpath)
-    for number, run in enumerate(runs, 1):
-        for path, _ in sidecar.outputs(run.output):
-            folder, name = os.path.split(path)
-            target = os.path.join(folder_of(folder), name)
-            if os.path.islink(target):
-                target = os.path.realpath(target)
-            other = numbers.setdefault(target, number)
-            if other != number:
-                raise BatchError(
-                    f"Runs {other} and {number} would both write {path}: add a field that differs "
-                    "between them to the output's template, such as {gamma}, {content_folder} or "
-                    "{number}."
-                )
-
-
-def _errors(check_one: Callable[[_T], None], values: Iterable[_T]) -> dict[_T, NstError]:
-    """Return ``{value: error}`` of the values that fail a check; each value is checked once."""
-    errors: dict[_T, NstError] = {}
-    for value in dict.fromkeys(values):
-        try:
-            check_one(value)
-        except NstError as error:
-            errors[value] = error
-    return errors
-
-
-def _check_picture(picture: tuple[str, int, int]) -> None:
-    path, long_edge, max_pixels = picture
-    if os.path.isdir(path):
-        raise BatchError(
-            f"Cannot read {path}: it is a folder. In a [[grid]], {os.path.join(path, '*.jpg')} "
-            "names the pictures in it."
-        )
-    images.size_of(path, long_edge=long_edge, max_pixels=max_pixels)
-
-
-def _check_weights(name: str) -> None:
-    path = weights.find(name or None)
-    if path != weights.BUILTIN:
-        weights.load(path)
-
-
-def _identities(
-    runs: Iterable[Run], bad_networks: Mapping[str, NstError]
-) -> dict[Optional[tuple[int, int]], StrPath]:
-    """Return ``{(device, inode): path}`` of all files that the runs read."""
-    paths: list[StrPath] = [path for run in runs for path in _inputs(run)]
-    names = {run.config.weights for run in runs} - bad_networks.keys()
-    paths += [path for path in map(weights.find, names) if path != weights.BUILTIN]
-    known = {_identity(path): path for path in dict.fromkeys(paths)}
-    known.pop(None, None)
-    return known
-
-
-def _identity(path: StrPath) -> Optional[tuple[int, int]]:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _check_outputs(
-    run: Run,
-    inputs: Mapping[Optional[tuple[int, int]], StrPath],
-    overwrite: bool,
-    writable: set[str],
-    can_be_made: bool,
-) -> None:
-    """Check the three files of a run; `writable` caches the folders known to be writable."""
-    images.check_ending(run.output)
-    folder = os.path.dirname(run.output)
-    if not os.path.isdir(folder or os.curdir):
-        if not can_be_made:
-            return
-        _make_folder(folder)
-    for path, ours in sidecar.outputs(run.output):
-        if _is_free(path):
-            if folder not in writable:
-                files.check_output(path)
-                writable.add(folder)
-        # `files.check_output` would compare each output with each input, which takes long.
-        elif (source := inputs.get(_identity(path))) is not None:
-            raise OutputError(
-                f"Cannot write {path}: that would overwrite {source}; choose another name."
-            )
-        else:
-            files.check_output(path, overwrite=overwrite, ours=ours)
-
-
-def _is_free(path: str) -> bool:
-    """Return whether a path is unused; False if it is impossible, for example too long."""
-    try:
-        os.lstat(path)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        pass
-    return False
-
-
-def _make_folder(folder: str) -> None:
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise BatchError(f"Cannot make the folder {folder}: {reason(error)}.") from error
 
 
 class _Reader:
@@ -403,7 +244,7 @@ class _Reader:
 
         def is_output(path: str) -> bool:
             makers = outputs.get(os.path.abspath(path), ()) if path in self._matched else ()
-            return any(path not in _inputs(run) for run in makers)
+            return any(path not in run.pictures.values() for run in makers)
 
         kept = [run for run in runs if not is_output(run.content) and not is_output(run.style)]
         for run in runs:
@@ -422,7 +263,7 @@ class _Reader:
             _check_path(key, match.path)
             pictures[key] = match
         choices = {key: value for key, value in table.items() if key not in (*_PATHS, "output")}
-        for key, names in (("init", (None, *INITS)), ("weights", (None, "", weights.BUILTIN))):
+        for key, names in (("init", (None, *INITS)), ("weights", (None, "", BUILTIN))):
             if choices.get(key) not in names:
                 choices[key] = patterns.beside(self._folder, str(choices[key]))
                 _check_path(key, choices[key])

@@ -9,12 +9,13 @@ from typing import Any, Optional
 
 import numpy
 
-from .. import files, images, weights
+from .. import files, images
 from ..config import Config
 from ..errors import ImageError, OutputError, SidecarError, WeightsError, reason
 from ..files import StrPath
+from ..weights import BUILTIN, Weights
 from . import runner, sidecar
-from .sidecar import Sidecar
+from .provenance import Sidecar
 
 # If one of these differs, the last digits of the result may differ.
 _MACHINE = ("device", "precision", "threads", "processor")
@@ -33,6 +34,7 @@ class Recipe:
         The record in the picture, or in its sidecar if the picture has none.
     config : Config
         With the current paths of weights and start image.
+    weights : Weights
     content, style : str
         Current paths.
     """
@@ -40,6 +42,7 @@ class Recipe:
     picture: str
     document: dict[str, Any]
     config: Config
+    weights: Weights
     content: str
     style: str
 
@@ -100,14 +103,17 @@ def read(picture: StrPath, locations: Optional[Mapping[str, StrPath]] = None) ->
         for role in ("content", "style", "init")
         if getattr(description, role)
     }
-    changes = {"weights": _same_weights(picture, description, beside, locations.get("weights"))}
+    weights = _same_weights(picture, description, beside, locations.get("weights"))
+    changes = {"weights": weights.source}
     if "init" in inputs:
         changes["init"] = inputs["init"]
     try:
         config = description.config(**changes)
     except SidecarError as error:
         raise SidecarError(f"Cannot replay {picture}: {error}") from error
-    return Recipe(picture, description.document, config, inputs["content"], inputs["style"])
+    return Recipe(
+        picture, description.document, config, weights, inputs["content"], inputs["style"]
+    )
 
 
 def prepare(recipe: Recipe, output: StrPath, *, overwrite: bool = False) -> runner.Job:
@@ -125,7 +131,10 @@ def prepare(recipe: Recipe, output: StrPath, *, overwrite: bool = False) -> runn
         raise OutputError(f"Cannot write {output}: to be the same it must end in {ending}.")
     protected = [recipe.picture, sidecar.sidecar_of(recipe.picture)]
     files.check_output(output, protected, overwrite=overwrite, ours=sidecar.is_picture)
-    job = runner.prepare(recipe.content, recipe.style, output, recipe.config, overwrite=overwrite)
+    job = runner.prepare(
+        recipe.content, recipe.style, output, recipe.config,
+        overwrite=overwrite, weights=recipe.weights,
+    )  # fmt: skip
     kept = {name: recipe.document[name] for name in _KEPT}
     # The sidecar has the original choices and the current paths.
     provenance = {**job.provenance, "config": recipe.document["config"]}
@@ -211,25 +220,26 @@ def _same_weights(
     description: Sidecar,
     beside: Optional[Sidecar],
     given: Optional[StrPath],
-) -> str:
+) -> Weights:
     """Return the recorded weights: those given, this machine's, or at the sidecar's path."""
     recorded = description.weights
     choices: list[Optional[StrPath]] = [given or recorded.path]
-    if not given and recorded.path != weights.BUILTIN:
+    if not given and recorded.path != BUILTIN:
         choices = [None, *filter(os.path.isfile, _places(picture, "weights", description, beside))]
     problem: Optional[WeightsError] = None
     for choice in choices:
         try:
-            path = weights.find(choice)
-            digest = weights.identity(path)["sha256"]
+            weights = Weights.find(choice)
+            digest = weights.sha256
         except WeightsError as error:
             problem = problem or error
             continue
         if digest == recorded.sha256:
-            return os.fspath(path)
+            return weights
         problem = WeightsError(
-            f"The weights {path} differ from those the picture was made with: their SHA-256 is "
-            f"{digest[:12]}…, and was {recorded.sha256[:12]}…; name the right ones with --weights."
+            f"The weights {weights.source} differ from those the picture was made with: their "
+            f"SHA-256 is {digest[:12]}…, and was {recorded.sha256[:12]}…; name the right ones "
+            "with --weights."
         )
     assert problem
     raise problem

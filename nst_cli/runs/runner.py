@@ -12,12 +12,13 @@ from typing import Any, Optional
 import numpy
 import PIL
 
-from .. import __version__, engine, files, images, machine, weights
+from .. import __version__, engine, files, images, machine
 from ..config import INITS, Config
 from ..errors import ImageError, IncompleteError, NonFiniteError, NstError, OutputError, reason
 from ..files import StrPath
 from ..synthesis import Record, Result, denoise, scale_sizes, steps_at, transfer
 from ..synthesis.kit import NetworkKit
+from ..weights import Weights
 from . import sidecar
 from .inputs import Inputs, read_inputs
 from .log import is_log
@@ -31,6 +32,7 @@ class Job:
     Attributes
     ----------
     config : Config
+    weights : Weights
     output : str
     content, style : numpy.ndarray, shape (1, 3, H, W)
         Network input.
@@ -47,6 +49,7 @@ class Job:
     """
 
     config: Config
+    weights: Weights
     output: str
     content: Any
     style: Any
@@ -81,6 +84,7 @@ def prepare(
     save_every: int = 0,
     log: Optional[StrPath] = None,
     overwrite: bool = False,
+    weights: Optional[Weights] = None,
 ) -> Job:
     """Read and check everything that a transfer needs, before the long work.
 
@@ -97,6 +101,8 @@ def prepare(
         A log that the caller will write.
     overwrite : bool
         Allow replacing existing files that nst did not make.
+    weights : Weights, optional
+        The weights, if the caller has found them already; by default ``config.weights`` decides.
 
     Returns
     -------
@@ -112,10 +118,10 @@ def prepare(
     """
     output = os.fspath(output)
     start = () if config.init in INITS else (config.init,)
-    weights_path = weights.find(config.weights or None)
+    weights = weights or Weights.find(config.weights)
     protected: list[StrPath] = [content, style, *start]
-    if weights_path != weights.BUILTIN:
-        protected.append(weights_path)
+    if weights.path:
+        protected.append(weights.path)
     images.check_ending(output)
     outputs: list[tuple[StrPath, Callable[[str], bool]]] = [
         (output, is_picture),
@@ -130,11 +136,11 @@ def prepare(
         steps = range(save_every, _max_steps(content, config) + 1, save_every)
         _check_step_names(output, steps, protected, overwrite)
     # Checked before MXNet, which takes seconds to load.
-    weights.load(weights_path)
-    return assemble(read_inputs(content, style, config), output, config)
+    weights.load()
+    return assemble(read_inputs(content, style, config), output, config, weights)
 
 
-def assemble(inputs: Inputs, output: str, config: Config) -> Job:
+def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> Job:
     """Return a `Job` for pictures that have been read; check device, weights and output format.
 
     Parameters
@@ -142,6 +148,7 @@ def assemble(inputs: Inputs, output: str, config: Config) -> Job:
     inputs : Inputs
     output : str
     config : Config
+    weights : Weights
 
     Raises
     ------
@@ -150,8 +157,7 @@ def assemble(inputs: Inputs, output: str, config: Config) -> Job:
     ImageError
         The output's format does not support a picture of that size.
     """
-    weights_path = weights.find(config.weights or None)
-    identity = weights.identity(weights_path)
+    identity = weights.identity()
     device = engine.device_of(config)
     height, width = inputs.content.shape[2:]
     alpha = inputs.pictures["content"].alpha
@@ -179,13 +185,14 @@ def assemble(inputs: Inputs, output: str, config: Config) -> Job:
     }
     return Job(
         config=config,
+        weights=weights,
         output=output,
         content=inputs.content,
         style=inputs.style,
         init=inputs.init,
         alpha=alpha,
         provenance=provenance,
-        notes=tuple(_notes(inputs, weights_path, output, alpha, provenance)),
+        notes=tuple(_notes(inputs, weights, output, alpha, provenance)),
     )
 
 
@@ -243,8 +250,9 @@ def run(
 
     try:
         result = transfer(
-            job.content, job.style, job.config, init=job.init, on_step=after_step, kit=kit
-        )
+            job.content, job.style, job.config, init=job.init, on_step=after_step, kit=kit,
+            weights=job.weights,
+        )  # fmt: skip
     except KeyboardInterrupt:
         if last is None:
             raise
@@ -419,13 +427,13 @@ def _identity(picture: Optional[images.Picture]) -> Optional[dict[str, str]]:
 
 def _notes(
     inputs: Inputs,
-    weights_path: StrPath,
+    weights: Weights,
     output: str,
     alpha: Any,
     provenance: dict[str, Any],
 ) -> Iterator[str]:
     size = inputs.content.shape[2:]
-    if weights_path == weights.BUILTIN:
+    if not weights.path:
         yield (
             "The built-in filter bank stands in for the trained network: colours and brush "
             "strokes come through, objects' textures do not. nst weights fetch gets VGG-19."

@@ -2,12 +2,11 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, NamedTuple, Optional
 
 import numpy
 
-from .. import weights
+from ..weights import Weights
 from . import vgg
 
 
@@ -16,15 +15,14 @@ class NetworkKey(NamedTuple):
 
     Attributes
     ----------
-    weights : str or Path
-        What `weights.find` returned.
+    weights : Weights
     layers : tuple of str
         The layers whose features are read, in network order.
     pooling, precision : str
     device : Context
     """
 
-    weights: Union[str, Path]
+    weights: Weights
     layers: tuple[str, ...]
     pooling: str
     precision: str
@@ -116,6 +114,6 @@ class NetworkKit:
             # No variable holds the arrays, so the file's pages are freed once the values are on
             # the device.
             self._parameters = vgg.parameters(
-                weights.load(key.weights), key.layers, key.device, precision=key.precision
+                key.weights.load(), key.layers, key.device, precision=key.precision
             )
         return self._parameters

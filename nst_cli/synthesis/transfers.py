@@ -8,9 +8,10 @@ from typing import Any, NamedTuple, Optional, Union
 
 import numpy
 
-from .. import engine, images, weights
+from .. import engine, images
 from ..config import LAYERS, Config
 from ..errors import ConfigError, NonFiniteError, ShapeError
+from ..weights import Weights
 from . import objective, vgg
 from .kit import NetworkKey, NetworkKit
 from .reading import StepNumbers, read_steps
@@ -115,6 +116,7 @@ def transfer(
     init: Any = None,
     on_step: Optional[Callable[[Record], Any]] = None,
     kit: Optional[NetworkKit] = None,
+    weights: Optional[Weights] = None,
 ) -> Result:
     """Make an image with the content of one image and the style of another.
 
@@ -132,6 +134,8 @@ def transfer(
     kit : NetworkKit, optional
         Lets several transfers share parameters, networks and the style's statistics. The result
         is the same as without a kit.
+    weights : Weights, optional
+        The weights, if the caller has found them already; by default ``config.weights`` decides.
 
     Returns
     -------
@@ -166,6 +170,7 @@ def transfer(
             style=style,
             random=_stream(config.seed, _PAIRS),
             on_step=on_step,
+            weights=weights or Weights.find(config.weights),
         )
         return _run_scales(setting, init)
 
@@ -182,6 +187,7 @@ class _Setting:
     # Draws the pairs of positions of each step.
     random: numpy.random.RandomState
     on_step: Optional[Callable[[Record], Any]]
+    weights: Weights
 
     @property
     def with_content(self) -> bool:
@@ -235,7 +241,7 @@ def _run_scales(setting: _Setting, init: Optional[numpy.ndarray]) -> Result:
 def _network_key(setting: _Setting) -> NetworkKey:
     config = setting.config
     return NetworkKey(
-        weights=weights.find(config.weights or None),
+        weights=setting.weights,
         layers=_ordered(
             config.style_layers if setting.with_style else (),
             config.content_layers if setting.with_content else (),

@@ -152,7 +152,7 @@ def figure(
 def check(layout: Figure, *, overwrite: bool = False) -> None:
     """Check, before the first run, that the grid and the manifest can be written.
 
-    `plan.check` checks the runs.
+    `precheck.check` checks the runs.
 
     Parameters
     ----------

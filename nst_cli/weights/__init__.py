@@ -4,12 +4,13 @@ They come from an MXNet file, which is parsed without pickle and without MXNet; 
 `BUILTIN`, a bank of filters of the same shapes that is computed and needs no file.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 import numpy
 
@@ -33,6 +34,136 @@ VARIABLE = "NST_WEIGHTS"
 
 
 @dataclass(frozen=True)
+class Weights:
+    """A file of weights, or the computed bank of filters.
+
+    A run finds its weights once, with `find`, and passes them on. The file must not change before
+    the last call of `load`, so that the arrays are those that the checksum identifies.
+
+    Attributes
+    ----------
+    path : Path or None
+        None for the bank.
+    """
+
+    path: Optional[Path] = None
+    # From the status of the file; empty for the bank.
+    _version: tuple[int, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def find(cls, given: Optional[StrPath] = None) -> "Weights":
+        """Find the weights to use.
+
+        The first of: `given`, the variable NST_WEIGHTS, `models` in the working folder, the cache.
+
+        Parameters
+        ----------
+        given : path-like, optional
+            The user's ``--weights``: a file, a folder that contains `FILE_NAME`, or `BUILTIN`. An
+            empty string is the same as None.
+
+        Returns
+        -------
+        Weights
+            An existing file; or the bank, but only if the user chose it.
+
+        Raises
+        ------
+        WeightsError
+            The user's choice does not exist; or the user chose none, and no file exists.
+        """
+        for origin, choice in (("--weights", given), (VARIABLE, os.environ.get(VARIABLE))):
+            if choice:
+                return cls() if choice == BUILTIN else cls._chosen(origin, choice)
+        places = [Path(folder, FILE_NAME) for folder in ("models", cache_folder()) if folder]
+        for place in places:
+            # An error means that the file is missing, or in a folder that may not be searched.
+            with contextlib.suppress(OSError):
+                if place.is_file():
+                    return cls(place, _version_of(place))
+        raise WeightsError(
+            f"No VGG-19 weights found: --weights and {VARIABLE} are not set, and there is no "
+            f"{' and no '.join(map(str, places))}. Run nst weights fetch; or download "
+            f"{PUBLISHED_URL} by hand to {places[0]}, or point --weights or {VARIABLE} at it; or "
+            f"try the built-in filters, with --weights {BUILTIN}."
+        )
+
+    @classmethod
+    def _chosen(cls, origin: str, choice: StrPath) -> "Weights":
+        path = _in_folder(choice)
+        try:
+            return cls(path, _version_of(path))
+        except (OSError, ValueError) as error:
+            raise WeightsError(
+                f"The weights named by {origin} cannot be read: {path}: {reason(error)}. Name an "
+                "existing file, or get it with nst weights fetch."
+            ) from error
+
+    @property
+    def source(self) -> str:
+        """The path, or `BUILTIN`."""
+        return BUILTIN if self.path is None else os.fspath(self.path)
+
+    @property
+    def sha256(self) -> str:
+        """64 hex digits: the checksum of the file, or of the bank's bytes in order.
+
+        Raises
+        ------
+        WeightsError
+            The file cannot be read, or was changed since it was found.
+        """
+        try:
+            return _digest_of(self)
+        except OSError as error:
+            raise WeightsError(
+                f"Cannot read the weights {self.source}: {reason(error)}."
+            ) from error
+
+    def identity(self) -> dict[str, str]:
+        """Return ``{"source": …, "sha256": …}`` for the metadata of a picture.
+
+        Raises
+        ------
+        WeightsError
+            As for `sha256`.
+        """
+        return {"source": self.source, "sha256": self.sha256}
+
+    def load(self) -> dict[str, numpy.ndarray]:
+        """Load the arrays.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Float32: ``conv1_1_weight``, shape (64, 3, 3, 3), ``conv1_1_bias``, shape (64,), and so
+            on to conv5_1 at least.
+
+        Raises
+        ------
+        WeightsError
+            The file cannot be used, or was changed since it was found; the message names the file
+            and the array.
+        """
+        if self.path is None:
+            return builtin.build()
+        arrays = params.load(self.path)
+        self.check_unchanged()
+        return arrays
+
+    def check_unchanged(self) -> None:
+        """Raise a `WeightsError` if the file was changed or removed since it was found."""
+        if self.path is None:
+            return
+        with contextlib.suppress(OSError):
+            if _version_of(self.path) == self._version:
+                return
+        raise WeightsError(
+            f"The weights {self.path} were changed while nst used them: run the command again."
+        )
+
+
+@dataclass(frozen=True)
 class Report:
     """Description of a file of weights that can be used."""
 
@@ -52,43 +183,6 @@ class Report:
 def cache_folder() -> Optional[Path]:
     """Return the user's folder for downloaded files; None if the user has no home folder."""
     return folders.user_folder("XDG_CACHE_HOME", ".cache")
-
-
-def find(given: Optional[StrPath] = None) -> Union[Path, str]:
-    """Find the weights to use.
-
-    The first of: `given`, the variable NST_WEIGHTS, `models` in the working folder, the cache.
-
-    Parameters
-    ----------
-    given : path-like, optional
-        The user's ``--weights``: a file, a folder that contains `FILE_NAME`, or `BUILTIN`.
-
-    Returns
-    -------
-    Path or str
-        An existing file; or `BUILTIN`, but only if the user chose it.
-
-    Raises
-    ------
-    WeightsError
-        The user's choice does not exist; or the user chose none, and no file exists.
-    """
-    variable = os.environ.get(VARIABLE)
-    for origin, choice in (("--weights", given), (VARIABLE, variable)):
-        if choice:
-            return _chosen(origin, choice)
-    places = [Path(folder, FILE_NAME) for folder in ("models", cache_folder()) if folder]
-    for place in places:
-        # Unlike Path.is_file, this is False for a folder that may not be searched.
-        if os.path.isfile(place):
-            return place
-    raise WeightsError(
-        f"No VGG-19 weights found: --weights and {VARIABLE} are not set, and there is no "
-        f"{' and no '.join(map(str, places))}. Run nst weights fetch; or download {PUBLISHED_URL} "
-        f"by hand to {places[0]}, or point --weights or {VARIABLE} at it; or try the built-in "
-        f"filters, with --weights {BUILTIN}."
-    )
 
 
 def check(path: StrPath) -> Report:
@@ -118,54 +212,6 @@ def check(path: StrPath) -> Report:
         published=blob_id == PUBLISHED_BLOB_ID,
         layers=tuple(layer for layer in params.CONVOLUTIONS if f"{layer}_weight" in arrays),
     )
-
-
-def load(weights_path: StrPath) -> dict[str, numpy.ndarray]:
-    """Load the weights that `find` returned.
-
-    Parameters
-    ----------
-    weights_path : path-like or str
-        A file, or `BUILTIN`.
-
-    Returns
-    -------
-    dict of str to ndarray
-        Float32: ``conv1_1_weight``, shape (64, 3, 3, 3), ``conv1_1_bias``, shape (64,), and so
-        on to conv5_1 at least.
-
-    Raises
-    ------
-    WeightsError
-        The file cannot be used; the message names the file and the array.
-    """
-    return builtin.build() if weights_path == BUILTIN else params.load(weights_path)
-
-
-def identity(weights_path: StrPath) -> dict[str, str]:
-    """Identify weights, for the metadata of a picture.
-
-    Parameters
-    ----------
-    weights_path : path-like or str
-        A file, or `BUILTIN`.
-
-    Returns
-    -------
-    dict of str to str
-        ``source``, the path or `BUILTIN`, and ``sha256``, 64 hex digits: the checksum of the
-        file, or of the computed arrays' bytes in order.
-
-    Raises
-    ------
-    WeightsError
-        The file cannot be read.
-    """
-    try:
-        digest = _builtin_digest() if weights_path == BUILTIN else _file_digest(weights_path)
-    except OSError as error:
-        raise WeightsError(f"Cannot read the weights {weights_path}: {reason(error)}.") from error
-    return {"source": os.fspath(weights_path), "sha256": digest}
 
 
 def fetch(
@@ -213,37 +259,23 @@ def fetch(
     return download.fetch(target, url, blob_id, PUBLISHED_MAX_SIZE, **options)
 
 
-def _file_digest(path: StrPath) -> str:
+def _version_of(path: StrPath) -> tuple[int, ...]:
     status = os.stat(path)
-    return _digest_of(os.fspath(path), status.st_ino, status.st_size, status.st_mtime_ns)
+    # Some network file systems give a file another inode each time.
+    return status.st_size, status.st_mtime_ns
 
 
 # Each run of a batch needs the digest, and reading 80 MB takes time.
 @functools.lru_cache(maxsize=8)
-def _digest_of(path: str, *version: int) -> str:
-    return files.sha256(path)
-
-
-@functools.cache
-def _builtin_digest() -> str:
-    digest = hashlib.sha256()
+def _digest_of(weights: Weights) -> str:
+    if weights.path is not None:
+        digest = files.sha256(weights.path)
+        weights.check_unchanged()
+        return digest
+    bank = hashlib.sha256()
     for array in builtin.build().values():
-        digest.update(array.data)
-    return digest.hexdigest()
-
-
-def _chosen(origin: str, choice: StrPath) -> Union[Path, str]:
-    if choice == BUILTIN:
-        return BUILTIN
-    path = _in_folder(choice)
-    try:
-        path.stat()
-    except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"The weights named by {origin} cannot be read: {path}: {reason(error)}. Name an "
-            "existing file, or get it with nst weights fetch."
-        ) from error
-    return path
+        bank.update(array.data)
+    return bank.hexdigest()
 
 
 def _in_folder(path: StrPath) -> Path:

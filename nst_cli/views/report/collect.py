@@ -8,7 +8,8 @@ from typing import Any, NoReturn, Optional
 
 from ... import images
 from ...errors import ImageError, LogError, ReportError, SidecarError, reason
-from ...runs import log, sidecar
+from ...runs import log, provenance, sidecar
+from ...runs.provenance import Sidecar
 from ...runs.sidecar import log_of, sidecar_of
 from .thumbnails import Thumbnail, Thumbnails
 
@@ -152,7 +153,7 @@ def _run(folder: str, picture: str, thumbnails: Thumbnails) -> tuple[Run, Option
     return run, note or log_note
 
 
-def _description(picture: str) -> tuple[sidecar.Sidecar, Optional[str]]:
+def _description(picture: str) -> tuple[Sidecar, Optional[str]]:
     """Return a picture's description, and a note if its sidecar describes another file."""
     description = sidecar.read(picture)
     if not description.picture or sidecar.describes(description, picture):
@@ -164,7 +165,9 @@ def _description(picture: str) -> tuple[sidecar.Sidecar, Optional[str]]:
     return carries, f"{problem}; the page shows what the picture itself carries."
 
 
-def _source(source: sidecar.Source, picture: str, folder: str, thumbnails: Thumbnails) -> Source:
+def _source(
+    source: provenance.Source, picture: str, folder: str, thumbnails: Thumbnails
+) -> Source:
     """Find an input by its path in the sidecar, or beside the picture.
 
     The path is taken as relative to the picture, then to the working folder.
@@ -185,9 +188,7 @@ def _source(source: sidecar.Source, picture: str, folder: str, thumbnails: Thumb
     return Source(path, sha256, None, remark)
 
 
-def _log(
-    path: str, description: sidecar.Sidecar
-) -> tuple[tuple[log.Step, ...], str, Optional[str]]:
+def _log(path: str, description: Sidecar) -> tuple[tuple[log.Step, ...], str, Optional[str]]:
     """Return the steps of a log, a remark for the page, and a note for the user."""
     if not os.path.lexists(path):
         return (), f"No log: {os.path.basename(path)} does not exist.", None

@@ -8,11 +8,12 @@ from typing import Any, Optional
 
 import numpy
 
-from ... import __version__, engine, files, images, weights
+from ... import __version__, engine, files, images
 from ...config import INITS, PAPER_METHODS, Config
 from ...files import StrPath
 from ...runs.inputs import read_inputs
 from ...synthesis import losses, vgg
+from ...weights import Weights
 from . import mmd
 
 #: The roles of the pictures compared, in the order in which their positions are sampled.
@@ -38,7 +39,7 @@ class Job:
         Network input by role (`ROLES`).
     sources : dict of str to dict
         Path and SHA-256 of each picture, by role.
-    weights : path-like or str
+    weights : Weights
     sample : int
         Most positions to sample from a map.
     notes : tuple of str
@@ -48,7 +49,7 @@ class Job:
     config: Config
     images: dict[str, numpy.ndarray]
     sources: dict[str, dict[str, Any]]
-    weights: StrPath
+    weights: Weights
     sample: int
     notes: tuple[str, ...]
 
@@ -179,11 +180,11 @@ def prepare(
         An output cannot be written, or would overwrite an input, another output, or a file that
         nst did not make.
     """
-    weights_path = weights.find(config.weights or None)
+    weights = Weights.find(config.weights)
     paths = [content, style]
     paths += [picture] if picture else []
     paths += [config.init] if config.init not in INITS else []
-    paths += [weights_path] if weights_path != weights.BUILTIN else []
+    paths += [weights.path] if weights.path else []
     for output, ours in outputs:
         files.check_output(output, paths, overwrite=overwrite, ours=ours)
         paths.append(output)
@@ -192,13 +193,13 @@ def prepare(
         config=config,
         images={"style": inputs.style, "content": inputs.content},
         sources={role: _source(inputs.pictures[role]) for role in ("style", "content")},
-        weights=weights_path,
+        weights=weights,
         sample=sample,
-        notes=(_BUILTIN_NOTE,) * (weights_path == weights.BUILTIN),
+        notes=(_BUILTIN_NOTE,) * (not weights.path),
     )
     if picture:
         job = _with_picture(job, images.read(picture, max_pixels=config.max_pixels))
-    weights.load(weights_path)
+    weights.load()
     _device(config)
     return job
 
@@ -264,7 +265,7 @@ def compare(job: Job, on_layer: Optional[Callable[[Layer], object]] = None) -> C
             "program": "nst",
             "version": __version__,
             "config": config.to_dict(),
-            "weights": weights.identity(job.weights),
+            "weights": job.weights.identity(),
             "sample": job.sample,
         },
     )
@@ -309,7 +310,7 @@ def _views(job: Job) -> tuple[dict[str, dict[str, _View]], dict[str, float]]:
     """
     config, layers = job.config, job.config.style_layers
     device = _device(config)
-    shared = vgg.parameters(weights.load(job.weights), layers, device)
+    shared = vgg.parameters(job.weights.load(), layers, device)
     random, gram = numpy.random.RandomState(config.seed), losses.PolynomialMMD()
     views: dict[str, dict[str, _View]] = {}
     targets: dict[str, Any] = {}

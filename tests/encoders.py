@@ -1,4 +1,4 @@
-"""Picture files made by hand, of kinds that Pillow does not write."""
+"""Encoders for kinds of picture files that Pillow does not write."""
 
 import io
 import struct
@@ -10,7 +10,7 @@ TYPES = {3: "H", 4: "L", 16: "Q"}
 
 
 def saved(image, kind, **options):
-    """Return what Pillow writes, as bytes."""
+    """Return the bytes that Pillow writes."""
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
@@ -38,7 +38,7 @@ def tiff(values, bits=8, photometric=2, order="<", planar=False, tags=(), is_big
 
 
 def packed(rows, bits, order):
-    """Rows of numbers, each row from a byte on, the highest bit first."""
+    """Pack rows of numbers, highest bit first; each row begins at a byte."""
     if bits % 8 == 0:
         kind = rows.dtype.kind if rows.dtype.kind == "f" else "u"
         return rows.astype(f"{order}{kind}{bits // 8}").tobytes()
@@ -47,10 +47,10 @@ def packed(rows, bits, order):
 
 
 def with_folder(data, entries, order="<", is_big=False):
-    """A TIFF of data that follow the header, and then a folder of tags."""
-    room, pointer = (8, "Q") if is_big else (4, "L")
+    """A TIFF: the header, then the data, then a folder of tags."""
+    field_size, pointer = (8, "Q") if is_big else (4, "L")
     folder_at = (16 if is_big else 8) + len(data)
-    tail_at = folder_at + (8 if is_big else 2) + len(entries) * (4 + 2 * room) + room
+    tail_at = folder_at + (8 if is_big else 2) + len(entries) * (4 + 2 * field_size) + field_size
     table, tail = struct.pack(order + ("Q" if is_big else "H"), len(entries)), b""
     for tag, (kind, content) in sorted(entries.items()):
         if isinstance(content, bytes):
@@ -59,8 +59,8 @@ def with_folder(data, entries, order="<", is_big=False):
             count = len(content)
             raw = struct.pack(f"{order}{count}{TYPES[kind]}", *content)
         table += struct.pack(f"{order}HH{pointer}", tag, kind, count)
-        if len(raw) <= room:
-            table += raw.ljust(room, b"\0")
+        if len(raw) <= field_size:
+            table += raw.ljust(field_size, b"\0")
         else:
             table += struct.pack(order + pointer, tail_at + len(tail))
             tail += raw + bytes(len(raw) % 2)
@@ -69,7 +69,7 @@ def with_folder(data, entries, order="<", is_big=False):
         head = name + struct.pack(order + "HHHQ", 43, 8, 0, folder_at)
     else:
         head = name + struct.pack(order + "HL", 42, folder_at)
-    return head + data + table + bytes(room) + tail
+    return head + data + table + bytes(field_size) + tail
 
 
 def chunk(name, data):
@@ -101,7 +101,7 @@ def with_jp2_boxes(content, *added, keep_colours=False):
 
 
 def with_avif_property(content, name, data):
-    """An AVIF of one item, as Pillow writes it, with one property more."""
+    """An AVIF of one item, as Pillow writes it, with one more property."""
     new, places = box(name, data), {}
     for path in ((b"meta",), (b"iprp", b"ipco"), (b"iprp", b"ipma"), (b"iprp",), (b"iloc",)):
         at = content.index(path[-1]) - 4
@@ -111,7 +111,7 @@ def with_avif_property(content, name, data):
     # Version, flags and number of entries; the item, how many properties it has, their numbers.
     links = bytearray(content[start:stop])
     links[18] += 1
-    # Essential: what crops has to be known to every reader.
+    # Marked as essential: every reader must support a property that crops.
     links.append(0x80 | count + 1)
     grown = len(new) + 1
     edits = {
