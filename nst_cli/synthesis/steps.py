@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Optional
 
 from .. import engine
 from . import lbfgs
+from .basis import Cosines
 from .objective import Evaluation, Objective
 
 # The authors' SGD: momentum, weight decay on the image, and a learning rate that falls by a tenth
@@ -120,7 +121,7 @@ def quasi_newton(goal: Objective, image: Any, lr: float) -> Iterator[Step]:
     ------
     Step
     """
-    basis = lbfgs.Cosines(image)
+    basis = Cosines(image)
     before: Optional[Evaluation] = None
 
     def evaluate(coefficients: Any) -> tuple[Any, Any, Any]:

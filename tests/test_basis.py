@@ -1,0 +1,38 @@
+"""The cosine basis of images."""
+
+import numpy
+import pytest
+
+from nst_cli import engine
+from nst_cli.synthesis.basis import Cosines
+
+
+def vector(values):
+    return engine.array(values, engine.context("cpu"), "float64")
+
+
+class TestCosines:
+    SHAPE = (1, 3, 10, 14)
+
+    @pytest.fixture
+    def basis(self):
+        return Cosines(engine.nd.zeros(self.SHAPE, ctx=engine.context("cpu"), dtype="float64"))
+
+    def random(self, seed):
+        return vector(numpy.random.RandomState(seed).normal(size=self.SHAPE))
+
+    def test_the_gradient_is_the_adjoint_of_the_image(self, basis):
+        one, other = self.random(1), self.random(2)
+        left = (basis.image(one) * other).sum().asscalar()
+        right = (one * basis.gradient(other)).sum().asscalar()
+        assert left == pytest.approx(right, rel=1e-12)
+
+    def test_it_is_a_scaled_orthonormal_transform(self, basis):
+        unscaled = basis.image(self.random(3) / basis._scale)
+        assert unscaled.norm().asscalar() == pytest.approx(self.random(3).norm().asscalar())
+
+    def test_a_flat_image_is_one_coefficient_and_it_moves_most(self, basis):
+        flat = basis.gradient(vector(numpy.ones(self.SHAPE))).asnumpy()
+        assert numpy.count_nonzero(numpy.abs(flat[0, 0]) > 1e-9) == 1
+        scale = basis._scale.asnumpy()[0, 0]
+        assert scale[0, 0] == scale.max() and scale[-1, -1] == scale.min()
