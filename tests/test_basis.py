@@ -36,3 +36,25 @@ class TestCosines:
         assert numpy.count_nonzero(numpy.abs(flat[0, 0]) > 1e-9) == 1
         scale = basis._scale.asnumpy()[0, 0]
         assert scale[0, 0] == scale.max() and scale[-1, -1] == scale.min()
+
+    def test_adapting_makes_all_bands_and_colours_equally_curved(self, basis):
+        random = numpy.random.RandomState(4)
+        bands = basis._bands
+        by_band = random.uniform(0.3, 3, (3, bands.max() + 1))
+        curvature = by_band[:, bands].ravel()
+        steps = random.normal(size=(2, curvature.size))
+        before = basis._scale.copy()
+        factors = basis.adapt([vector(s) for s in steps], [vector(s * curvature) for s in steps])
+        assert numpy.allclose((before * factors).asnumpy(), basis._scale.asnumpy())
+        adapted = curvature * factors.asnumpy().ravel() ** 2
+        assert adapted == pytest.approx(numpy.full(adapted.size, adapted[0]))
+
+    def test_adapting_changes_no_band_by_more_than_a_factor_of_four(self, basis):
+        steps = numpy.ones(numpy.prod(self.SHAPE))
+        changes = numpy.where(numpy.arange(steps.size) % 14 < 3, 1e9, -1)
+        factors = basis.adapt([vector(steps)], [vector(changes)]).asnumpy()
+        assert 0.25 <= factors.min() < factors.max() <= 4
+
+    def test_adapting_to_steps_that_measured_nothing_leaves_the_scale(self, basis):
+        nothing = vector(numpy.zeros(numpy.prod(self.SHAPE)))
+        assert (basis.adapt([nothing], [nothing]) == 1).asnumpy().all()

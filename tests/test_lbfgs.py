@@ -54,7 +54,44 @@ def points(function, start, first_step=0.1, most=300, history=lbfgs.HISTORY):
     return found
 
 
+def rescaled(function, size):
+    """Return a function of x / scale, what rescales it, and its scale so far."""
+    scale = [numpy.ones(size)]
+
+    def scaled(x):
+        value, gradient = function(x * scale[0])
+        return value, gradient * scale[0]
+
+    def rescale(steps, changes):
+        steps, changes = (
+            numpy.array([row.asnumpy() for row in rows]) for rows in (steps, changes)
+        )
+        factors = numpy.sqrt((steps**2).sum(0) / numpy.maximum((steps * changes).sum(0), 1e-9))
+        scale[0] = scale[0] * factors
+        return vector(factors)
+
+    return scaled, rescale, scale
+
+
 class TestMinimise:
+    def test_better_coordinates_on_the_way_lead_to_the_same_minimum_sooner(self):
+        curvature = numpy.geomspace(1, 1e4, 60)
+
+        def function(x):
+            return 0.5 * (curvature * (x - 1)) @ (x - 1), curvature * (x - 1)
+
+        plain = points(function, numpy.zeros(60))
+        scaled, rescale, scale = rescaled(function, 60)
+        sooner = []
+        for point in lbfgs.minimise(
+            on_numpy(scaled), vector(numpy.zeros(60)), 0.1, rescale=rescale
+        ):
+            sooner.append(point)
+            if not numpy.abs(point.gradient.asnumpy() / scale[0]).max() > 1e-9:
+                break
+        assert sooner[-1].vector.asnumpy() * scale[0] == pytest.approx(numpy.ones(60), abs=1e-8)
+        assert len(sooner) < 0.7 * len(plain)
+
     def test_it_solves_an_ill_conditioned_quadratic(self):
         function, lowest = quadratic(12, condition=1000)
         found = points(function, numpy.zeros(12))

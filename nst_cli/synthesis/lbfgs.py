@@ -10,8 +10,9 @@ References
 .. [3] Berahas, Nocedal and Takáč, "A Multi-Batch L-BFGS Method for Machine Learning", NIPS 2016.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Optional
 
 import numpy
@@ -30,8 +31,15 @@ _BRACKET_MARGIN = 0.1
 # A step s with gradient change y is remembered only if s·y / (‖s‖ ‖y‖) is above this.
 _LEAST_CURVATURE = 1e-10
 
+# The steps after which the coordinates are rescaled. Early steps have met the curvature that
+# matters by then, and each time costs about as much as two products with the memory.
+_RESCALED_AFTER = (3, 6, 12, 24)
+
 # Takes a vector; returns its value, its gradient and anything else, as for `minimise`.
 Function = Callable[[Any], tuple[Any, Any, Any]]
+
+# Takes the remembered steps and gradient changes, flat; returns the factors of new coordinates.
+Rescale = Callable[[Sequence[Any], Sequence[Any]], Any]
 
 
 class Point(NamedTuple):
@@ -65,6 +73,7 @@ def minimise(
     first_step: float,
     history: int = HISTORY,
     renew: Optional[Callable[[], bool]] = None,
+    rescale: Optional[Rescale] = None,
 ) -> Iterator[Point]:
     """Minimise a function by L-BFGS (algorithm 7.5 of [1]_).
 
@@ -92,10 +101,12 @@ def minimise(
     """
     memory = _Memory(start, history)
     here = _evaluate(function, memory, start)
-    while True:
+    for number in itertools.count():
         yield here
         if renew and renew():
             here = _evaluate(function, memory, here.vector)
+        if rescale and number in _RESCALED_AFTER and memory.pairs:
+            here = memory.rescale(here, rescale(*zip(*memory.pairs)))
         lower = _search(function, memory, here, memory.direction(here))
         if lower is None:
             memory.clear()
@@ -140,6 +151,23 @@ class _Memory:
         with_basis = nd.FullyConnected(rows, self._basis, **self._layer)
         with_each_other = nd.FullyConnected(rows, rows, num_hidden=len(rows), no_bias=True)
         return nd.concat(with_basis, with_each_other, dim=1)
+
+    @property
+    def pairs(self) -> list[tuple[Any, Any]]:
+        """The remembered steps and gradient changes, flat, the oldest first."""
+        return [(self._basis[slot], self._basis[self._history + slot]) for slot in self._slots]
+
+    def rescale(self, point: Point, factors: Any) -> Point:
+        """Divide vectors by factors, multiply gradients by them, and return `point` like that."""
+        flat = factors.reshape((-1,))
+        for slot, (step, change) in zip(self._slots, self.pairs):
+            self._basis[slot] = step / flat
+            self._basis[self._history + slot] = change * flat
+        products = engine.nd.FullyConnected(self._basis, self._basis, **self._layer)
+        (self._products,) = _read(products)
+        gradient = point.gradient * factors
+        (products,) = _read(self.products(gradient))
+        return point._replace(vector=point.vector / factors, gradient=gradient, products=products)
 
     def remember(self, old: Point, new: Point) -> Point:
         """Remember the step between two points, unless its curvature is not positive.
