@@ -1,0 +1,33 @@
+"""The names and constants of nst's own style losses; `plugins` adds those of other packages."""
+
+# β′ per method. It makes the gradients of style and content on the image similar in size
+# (section 4 of the paper). The paper's four methods have the values of the authors' code; those
+# of the others were measured by benchmarks/beta.py.
+PAPER_BETA = {
+    "linear": 2e3,
+    "poly": 1e-1,
+    "gaussian": 3e14,
+    "bn": 1e3,
+    "coral": 1e-1,
+    "wasserstein": 1e3,
+    "sliced": 1e3,
+    "histogram": 1e3,
+    "rbf": 3e14,
+    "laplace": 3e14,
+    "energy": 1e12,
+    "fourier": 3e14,
+    "cmd": 1e5,
+    "remd": 1e5,
+}
+METHODS = tuple(PAPER_BETA)
+#: The methods of the paper, whose experiments compare them.
+PAPER_METHODS = METHODS[:4]
+#: The options that one method alone takes, by field name.
+METHOD_OPTIONS = {
+    "poly": ("c",),
+    "sliced": ("directions",),
+    "rbf": ("kernels",),
+    "fourier": ("features",),
+    "cmd": ("orders",),
+    "remd": ("samples",),
+}
