@@ -14,11 +14,24 @@ waits for the device.
 from typing import Any
 
 from ...methods import METHOD_OPTIONS
+from .arrays import plain
 from .bn import BNStatistics
 from .content import Content
 from .covariance import CORAL, GaussianWasserstein
 from .fourier import FourierMMD
-from .frame import Head, Loss, LossGrad, Mask, Moments, SumLoss, Totals
+from .frame import (
+    Deterministic,
+    Head,
+    Loss,
+    LossGrad,
+    Mask,
+    Moments,
+    SumLoss,
+    Totals,
+    masked,
+    mass_of,
+    weights_of,
+)
 from .mmd import LinearMMD, PolynomialMMD
 from .moments import CentralMoments
 from .pairs import EnergyDistance, GaussianMMD, LaplaceMMD, MixtureMMD, Pairs
@@ -28,10 +41,11 @@ from .sliced import ChannelWasserstein, SlicedWasserstein
 from .smoothing import smoothing
 
 __all__ = [
-    "CORAL", "BNStatistics", "CentralMoments", "ChannelWasserstein", "Content", "EnergyDistance",
-    "FourierMMD", "GaussianMMD", "GaussianWasserstein", "Head", "LaplaceMMD", "LinearMMD",
-    "Loss", "LossGrad", "Mask", "MixtureMMD", "Moments", "Pairs", "PolynomialMMD", "RelaxedEMD",
-    "SlicedWasserstein", "SumLoss", "Totals", "smoothing", "style_loss",
+    "CORAL", "BNStatistics", "CentralMoments", "ChannelWasserstein", "Content", "Deterministic",
+    "EnergyDistance", "FourierMMD", "GaussianMMD", "GaussianWasserstein", "Head", "LaplaceMMD",
+    "LinearMMD", "Loss", "LossGrad", "Mask", "MixtureMMD", "Moments", "Pairs", "PolynomialMMD",
+    "RelaxedEMD", "SlicedWasserstein", "SumLoss", "Totals", "masked", "mass_of", "plain",
+    "smoothing", "style_loss", "weights_of",
 ]  # fmt: skip
 
 

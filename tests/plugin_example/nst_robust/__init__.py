@@ -5,7 +5,7 @@ from nst_cli.plugins import Method, Option
 
 METHOD = Method(
     loss="nst_robust.loss:RobustMeans",
-    beta=2e3,
+    beta=6e4,
     help="Channel means; large differences pull no harder than small ones.",
     options={
         "knee": Option(

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from nst_cli.engine import nd
-from nst_cli.synthesis.losses.arrays import plain
-from nst_cli.synthesis.losses.frame import Head, SumLoss, Totals, mass_of, weights_of
+from nst_cli.synthesis.losses import Head, SumLoss, Totals, mass_of, plain, weights_of
 
 
 @dataclass(frozen=True)
