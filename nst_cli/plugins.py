@@ -195,12 +195,11 @@ def _imported(reference: str) -> Any:
 
 def _place(trace: Optional[TracebackType]) -> str:
     """Return the file and line of a package's code where an exception was raised, if known."""
-    nst = os.path.dirname(__file__)
+    others = (
+        os.path.join(os.path.dirname(__file__), ""), importlib.__file__, contextlib.__file__, "<",
+    )  # fmt: skip
     frames = [
-        frame
-        for frame in traceback.extract_tb(trace)
-        if not frame.filename.startswith((nst, importlib.__path__[0], "<"))
-        and frame.filename != contextlib.__file__
+        frame for frame in traceback.extract_tb(trace) if not frame.filename.startswith(others)
     ]
     # Not a line of another library that the package calls.
     lines = [frame for frame in frames if _folder(frame) == _folder(frames[0])]

@@ -1,8 +1,10 @@
 """Methods from other packages: declared, listed, used, recorded, replayed; and broken ones."""
 
 import importlib.util
+import inspect
 import json
 import re
+import shutil
 import site
 import subprocess
 import sys
@@ -46,7 +48,10 @@ def example(packages):
 
 def nst_here(*arguments):
     """Run the command line in this process; return its exit code, its output and its errors."""
-    done = CliRunner().invoke(main, list(map(str, arguments)), prog_name="nst")
+    # From version 8.2 on, Click always keeps the two apart.
+    mixes = "mix_stderr" in inspect.signature(CliRunner).parameters
+    runner = CliRunner(**({"mix_stderr": False} if mixes else {}))
+    done = runner.invoke(main, list(map(str, arguments)), prog_name="nst")
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done.exit_code, done.stdout, done.stderr
@@ -293,6 +298,18 @@ def test_a_replay_mentions_that_a_plugin_has_another_version(finished):
     code, _, err = nst_here("replay", "x.png", "-q")
     assert code == 0
     assert err.startswith("Note: the package of robust was nst-robust 1.0, is nst-robust 1.1.\n")
+
+
+def test_a_replay_with_a_version_that_has_other_options_says_so(finished):
+    file = finished / "packages" / "nst_robust" / "__init__.py"
+    file.write_text(file.read_text().replace('"knee"', '"elbow"'))
+    del sys.modules["nst_robust"]
+    forget()
+    message = (
+        "Error: Cannot replay x.png: an option is unknown to this version of a plugin: The method "
+        "'robust' has no option 'knee': choose from elbow.\n"
+    )
+    assert nst_here("replay", "x.png", "-q") == (1, "", message)
 
 
 def test_a_replay_without_the_plugin_names_its_package(finished):
@@ -600,11 +617,22 @@ def pip(python, *arguments):
     assert done.returncode == 0, done.stderr.decode()
 
 
+def save_broken_project(folder):
+    """Save the project of a plugin that imports a package that does not exist; return its path."""
+    package = folder / "nst_broken"
+    package.mkdir(parents=True)
+    project = (EXAMPLE / "pyproject.toml").read_text(encoding="utf-8").replace("robust", "broken")
+    (folder / "pyproject.toml").write_text(project, encoding="utf-8")
+    (package / "__init__.py").write_text("import no_such_package\n", encoding="utf-8")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """An environment with the packages of this one, where pip has installed the example.
+    """An environment with the packages of this one, where pip has installed two plugins.
 
-    pip builds it here if it can, and otherwise downloads what builds it.
+    They are the example, and one that cannot be imported. pip builds them here if it can, and
+    otherwise downloads what builds them.
     """
     folder = tmp_path_factory.mktemp("installed")
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True, timeout=PATIENCE)
@@ -614,14 +642,17 @@ def place(tmp_path_factory):
     lines = [f"import site; site.addsitedir({path!r})" for path in dict.fromkeys(here)]
     (packages / "here.pth").write_text("\n".join(lines), encoding="utf-8")
     builds = importlib.util.find_spec("wheel") is not None
-    pip(python, "install", "--no-deps", *["--no-build-isolation"] * builds, EXAMPLE)
+    # Copied, because a build leaves files in the folder of the sources.
+    example = shutil.copytree(EXAMPLE, folder / "example")
+    projects = example, save_broken_project(folder / "broken")
+    pip(python, "install", "--no-deps", *["--no-build-isolation"] * builds, *projects)
     for number, name in enumerate(("content.png", "style.png")):
         noise(number, 24, 24).save(folder / name)
     return folder
 
 
 @pytest.mark.slow
-def test_a_plugin_that_pip_installed_is_used_in_a_fusion_and_replayed(place):
+def test_a_plugin_that_pip_installed_is_used_in_a_fusion_and_replayed_beside_a_broken_one(place):
     def nst_there(*arguments):
         program = (place / "venv" / "bin" / "python", "-m", "nst_cli")
         return run([*map(str, (*program, *arguments))], cwd=place, env=environment(), text=True)
@@ -635,7 +666,10 @@ def test_a_plugin_that_pip_installed_is_used_in_a_fusion_and_replayed(place):
     assert document["plugins"] == {"robust": {"package": "nst-robust", "version": "1.0"}}
     done = nst_there("replay", "x.png", "-q")
     assert (done.returncode, done.stderr) == (0, "Identical, byte for byte.\n")
-    assert "robust.knee" in nst_there("batch", "--help").stdout
+    help_text = nst_there("batch", "--help").stdout
+    assert "robust.knee" in help_text and "The method 'broken' of nst-broken 1.0" in help_text
+    line = error_of(nst_there("stylize", "a", "b", "-o", "c.png", "--method", "broken"), 1)
+    assert "cannot be used: nst_broken:METHOD: ModuleNotFoundError: No module named" in line
     pip(place / "venv" / "bin" / "python", "uninstall", "--yes", "nst-robust")
     assert "the package nst-robust 1.0, which is not" in error_of(nst_there("replay", "x.png"), 1)
     message = error_of(nst_there("stylize", "a", "b", "-o", "c.png", "--method", FUSION), 2)

@@ -121,7 +121,10 @@ class Sidecar:
         except PluginError as error:
             raise SidecarError(str(error)) from error
         except ConfigError as error:
-            raise SidecarError(f"an option is unknown to this version of nst: {error}") from error
+            program = "a plugin" if error.field == "loss_options" else "nst"
+            raise SidecarError(
+                f"an option is unknown to this version of {program}: {error}"
+            ) from error
 
 
 def parse(document: Any) -> Sidecar:
