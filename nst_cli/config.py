@@ -57,6 +57,7 @@ LEARNING_RATES = {"sgd": 1e-3, "adam": 4.0, "lbfgs": 10.0}
 OPTIMIZERS = tuple(LEARNING_RATES)
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "auto")
 POOLINGS = ("avg", "max")
+ESTIMATORS = ("pairs", "fourier")
 STYLE_FITS = ("squeeze", "keep")
 INITS = ("random", "content")
 # Larger pictures are refused, as by Pillow: a small file may claim any size.
@@ -170,10 +171,17 @@ class Config:
         "Bandwidths of rbf's Gaussian kernels, over the mean squared distance.",
         "X,...",
     )
+    estimator: str = _one_of(
+        "pairs",
+        ESTIMATORS,
+        "How gaussian estimates its MMD: from random pairs, drawn at each step as the authors do; "
+        "or from random Fourier features, drawn once, as method fourier does.",
+        fast="fourier",
+    )
     features: Union[str, int] = _option(
         "auto",
         checks.or_auto(checks.integer(2, _MOST_DRAWN)),
-        "Random Fourier features of fourier; auto: two for each channel, at most 1024.",
+        "Number of random Fourier features; auto: two for each channel, at most 1024.",
         "auto|N",
     )
     orders: int = _option(5, checks.integer(1, 20), "Highest order of cmd's moments.", "N")
@@ -226,7 +234,15 @@ class Config:
         checks.number,
         "Stop when the relative change of the image per step falls below X; 0 disables.",
         "X",
-        fast=0.002,
+        fast=0.0,
+    )
+    stop_decrease: float = _option(
+        0.0,
+        checks.number,
+        "Stop when the objective decreases by less than this share of itself per step, over the "
+        "last 5 steps; 0 disables.",
+        "X",
+        fast=0.005,
     )
     optimizer: str = _one_of("sgd", OPTIMIZERS, "Optimiser; sgd is the paper's.", fast="lbfgs")
     lr: Union[str, float] = _option(
@@ -351,6 +367,11 @@ class Config:
     def methods(self) -> dict[str, float]:
         """The style losses and their fusion weights, ``{method: weight}``."""
         return parse_weights(self.method) if "=" in self.method else {self.method: 1.0}
+
+    def loss_of(self, method: str) -> str:
+        """Return the method whose loss stands for a method: `estimator` decides for gaussian."""
+        by_fourier = method == "gaussian" and self.estimator == "fourier"
+        return "fourier" if by_fourier else method
 
     @property
     def faithful(self) -> bool:

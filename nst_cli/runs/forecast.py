@@ -187,7 +187,7 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
     taps = list(map(_values_per_pixel, layers))
     method_bytes = max(
         _METHOD_BYTES.get(method, 0.0) * _most_own_values(config, method)
-        for method in config.methods
+        for method in map(config.loss_of, config.methods)
     )
     method_bytes += _FURTHER_METHOD_BYTES * (len(config.methods) - 1) * max(taps)
     network = _BYTES_PER_PIXEL + _BYTES_PER_MAP_VALUE * maps
@@ -272,7 +272,7 @@ def _timed(
     """Return the seconds until the first step ends, and those of a later step."""
     moments: list[float] = []
     init = content if config.init not in ("random", "content") else None
-    choices = replace(config, scales=1, iterations=_TRIAL_STEPS, stop_eps=0)
+    choices = replace(config, scales=1, iterations=_TRIAL_STEPS, stop_eps=0, stop_decrease=0)
     began = time.perf_counter()
     transfer(
         content, style, choices, init=init, weights=weights,
