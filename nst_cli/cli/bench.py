@@ -23,8 +23,9 @@ _HEAD = (
               help="Style picture; by default the sample.")  # fmt: skip
 @click.option("--size", "sizes", multiple=True, default=("224",), metavar="PIXELS",
               help="Long edge to measure at; may be repeated.  [default: 224]")  # fmt: skip
-@click.option("--method", "methods", multiple=True, default=config.PAPER_METHODS, metavar="NAME",
-              help="Style loss to measure; may be repeated. By default all.")  # fmt: skip
+@click.option("--method", "methods", multiple=True, metavar="NAME",
+              default=config.PAPER_METHODS,
+              help="Style loss to measure; may be repeated. By default the paper's.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|gpu|gpu:N",
               help="Device to compute on.")  # fmt: skip
 def bench(
@@ -36,8 +37,8 @@ def bench(
 ) -> None:
     """Measure this machine: both presets, up to the loss at which preset paper ends.
 
-    Prints a Markdown table, row by row. At 224 pixels all four methods take a few minutes. Other
-    work on the machine distorts the times.
+    Prints a Markdown table, row by row. At 224 pixels the paper's four methods take a few
+    minutes. Other work on the machine distorts the times.
 
     \b
     Example:

@@ -24,10 +24,9 @@ _BYTES_PER_TAP_VALUE = 4.6
 # Bytes per value of a method's own largest array (`_own_values`), beyond what poly takes.
 _METHOD_BYTES = {
     **dict.fromkeys(("gaussian", "rbf", "laplace", "energy"), 7.7),
-    **dict.fromkeys(("histogram", "wasserstein", "cmd"), 11.5),
+    **dict.fromkeys(("histogram", "wasserstein", "remd"), 11.5),
     "sliced": 10.0,
     "fourier": 5.8,
-    "remd": 8.0,
 }
 # Arrays of samples by samples in remd, of 4 bytes a value.
 _REMD_BYTES = 6 * 4
