@@ -38,8 +38,8 @@ def bench(
     """Measure this machine: both presets, up to the loss at which preset paper ends.
 
     Prints a Markdown table, row by row. "s in all" counts from the start of a process to the end
-    of its run, by its own stop rule, without the reading and writing of pictures. At 224 pixels the paper's four methods take a few
-    minutes. Other work on the machine distorts the times.
+    of its run, by its own stop rule, without the reading and writing of pictures. At 224 pixels
+    the paper's four methods take a few minutes. Other work on the machine distorts the times.
 
     \b
     Example:
