@@ -183,7 +183,7 @@ def timed(
         memory = machine.peak_memory()
         stream.seek(0)
         values = numpy.fromfile(stream, numpy.float32).reshape((count, *content.shape))
-    precision = engine.resolved_precision(config.precision, device)
+    precision = engine.precision_of(config, device)
     return Timed(result, moments, whole, values, memory, precision)
 
 

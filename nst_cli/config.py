@@ -58,6 +58,9 @@ LAYERS = tuple(
 LEARNING_RATES = {"sgd": 1e-3, "adam": 4.0, "lbfgs": 10.0}
 OPTIMIZERS = tuple(LEARNING_RATES)
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "auto")
+# The precisions that round; Winograd convolutions would add up their errors.
+ROUNDED = ("bfloat16", "float16")
+CONVOLUTIONS = ("direct", "winograd", "auto")
 POOLINGS = ("avg", "max")
 ESTIMATORS = ("pairs", "fourier")
 STYLE_FITS = ("squeeze", "keep")
@@ -269,6 +272,13 @@ class Config:
         "GPU does, else float32. float16 is for GPUs.",
         fast="auto",
     )
+    convolution: str = _one_of(
+        "direct",
+        CONVOLUTIONS,
+        "How convolutions are computed in float32. winograd: with fewer multiplications, from "
+        "conv2_2 on; auto: by winograd where that is faster on this processor.",
+        fast="auto",
+    )
     tv_weight: float = _option(
         1e-2, checks.number, "Weight of the total variation smoothing in each step.", "X"
     )
@@ -343,6 +353,12 @@ class Config:
                 f"beta {self.beta:g} is one value for several methods, whose losses differ by "
                 f"orders of magnitude: give one per method, as in {example!r}.",
                 "beta",
+            )
+        if self.convolution == "winograd" and self.precision in ROUNDED:
+            raise ConfigError(
+                f"convolution winograd needs float32, and precision is {self.precision}: use "
+                "convolution auto, or precision auto or float32.",
+                "convolution",
             )
         if not self.alpha and not self._has_style():
             raise ConfigError(

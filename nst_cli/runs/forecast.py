@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from .. import engine, images, machine
-from ..config import LAYERS, Config
+from ..config import LAYERS, ROUNDED, Config
 from ..errors import EngineError
-from ..synthesis import lbfgs, losses, scale_sizes, steps_at, transfer, vgg
+from ..synthesis import lbfgs, losses, scale_sizes, steps_at, transfer, vgg, winograd
 from ..weights import Weights
 
 # Height and width.
@@ -33,6 +33,8 @@ _REMD_BYTES = 6 * 4
 _FURTHER_METHOD_BYTES = 8.4
 _LBFGS_BYTES = 1100
 _LOW_PRECISION_BYTES = 51
+# A transformed kernel of a Winograd convolution, in float32.
+_BYTES_PER_KERNEL = 4 * winograd.PRODUCTS
 _FORWARD_ONLY_FACTOR = 0.5
 # Depending on how their arrays are allocated, runs took up to 1.22 times the forecast
 # (benchmarks/RESULTS.md). A run that is accepted must fit.
@@ -164,7 +166,8 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
 
     ::
 
-        peak    = fixed + max(pixels x steps, forward factor x style pixels x network)
+        peak    = fixed + transformed kernels
+                  + max(pixels x steps, forward factor x style pixels x network)
         steps   = network + L-BFGS history + copies in low precision
         network = bytes per pixel + bytes per map value x maps + bytes per tap value x taps
                   + largest method + further method x (methods - 1) x widest tap
@@ -193,10 +196,16 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
     network += _BYTES_PER_TAP_VALUE * sum(taps) + method_bytes
     steps = network + _LBFGS_BYTES * (config.optimizer == "lbfgs")
     device = engine.device_of(config)
-    if engine.resolved_precision(config.precision, device) in vgg.ROUNDED:
+    precision = engine.precision_of(config, device)
+    if precision in ROUNDED:
         steps += _LOW_PRECISION_BYTES
+    convolutions = vgg.winograd_convolutions(
+        [*layers], size, config.convolution, precision, device
+    )
+    kernels = sum(vgg.input_channels(name) * vgg.channels(name) for name in convolutions)
     style = _FORWARD_ONLY_FACTOR * network * math.prod(style_size)
-    fixed = _FIXED_BYTES + _REMD_BYTES * config.samples**2 * ("remd" in config.methods)
+    fixed = _FIXED_BYTES + _BYTES_PER_KERNEL * kernels
+    fixed += _REMD_BYTES * config.samples**2 * ("remd" in config.methods)
     return round(fixed + max(steps * math.prod(size), style))
 
 

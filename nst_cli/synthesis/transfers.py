@@ -251,7 +251,8 @@ def _network_key(setting: _Setting) -> NetworkKey:
             config.content_layers if setting.with_content else (),
         ),
         pooling=config.pooling,
-        precision=engine.resolved_precision(config.precision, setting.device),
+        precision=engine.precision_of(config, setting.device),
+        convolution=config.convolution,
         device=setting.device,
     )
 
