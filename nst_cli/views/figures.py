@@ -37,11 +37,11 @@ _PAIR_GAMMAS = (2, 2, 2, 5, 5, 5)
 # Pairs in the figures of all alignments, and rows for each.
 _FEW_PAIRS, _ROWS = 2, 2
 # The methods of each figure that shows some one by one.
-_METHODS = {
+_METHODS: dict[Union[int, str], tuple[str, ...]] = {
     1: PAPER_METHODS, 2: PAPER_METHODS, 3: PAPER_METHODS, "alignments": METHODS, "judged": METHODS,
 }  # fmt: skip
 # Both show the same pictures.
-_FOLDERS = {"alignments": "alignments", "judged": "alignments"}
+_FOLDERS: dict[Union[int, str], str] = {"alignments": "alignments", "judged": "alignments"}
 
 #: Six pairs of the authors' pictures. The paper does not name its pairs; these are nst's choice.
 PAPER_PAIRS = (
@@ -280,8 +280,9 @@ def compose(layout: Figure) -> Image.Image:
     font = ImageFont.load_default(_FONT)
     margin = max(round(font.getlength(label)) for label in layout.rows) + 2 * _GAP
     line = _FONT + _GAP
+    head = line if any(layout.columns) else 0
     total = margin + (lead + len(layout.columns)) * (width + _GAP) + _GAP
-    grid = Image.new("RGB", (total, line + sum(h + line for h in heights) + 2 * _GAP), _PAPER)
+    grid = Image.new("RGB", (total, head + sum(h + line for h in heights) + 2 * _GAP), _PAPER)
     draw = ImageDraw.Draw(grid)
 
     def left(column: int) -> int:
@@ -290,7 +291,7 @@ def compose(layout: Figure) -> Image.Image:
     for column, label in enumerate(layout.columns):
         x = left(lead + column) + width // 2
         draw.text((x, _GAP + _FONT // 2), label, _INK, font, anchor="mm")
-    top = line + _GAP
+    top = head + _GAP
     for row, label in enumerate(layout.rows):
         draw.text((_GAP, top + heights[row] // 2), label, _INK, font, anchor="lm")
         for column, (words, picture) in enumerate(beside[row]):

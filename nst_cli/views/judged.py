@@ -70,9 +70,9 @@ def jobs(layout: figures.Figure, draws: int = DRAWS) -> list[Job]:
     pairs: dict[tuple[str, str], list[figures.Cell]] = {}
     for cell in layout.cells:
         pairs.setdefault((cell.run.content, cell.run.style), []).append(cell)
-    made_with = layout.cells[0].run.config
+    made_by = layout.cells[0].run.config
     names = ("size", "weights", "device", "seed", "pooling", "max_pixels")
-    config = config_of(_methods(layout), **{name: getattr(made_with, name) for name in names})
+    config = config_of(_methods(layout), **{name: getattr(made_by, name) for name in names})
     return [
         prepare(*pair, [cell.run.output for cell in cells], config, draws=draws)
         for pair, cells in pairs.items()
@@ -206,8 +206,7 @@ def _draw_scale(
         colour = _colour(10 ** (low + (high - low) * x / _BAR))
         canvas.line((left + x, top, left + x, top + _HEIGHT // 2), colour)
     for power, _ in _SCALE:
-        x = left + _BAR * (power - low) / (high - low)
-        words(x, top + _HEIGHT, f"{10**power:g}")
+        words(left + _BAR * (power - low) / (high - low), top + _HEIGHT, f"{10**power:g}")
     words(left + _BAR + _GAP, top + _HEIGHT // 4, "1: as far from the style as the content", "lm")
 
 

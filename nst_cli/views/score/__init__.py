@@ -1,6 +1,6 @@
 """What pictures leave of every alignment with a style, whatever made them."""
 
-from .measure import Left, Measures, measure
+from .measures import Left, Measures, measure
 from .scoring import (
     DRAWS,
     Job,

@@ -14,7 +14,7 @@ from ...errors import ImageError
 from ...files import StrPath
 from ...runs.inputs import read_inputs
 from ...weights import Weights
-from .measure import Left, Measures, measure, steps
+from .measures import Left, Measures, measure, steps
 
 #: Draws of each estimate, unless the caller gives another number.
 DRAWS = 16
@@ -250,6 +250,8 @@ def score(job: Job, on_step: Optional[Callable[[], object]] = None) -> Score:
         job.content, job.style, job.pictures, job.config, job.weights, job.draws, on_step
     )
     content, style, *sources = job.sources
+    _, _, height, width = job.content.shape
+    _, _, style_height, style_width = job.style.shape
     means = _mean_ranks(measures)
     pictures = [
         Scored(source, one.left, one.content, mean, _place(mean, means))
@@ -259,8 +261,8 @@ def score(job: Job, on_step: Optional[Callable[[], object]] = None) -> Score:
         pictures=tuple(pictures),
         content=content,
         style=style,
-        size=job.content.shape[2:],
-        style_size=job.style.shape[2:],
+        size=(height, width),
+        style_size=(style_height, style_width),
         config=job.config,
         draws=job.draws,
         weights=job.weights.identity(),

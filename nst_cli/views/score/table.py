@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
-from .measure import Left
+from .measures import Left
 from .scoring import Score, Scored
 
 _WIDTH, _COLUMN = 100, 19
