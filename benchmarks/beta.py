@@ -113,7 +113,7 @@ def images(content, style):
     yield numpy.random.RandomState(0).uniform(-0.1, 0.1, content.shape)
     for steps in STEPS:
         choices = {"preset": "fast", "scales": 1, "precision": "float32", "gamma": 1}
-        config = Config(iterations=steps, stop_eps=0, device="cpu", **choices)
+        config = Config(iterations=steps, stop_eps=0, stop_decrease=0, device="cpu", **choices)
         yield transfer(content, style, config).image
 
 

@@ -37,6 +37,8 @@ class Row:
         Median time of a step at full size.
     seconds : float or None
         From the call to the final loss of preset `paper`; None if it is not reached.
+    whole_seconds : float
+        From the start of the process to the end of the run.
     loss_ratio : float
         Final loss divided by that of preset `paper`, both evaluated in float32.
     memory : int or None
@@ -50,6 +52,7 @@ class Row:
     steps: int
     step_seconds: float
     seconds: Optional[float]
+    whole_seconds: float
     loss_ratio: float
     memory: Optional[int]
 
@@ -63,6 +66,8 @@ class Timed:
     result : synthesis.Result
     moments : list of float
         Seconds from the call, set-up included, to the end of each step.
+    whole_seconds : float
+        From `began` of `timed` to the end of the run.
     images : numpy.ndarray, shape (K, 1, 3, H, W)
         The images after the K steps at full size, which are the last ones.
     memory : int or None
@@ -73,6 +78,7 @@ class Timed:
 
     result: Result
     moments: list[float]
+    whole_seconds: float
     images: numpy.ndarray
     memory: Optional[int]
     precision: str
@@ -114,7 +120,7 @@ def rows(
     paper = Config(method=method, device=device)
     target = None
     for config in (paper, Config(preset="fast", method=method, device=device)):
-        run = in_new_process(timed, content, style, config)
+        run = in_new_process(timed, content, style, config, time.monotonic())
         final = final_loss(run.result.image, content, style, paper)
         if target is None:
             target = final
@@ -131,6 +137,7 @@ def rows(
             steps=run.result.steps if reached is None else reached + 1,
             step_seconds=run.step_seconds,
             seconds=None if reached is None else run.moments[reached],
+            whole_seconds=run.whole_seconds,
             loss_ratio=final / target,
             memory=run.memory,
         )
@@ -143,28 +150,41 @@ def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(function, *arguments).result()
 
 
-def timed(content: numpy.ndarray, style: numpy.ndarray, config: Config) -> Timed:
-    """Run a transfer and return it as `Timed`."""
+def timed(
+    content: numpy.ndarray, style: numpy.ndarray, config: Config, began: Optional[float] = None
+) -> Timed:
+    """Run a transfer and return it as `Timed`.
+
+    Parameters
+    ----------
+    content, style : numpy.ndarray
+    config : Config
+    began : float, optional
+        When the whole began, by `time.monotonic`; by default, now. All processes of a machine
+        share this clock.
+    """
+    began = time.monotonic() if began is None else began
     moments: list[float] = []
     count = 0
     # Images go to a file, because in memory they would add to the peak that is measured.
     with tempfile.TemporaryFile() as stream:
         device = engine.device_of(config)
-        began = time.perf_counter()
+        called = time.perf_counter()
 
         def on_step(record: Record) -> None:
             nonlocal count
-            moments.append(time.perf_counter() - began)
+            moments.append(time.perf_counter() - called)
             if record.scale == record.scales:
                 stream.write(record.image.tobytes())
                 count += 1
 
         result = transfer(content, style, config, on_step=on_step)
+        whole = time.monotonic() - began
         memory = machine.peak_memory()
         stream.seek(0)
         values = numpy.fromfile(stream, numpy.float32).reshape((count, *content.shape))
-    precision = engine.resolved_precision(config.precision, device)
-    return Timed(result, moments, values, memory, precision)
+    precision = engine.precision_of(config, device)
+    return Timed(result, moments, whole, values, memory, precision)
 
 
 def final_loss(

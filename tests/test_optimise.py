@@ -151,6 +151,16 @@ class TestSteps:
         assert records[-1].losses["total"] < 0.9 * records[0].losses["total"]
 
 
+def test_gaussian_by_fourier_features_is_the_method_fourier():
+    choices = {"optimizer": "lbfgs", "init": "content", "iterations": 3}
+    by_name, _ = run(method="fourier", **choices)
+    by_estimator, records = run(method="gaussian", estimator="fourier", **choices)
+    numpy.testing.assert_array_equal(by_estimator.image, by_name.image)
+    assert any(name.startswith("gaussian/") for name in records[0].losses)
+    by_pairs, _ = run(method="gaussian", **choices)
+    assert (by_pairs.image != by_name.image).any()
+
+
 class TestStopRule:
     def test_it_waits_for_ten_steps(self):
         result, records = run(stop_eps=1e9, iterations=50)
@@ -169,6 +179,31 @@ class TestStopRule:
         result, records = run(stop_eps=0, iterations=15, lr=1e-30)
         assert records[-1].relative_change == 0
         assert (result.steps, result.stop_reason) == (15, "iterations")
+
+    @pytest.mark.parametrize("optimizer", ["sgd", "lbfgs"])
+    def test_it_stops_when_the_objective_decreases_by_less_than_its_share(self, optimizer):
+        choices = {"stop_eps": 0, "optimizer": optimizer, "init": "content", "iterations": 40}
+        result, records = run(**choices)
+        totals = [record.losses["total"] for record in records] + [result.losses["total"]]
+        # L-BFGS knows the value after a step, the others only that before the next.
+        ends = range(1, 41) if optimizer == "lbfgs" else range(40)
+        averages = {
+            end + (optimizer == "sgd"): (totals[end - 5] - totals[end])
+            / sum(totals[end - 4 : end + 1])
+            for end in ends if end >= 5
+        }  # fmt: skip
+        bound = sorted(averages.values())[len(averages) // 2]
+        expected = min(step for step in averages if step >= 10 and averages[step] < bound)
+        result, _ = run(stop_decrease=bound, **choices)
+        assert (result.steps, result.stop_reason) == (expected, "converged")
+
+    def test_a_loss_of_random_draws_is_judged_under_the_draw_of_each_step(self):
+        choices = {"stop_eps": 0, "optimizer": "lbfgs", "method": "gaussian", "init": "content"}
+        result, _ = run(stop_decrease=1e9, iterations=30, **choices)
+        assert (result.steps, result.stop_reason) == (10, "converged")
+        # Each step lowers the loss of its own draw, so without a bound no run ends sooner.
+        result, _ = run(stop_decrease=1e-12, iterations=30, **choices)
+        assert (result.steps, result.stop_reason) == (30, "iterations")
 
     def test_no_iterations_only_evaluate(self):
         start = random_image(5)

@@ -180,7 +180,7 @@ def style_losses(config: Config) -> dict[tuple[str, str], losses.Loss]:
     """Return the loss of each method at each style layer, ``{(method, layer): loss}``."""
     options = {name: getattr(config, name) for names in METHOD_OPTIONS.values() for name in names}
     return {
-        (method, layer): losses.style_loss(method, **options)
+        (method, layer): losses.style_loss(config.loss_of(method), **options)
         for method in config.methods
         for layer in config.style_layers
     }
