@@ -263,7 +263,7 @@ class TestSeed:
     def test_each_purpose_has_a_stream_of_its_own(self):
         keys = [(transfers._START,), (transfers._PAIRS,), (transfers._BETA_PAIRS,)]
         keys += [(transfers._STYLE_PAIRS, *size) for size in ((30, 40), (40, 30))]
-        drawn = [tuple(transfers._stream(7, *key).randint(0, 10**6, 3)) for key in keys]
+        drawn = [tuple(transfers.stream(7, *key).randint(0, 10**6, 3)) for key in keys]
         assert len(set(drawn)) == len(keys)
         children = numpy.random.SeedSequence(7).spawn(4)
         for (purpose,), values in zip(keys[:3], drawn):
@@ -272,9 +272,9 @@ class TestSeed:
 
     def test_its_numbers_are_the_same_under_every_numpy(self):
         # By NumPy 1.26.4 and 2.4.6.
-        assert list(transfers._stream(7, 0).randint(0, 10**6, 3)) == [865275, 571466, 364117]
-        assert list(transfers._stream(7, 1).randint(0, 10**6, 3)) == [933382, 522480, 278220]
-        keyed = transfers._stream(7, 2, 30, 40).randint(0, 10**6, 3)
+        assert list(transfers.stream(7, 0).randint(0, 10**6, 3)) == [865275, 571466, 364117]
+        assert list(transfers.stream(7, 1).randint(0, 10**6, 3)) == [933382, 522480, 278220]
+        keyed = transfers.stream(7, 2, 30, 40).randint(0, 10**6, 3)
         assert list(keyed) == [222541, 568146, 90127]
 
 

@@ -172,7 +172,7 @@ def transfer(
             kit=kit or NetworkKit(keep=False),
             content=content,
             style=style,
-            random=_stream(config.seed, _PAIRS),
+            random=stream(config.seed, _PAIRS),
             on_step=on_step,
             weights=weights or Weights.find(config.weights),
         )
@@ -334,8 +334,8 @@ def _style_targets(
         reader = network if same_size else setting.kit.network(style.shape, gradient=False)
         features = reader.forward(engine.array(style, setting.device))
         # Each size has its own stream, so results do not depend on what the kit holds already.
-        random = _stream(config.seed, _STYLE_PAIRS, *style.shape[2:])
-        return objective.style_targets(config, features, random, _stream(config.seed, _BASES))
+        random = stream(config.seed, _STYLE_PAIRS, *style.shape[2:])
+        return objective.style_targets(config, features, random, stream(config.seed, _BASES))
 
     targets: dict[tuple[str, str], Any]
     targets = setting.kit.targets(style, (*losses.items(), seed), make)
@@ -350,7 +350,7 @@ def _measured_beta(
     starts: tuple[numpy.ndarray, ...],
 ) -> dict[str, float]:
     """Measure β′ at the first of `starts` where the content loss has a gradient."""
-    random = _stream(setting.config.seed, _BETA_PAIRS)
+    random = stream(setting.config.seed, _BETA_PAIRS)
     for start in starts:
         image = engine.array(start, setting.device)
         beta = objective.measured_beta(setting.config, network, content, style, image, random)
@@ -520,17 +520,27 @@ def _losses(goal: objective.Objective, parts: list[float]) -> dict[str, float]:
     return {"total": math.fsum(parts), **dict(zip(goal.names, parts))}
 
 
-def _stream(seed: int, *key: int) -> numpy.random.RandomState:
+def stream(seed: int, *key: int) -> numpy.random.RandomState:
     """Return the random stream of a seed for one purpose, ``SeedSequence(seed).spawn(…)[key]``.
 
     All versions of NumPy draw the same numbers from a `RandomState`, unlike from a `Generator`.
+
+    Parameters
+    ----------
+    seed : int
+    *key : int
+        The purpose; other keys give independent numbers.
+
+    Returns
+    -------
+    numpy.random.RandomState
     """
     sequence = numpy.random.SeedSequence(seed, spawn_key=key)
     return numpy.random.RandomState(numpy.random.MT19937(sequence))
 
 
 def _noise(config: Config, shape: tuple[int, ...]) -> numpy.ndarray:
-    random = _stream(config.seed, _START)
+    random = stream(config.seed, _START)
     return random.uniform(-START_AMPLITUDE, START_AMPLITUDE, shape).astype(numpy.float32)
 
 
