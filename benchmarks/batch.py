@@ -16,7 +16,7 @@ from pathlib import Path
 
 from common import describe, run
 
-from nst_cli.config import METHODS
+from nst_cli.config import PAPER_METHODS
 from nst_cli.runs import batch, plan, precheck
 
 COMMAND = [sys.executable, "-m", "nst_cli", "batch", "--quiet"]
@@ -43,7 +43,7 @@ def grid(arguments):
     *contents, style = (str(Path(picture).absolute()) for picture in arguments.pictures)
     return (
         f'[defaults]\npreset = "{arguments.preset}"\nsize = {arguments.size}\n'
-        f"[grid]\ncontent = {contents}\nstyle = '{style}'\nmethod = {list(METHODS)}\n"
+        f"[grid]\ncontent = {contents}\nstyle = '{style}'\nmethod = {list(PAPER_METHODS)}\n"
     )
 
 

@@ -48,8 +48,8 @@ def main():
     for pair in arguments.pairs:
         paths = [str(arguments.folder / name) for name in pair.split(",")]
         content, style = pictures(arguments.size, *paths)
-        for place, found in zip(places, measure(content, style, methods)):
-            for method, ratio in found.items():
+        for place, measured in zip(places, measure(content, style, methods)):
+            for method, ratio in measured.items():
                 ratios[place][method].append(ratio)
         print(f"measured {pair}", flush=True)
     print(f"\n{describe()}, {arguments.size} pixels, {len(arguments.pairs)} pairs\n")
@@ -62,14 +62,14 @@ def main():
 
 def rows(place, ratios):
     """Return the rows of the table for one kind of image."""
-    medians = {method: statistics.median(found) for method, found in ratios.items()}
+    medians = {method: statistics.median(values) for method, values in ratios.items()}
     paper = {method: PAPER_BETA[method] * medians[method] for method in PAPER_METHODS}
     of_sums = statistics.median(paper[method] for method in ("linear", "poly", "bn"))
-    for method, found in ratios.items():
+    for method, values in ratios.items():
         goal = paper["gaussian"] if like_gaussian(method) else of_sums
         now = paper_beta(method)
         yield (
-            f"| {place} | {method} | {medians[method]:.3g} | {max(found) / min(found):.2g} "
+            f"| {place} | {method} | {medians[method]:.3g} | {max(values) / min(values):.2g} "
             f"| {now:g} | {now * medians[method]:.3g} | {goal / medians[method]:.2g} |"
         )
 
@@ -92,18 +92,18 @@ def measure(content, style, methods):
     style_terms = objective.style_terms(config, targets)
     features = network.forward(engine.array(content, device))
     content_terms = objective.content_terms(config, features)
-    found = []
+    by_image = []
     for image in images(content, style):
         on_device = engine.array(image, device)
         base = norm(network, content_terms, on_device)
-        found.append(
+        by_image.append(
             {
                 method: norm(network, [t for t in style_terms if t.method == method], on_device)
                 / base
                 for method in methods
             }
         )
-    return found
+    return by_image
 
 
 def norm(network, terms, image):
@@ -118,7 +118,7 @@ def images(content, style):
     yield numpy.random.RandomState(0).uniform(-0.1, 0.1, content.shape)
     for steps in STEPS:
         choices = {"preset": "fast", "scales": 1, "precision": "float32", "gamma": 1}
-        config = Config(iterations=steps, stop_eps=0, device="cpu", **choices)
+        config = Config(iterations=steps, stop_eps=0, stop_decrease=0, device="cpu", **choices)
         yield transfer(content, style, config).image
 
 

@@ -31,11 +31,12 @@ def add_pictures(parser):
     parser.add_argument("--sizes", default="224,512", help="long edges in pixels")
 
 
-def step_times(content, style, steps, precision, device="auto"):
+def step_times(content, style, steps, precision, device="auto", convolution="auto"):
     """Return the seconds of each step of preset `fast` after the first, at a single size."""
     moments = []
     config = Config(
-        preset="fast", precision=precision, scales=1, iterations=steps, stop_eps=0, device=device
-    )
+        preset="fast", precision=precision, scales=1, iterations=steps, stop_eps=0,
+        stop_decrease=0, device=device, convolution=convolution,
+    )  # fmt: skip
     transfer(content, style, config, on_step=lambda record: moments.append(time.perf_counter()))
     return [later - earlier for earlier, later in zip(moments, moments[1:])]

@@ -37,7 +37,7 @@ def main():
     for size in map(int, arguments.sizes.split(",")):
         content, style = bench.pictures(size, arguments.content, arguments.style)
         for choices in CHOICES:
-            config = Config(iterations=STEPS, stop_eps=0, device="cpu", **choices)
+            config = Config(iterations=STEPS, stop_eps=0, stop_decrease=0, device="cpu", **choices)
             peak = bench.in_new_process(bench.timed, content, style, config).memory
             predicted = forecast.memory(config, content.shape[2:], style.shape[2:])
             words = " ".join(f"{name}={value}" for name, value in choices.items())

@@ -120,7 +120,7 @@ def network_of(precision):
 def steps(content, style, choices):
     """Return the times of whole steps: from one call of `on_step` to the next."""
     moments = []
-    config = Config(iterations=STEPS + 1, stop_eps=0, device="cpu", **choices)
+    config = Config(iterations=STEPS + 1, stop_eps=0, stop_decrease=0, device="cpu", **choices)
     transfer(content, style, config, on_step=lambda record: moments.append(time.perf_counter()))
     return [later - earlier for earlier, later in zip(moments, moments[1:])]
 

@@ -33,10 +33,14 @@ class Row:
     method, preset, precision : str
     steps : int
         Until the final loss of preset `paper`, over all scales; all steps if it is not reached.
+    all_steps : int
+        Until the run's own end.
     step_seconds : float
         Median time of a step at full size.
     seconds : float or None
         From the call to the final loss of preset `paper`; None if it is not reached.
+    whole_seconds : float
+        From the start of the process to the end of the run.
     loss_ratio : float
         Final loss divided by that of preset `paper`, both evaluated in float32.
     memory : int or None
@@ -48,8 +52,10 @@ class Row:
     preset: str
     precision: str
     steps: int
+    all_steps: int
     step_seconds: float
     seconds: Optional[float]
+    whole_seconds: float
     loss_ratio: float
     memory: Optional[int]
 
@@ -63,6 +69,8 @@ class Timed:
     result : synthesis.Result
     moments : list of float
         Seconds from the call, set-up included, to the end of each step.
+    whole_seconds : float
+        From `began` of `timed` to the end of the run.
     images : numpy.ndarray, shape (K, 1, 3, H, W)
         The images after the K steps at full size, which are the last ones.
     memory : int or None
@@ -73,6 +81,7 @@ class Timed:
 
     result: Result
     moments: list[float]
+    whole_seconds: float
     images: numpy.ndarray
     memory: Optional[int]
     precision: str
@@ -114,7 +123,7 @@ def rows(
     paper = Config(method=method, device=device)
     target = None
     for config in (paper, Config(preset="fast", method=method, device=device)):
-        run = in_new_process(timed, content, style, config)
+        run = in_new_process(timed, content, style, config, time.monotonic())
         final = final_loss(run.result.image, content, style, paper)
         if target is None:
             target = final
@@ -129,8 +138,10 @@ def rows(
             preset=config.preset,
             precision=run.precision,
             steps=run.result.steps if reached is None else reached + 1,
+            all_steps=run.result.steps,
             step_seconds=run.step_seconds,
             seconds=None if reached is None else run.moments[reached],
+            whole_seconds=run.whole_seconds,
             loss_ratio=final / target,
             memory=run.memory,
         )
@@ -143,28 +154,41 @@ def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(function, *arguments).result()
 
 
-def timed(content: numpy.ndarray, style: numpy.ndarray, config: Config) -> Timed:
-    """Run a transfer and return it as `Timed`."""
+def timed(
+    content: numpy.ndarray, style: numpy.ndarray, config: Config, began: Optional[float] = None
+) -> Timed:
+    """Run a transfer and return it as `Timed`.
+
+    Parameters
+    ----------
+    content, style : numpy.ndarray
+    config : Config
+    began : float, optional
+        When the whole began, by `time.monotonic`; by default, now. All processes of a machine
+        share this clock.
+    """
+    began = time.monotonic() if began is None else began
     moments: list[float] = []
     count = 0
     # Images go to a file, because in memory they would add to the peak that is measured.
     with tempfile.TemporaryFile() as stream:
         device = engine.device_of(config)
-        began = time.perf_counter()
+        called = time.perf_counter()
 
         def on_step(record: Record) -> None:
             nonlocal count
-            moments.append(time.perf_counter() - began)
+            moments.append(time.perf_counter() - called)
             if record.scale == record.scales:
                 stream.write(record.image.tobytes())
                 count += 1
 
         result = transfer(content, style, config, on_step=on_step)
+        whole = time.monotonic() - began
         memory = machine.peak_memory()
         stream.seek(0)
         values = numpy.fromfile(stream, numpy.float32).reshape((count, *content.shape))
-    precision = engine.resolved_precision(config.precision, device)
-    return Timed(result, moments, values, memory, precision)
+    precision = engine.precision_of(config, device)
+    return Timed(result, moments, whole, values, memory, precision)
 
 
 def final_loss(

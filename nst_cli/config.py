@@ -30,7 +30,11 @@ LAYERS = tuple(
 LEARNING_RATES = {"sgd": 1e-3, "adam": 4.0, "lbfgs": 10.0}
 OPTIMIZERS = tuple(LEARNING_RATES)
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "auto")
+# The precisions that round; Winograd convolutions would add up their errors.
+ROUNDED = ("bfloat16", "float16")
+CONVOLUTIONS = ("direct", "winograd", "auto")
 POOLINGS = ("avg", "max")
+ESTIMATORS = ("pairs", "fourier")
 STYLE_FITS = ("squeeze", "keep")
 INITS = ("random", "content")
 # Larger pictures are refused, as by Pillow: a small file may claim any size.
@@ -144,10 +148,17 @@ class Config:
         "Bandwidths of rbf's Gaussian kernels, over the mean squared distance.",
         "X,...",
     )
+    estimator: str = _one_of(
+        "pairs",
+        ESTIMATORS,
+        "How gaussian estimates its MMD: from random pairs, drawn at each step as the authors do; "
+        "or from random Fourier features, drawn once, as method fourier does.",
+        fast="fourier",
+    )
     features: Union[str, int] = _option(
         "auto",
         checks.or_auto(checks.integer(2, _MOST_DRAWN)),
-        "Random Fourier features of fourier; auto: two for each channel, at most 1024.",
+        "Number of random Fourier features; auto: two for each channel, at most 1024.",
         "auto|N",
     )
     orders: int = _option(5, checks.integer(1, 20), "Highest order of cmd's moments.", "N")
@@ -206,7 +217,15 @@ class Config:
         checks.number,
         "Stop when the relative change of the image per step falls below X; 0 disables.",
         "X",
-        fast=0.002,
+        fast=0.0,
+    )
+    stop_decrease: float = _option(
+        0.0,
+        checks.number,
+        "Stop when the objective decreases by less than this share of itself per step, over the "
+        "last 5 steps; 0 disables.",
+        "X",
+        fast=0.005,
     )
     optimizer: str = _one_of("sgd", OPTIMIZERS, "Optimiser; sgd is the paper's.", fast="lbfgs")
     lr: Union[str, float] = _option(
@@ -229,6 +248,13 @@ class Config:
         PRECISIONS,
         "Precision of the convolutions. auto: bfloat16 if the processor supports it, tf32 if the "
         "GPU does, else float32. float16 is for GPUs.",
+        fast="auto",
+    )
+    convolution: str = _one_of(
+        "direct",
+        CONVOLUTIONS,
+        "How convolutions are computed in float32. winograd: with fewer multiplications, from "
+        "conv2_2 on; auto: by winograd where that is faster on this processor.",
         fast="auto",
     )
     tv_weight: float = _option(
@@ -308,6 +334,12 @@ class Config:
                 f"orders of magnitude: give one per method, as in {example!r}.",
                 "beta",
             )
+        if self.convolution == "winograd" and self.precision in ROUNDED:
+            raise ConfigError(
+                f"convolution winograd needs float32, and precision is {self.precision}: use "
+                "convolution auto, or precision auto or float32.",
+                "convolution",
+            )
         if not self.alpha and not self._has_style():
             raise ConfigError(
                 "alpha is 0, and so is gamma, beta, or every weight of a method or layer: nothing "
@@ -333,6 +365,11 @@ class Config:
     def methods(self) -> dict[str, float]:
         """The style losses and their fusion weights, ``{method: weight}``."""
         return parse_weights(self.method) if "=" in self.method else {self.method: 1.0}
+
+    def loss_of(self, method: str) -> str:
+        """Return the method whose loss stands for a method: `estimator` decides for gaussian."""
+        by_fourier = method == "gaussian" and self.estimator == "fourier"
+        return "fourier" if by_fourier else method
 
     def loss_choices(self, method: str) -> dict[str, Any]:
         """Return the options of a method's loss by name."""

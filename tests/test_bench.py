@@ -20,7 +20,7 @@ def timed_run(losses, steps_before=0):
     images = numpy.stack([numpy.full((1, 3, 16, 16), loss, "f") for loss in losses])
     moments = [1.0 + n for n in range(steps_before + len(losses))]
     result = Result(images[-1], len(moments), "iterations", {}, {})
-    return bench.Timed(result, moments, images, 10**8, "float32")
+    return bench.Timed(result, moments, 12.5, images, 10**8, "float32")
 
 
 @pytest.mark.parametrize("before", [0, 3])
@@ -41,6 +41,7 @@ def test_a_timed_run_has_the_time_of_each_step_and_the_images_at_full_size(small
     assert run.moments == sorted(run.moments) and run.step_seconds > 0
     numpy.testing.assert_array_equal(run.images[-1], run.result.image)
     assert run.precision == "float32"
+    assert run.whole_seconds >= run.moments[-1]
 
 
 def test_the_final_loss_with_random_pairs_is_the_mean_over_draws(small_network, monkeypatch):
@@ -74,12 +75,13 @@ def test_preset_fast_is_measured_up_to_the_final_loss_of_preset_paper(monkeypatc
 
 
 def test_the_table_has_a_row_for_each_run_and_says_what_is_unknown(monkeypatch):
-    row = bench.Row((20, 32), "poly", "fast", "float32", 7, 0.5, None, 1.25, None)
+    row = bench.Row((20, 32), "poly", "fast", "float32", 7, 8, 0.5, None, 9.0, 1.25, None)
     monkeypatch.setattr(bench, "rows", lambda *_: iter([row]))
     command = "bench --size 32 --size 48 --method poly --method bn --device cpu"
     done = CliRunner().invoke(main, command.split())
     assert done.exit_code == 0, done.output
     processor, _, head, _, *rows = done.stdout.splitlines()
     assert "threads, MXNet" in processor and head.count("|") == rows[0].count("|")
-    cells = ["cpu(0)", "32 x 20", "poly", "fast", "float32", "0.500", "7", "not reached", "1.250"]
+    cells = ["cpu(0)", "32 x 20", "poly", "fast", "float32", "0.500", "7", "not reached",
+             "9.0", "1.250"]  # fmt: skip
     assert rows == [f"| {' | '.join(cells)} | unknown |"] * 4

@@ -34,7 +34,7 @@ def make_image(pair, real_weights):
 
     @functools.cache
     def make(**choices):
-        config = Config(stop_eps=0, weights=str(real_weights), **choices)
+        config = Config(stop_eps=0, stop_decrease=0, weights=str(real_weights), **choices)
         return transfer(*pair, config).image
 
     return make
@@ -46,6 +46,16 @@ def test_preset_fast_is_below_the_authors_loss_in_a_third_of_the_steps(
 ):
     paper = judged(make_image(preset="paper", method=method, iterations=3 * steps), method)
     fast = judged(make_image(preset="fast", method=method, iterations=steps, scales=1), method)
+    assert fast < paper
+
+
+def test_gaussian_by_fourier_features_is_below_the_authors_loss_by_pairs(make_image, judged):
+    # Judged by pairs, as in the authors' code, whose values vary from draw to draw: a fifth of
+    # the steps leaves a wide margin.
+    paper = judged(make_image(preset="paper", method="gaussian", iterations=150), "gaussian")
+    fast = judged(
+        make_image(preset="fast", method="gaussian", iterations=30, scales=1), "gaussian"
+    )
     assert fast < paper
 
 

@@ -25,7 +25,7 @@ def bound(monkeypatch):
 
 def key(**others):
     usual = {"weights": Weights(), "layers": ("relu1_1",), "pooling": "avg"}
-    usual.update(precision="float32", device=engine.context("cpu"))
+    usual.update(precision="float32", convolution="direct", device=engine.context("cpu"))
     return NetworkKey(**{**usual, **others})
 
 
@@ -55,6 +55,7 @@ def test_different_sizes_drop_the_networks_and_keep_the_parameters(bound):
         {"layers": ("relu1_2",)},
         {"pooling": "max"},
         {"precision": "tf32"},
+        {"convolution": "auto"},
     ],
 )
 def test_a_different_network_drops_everything(bound, others):

@@ -203,6 +203,17 @@ def test_an_option_of_a_method_reaches_its_loss_and_changes_its_gradient(method,
     assert (default != changed).any()
 
 
+def test_the_frequencies_of_fourier_depend_on_no_method_beside_it():
+    features = Scene().network.forward(device_array(random_image()))
+
+    def frequencies(method):
+        streams = (numpy.random.RandomState(seed) for seed in (4, 5))
+        targets = objective.style_targets(choices(method), features, *streams)
+        return targets["fourier", "relu2_1"][0].frequencies.asnumpy()
+
+    numpy.testing.assert_array_equal(frequencies("fourier"), frequencies("gaussian=1,fourier=1"))
+
+
 def test_gaussian_pairs_are_drawn_anew_at_each_evaluation_and_from_the_seed_alone():
     scene = Scene()
     terms = scene.style(choices("gaussian"))
@@ -263,7 +274,10 @@ def measured(scene, config, image, content=None, style=None):
     )
 
 
-@pytest.mark.parametrize("method", ["poly", "linear", "bn", "poly=5", FUSION])
+WITHOUT_DRAWS = [method for method in METHODS if not losses.style_loss(method).draws]
+
+
+@pytest.mark.parametrize("method", [*WITHOUT_DRAWS, "poly=5", FUSION])
 def test_beta_auto_gives_each_method_the_norm_of_the_content_gradient(method):
     scene, config, image = Scene(), choices(method, beta="auto"), random_image()
     beta = measured(scene, config, image)

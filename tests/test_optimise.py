@@ -151,6 +151,16 @@ class TestSteps:
         assert records[-1].losses["total"] < 0.9 * records[0].losses["total"]
 
 
+def test_gaussian_by_fourier_features_is_the_method_fourier():
+    choices = {"optimizer": "lbfgs", "init": "content", "iterations": 3}
+    by_name, _ = run(method="fourier", **choices)
+    by_estimator, records = run(method="gaussian", estimator="fourier", **choices)
+    numpy.testing.assert_array_equal(by_estimator.image, by_name.image)
+    assert any(name.startswith("gaussian/") for name in records[0].losses)
+    by_pairs, _ = run(method="gaussian", **choices)
+    assert (by_pairs.image != by_name.image).any()
+
+
 class TestStopRule:
     def test_it_waits_for_ten_steps(self):
         result, records = run(stop_eps=1e9, iterations=50)
@@ -169,6 +179,31 @@ class TestStopRule:
         result, records = run(stop_eps=0, iterations=15, lr=1e-30)
         assert records[-1].relative_change == 0
         assert (result.steps, result.stop_reason) == (15, "iterations")
+
+    @pytest.mark.parametrize("optimizer", ["sgd", "lbfgs"])
+    def test_it_stops_when_the_objective_decreases_by_less_than_its_share(self, optimizer):
+        choices = {"stop_eps": 0, "optimizer": optimizer, "init": "content", "iterations": 40}
+        result, records = run(**choices)
+        totals = [record.losses["total"] for record in records] + [result.losses["total"]]
+        # L-BFGS knows the value after a step, the others only that before the next.
+        ends = range(1, 41) if optimizer == "lbfgs" else range(40)
+        averages = {
+            end + (optimizer == "sgd"): (totals[end - 5] - totals[end])
+            / sum(totals[end - 4 : end + 1])
+            for end in ends if end >= 5
+        }  # fmt: skip
+        bound = sorted(averages.values())[len(averages) // 2]
+        expected = min(step for step in averages if step >= 10 and averages[step] < bound)
+        result, _ = run(stop_decrease=bound, **choices)
+        assert (result.steps, result.stop_reason) == (expected, "converged")
+
+    def test_a_loss_of_random_draws_is_judged_under_the_draw_of_each_step(self):
+        choices = {"stop_eps": 0, "optimizer": "lbfgs", "method": "gaussian", "init": "content"}
+        result, _ = run(stop_decrease=1e9, iterations=30, **choices)
+        assert (result.steps, result.stop_reason) == (10, "converged")
+        # Each step lowers the loss of its own draw, so without a bound no run ends sooner.
+        result, _ = run(stop_decrease=1e-12, iterations=30, **choices)
+        assert (result.steps, result.stop_reason) == (30, "iterations")
 
     def test_no_iterations_only_evaluate(self):
         start = random_image(5)
@@ -228,7 +263,7 @@ class TestSeed:
     def test_each_purpose_has_a_stream_of_its_own(self):
         keys = [(transfers._START,), (transfers._PAIRS,), (transfers._BETA_PAIRS,)]
         keys += [(transfers._STYLE_PAIRS, *size) for size in ((30, 40), (40, 30))]
-        drawn = [tuple(transfers._stream(7, *key).randint(0, 10**6, 3)) for key in keys]
+        drawn = [tuple(transfers.stream(7, *key).randint(0, 10**6, 3)) for key in keys]
         assert len(set(drawn)) == len(keys)
         children = numpy.random.SeedSequence(7).spawn(4)
         for (purpose,), values in zip(keys[:3], drawn):
@@ -237,9 +272,9 @@ class TestSeed:
 
     def test_its_numbers_are_the_same_under_every_numpy(self):
         # By NumPy 1.26.4 and 2.4.6.
-        assert list(transfers._stream(7, 0).randint(0, 10**6, 3)) == [865275, 571466, 364117]
-        assert list(transfers._stream(7, 1).randint(0, 10**6, 3)) == [933382, 522480, 278220]
-        keyed = transfers._stream(7, 2, 30, 40).randint(0, 10**6, 3)
+        assert list(transfers.stream(7, 0).randint(0, 10**6, 3)) == [865275, 571466, 364117]
+        assert list(transfers.stream(7, 1).randint(0, 10**6, 3)) == [933382, 522480, 278220]
+        keyed = transfers.stream(7, 2, 30, 40).randint(0, 10**6, 3)
         assert list(keyed) == [222541, 568146, 90127]
 
 

@@ -123,8 +123,6 @@ def test_a_template_has_the_fields_of_the_config_and_the_stems_of_the_pictures()
         (f"[[run]]\n{PAIR}weights = ['w']\n", ("weights is a list",)),
         (f"[[run]]\n{PAIR}init = {{a = 1}}\n", ("init is a table",)),
         (f"[[run]]\n{PAIR}size = {{a = 1}}\n", ("size is a table",)),
-        (f"[[run]]\n{PAIR}gamma.{'a.' * 5000}a = 1\n", ("gamma is a table",)),
-        (f"[[run]]\n{PAIR}method.{'a.' * 5000}a = 1\n", ("method has", "within")),
         (f"[[run]]\n{PAIR}style_layers = [['relu1_1']]\n", ("style_layers has", "within")),
         (f"[grid]\n{PAIR}gamma = []\n", ("gamma is an empty list",)),
         (
@@ -132,8 +130,8 @@ def test_a_template_has_the_fields_of_the_config_and_the_stems_of_the_pictures()
             + "".join(f"{key} = [{'1, ' * 99}1]\n" for key in ("gamma", "alpha", "c")),
             ("1000000 combinations",),
         ),
-        ("a = " + "[" * 100_000, ("nested too deeply",)),
-        (f"[[run]]\n{PAIR}seed = {'9' * 5000}\n", ("is not TOML",)),
+        pytest.param("a = " + "[" * 100_000, ("nested too deeply",), id="brackets"),
+        pytest.param(f"[[run]]\n{PAIR}seed = {'9' * 5000}\n", ("is not TOML",), id="digits"),
         ('[[run]]\ncontent = "photos\\a.jpg"\n', ("is not TOML", "line 2", "use /", "'single")),
         ('[[run]]\ncontent = "C:\\users\\a.jpg"\n', ("is not TOML", "use /")),
         ('[[run]]\ncontent = "in\\new.jpg"\nstyle = "s.png"\n', ("in\\new.jpg'", "use /")),
@@ -155,6 +153,14 @@ def test_a_mistake_in_a_batch_file_is_one_line_that_names_file_table_and_key(tex
     assert "\n" not in str(failure.value)
     for word in ("in/batch.toml", *words):
         assert word in str(failure.value)
+
+
+@pytest.mark.parametrize("key, message", [("gamma", "gamma is a table"), ("method", "method has")])
+def test_a_key_of_5000_parts_is_refused_in_one_line(key, message):
+    # tomli from 2.5 on refuses it itself.
+    with pytest.raises(BatchError, match=f"{message}|nested too deeply") as failure:
+        read(f"[[run]]\n{PAIR}{key}.{'a.' * 5000}a = 1\n")
+    assert "\n" not in str(failure.value)
 
 
 def test_a_missing_file_is_named():

@@ -23,6 +23,7 @@ from .mxnet import mxnet
 from .plot import plot
 from .replay import replay
 from .report import report
+from .score import score
 from .stylize import stylize
 from .theorem import theorem
 from .weights import weights
@@ -41,7 +42,8 @@ def main() -> None:
 
 
 for command in (
-    stylize, batch, replay, figure, report, plot, theorem, weights, mxnet, gpu, doctor, bench,
+    stylize, batch, replay, figure, report, score, plot, theorem, weights, mxnet, gpu, doctor,
+    bench,
 ):  # fmt: skip
     main.add_command(command)
 

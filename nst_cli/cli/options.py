@@ -8,7 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from .. import config, plugins
-from ..errors import PluginError, shown
+from ..errors import ConfigError, PluginError, shown
 
 # A function that a decorator makes into a command, before or after the other decorators.
 _Command = Callable[..., Any]
@@ -36,6 +36,28 @@ class _Path(click.ParamType):
 
 
 PATH = _Path()
+
+
+class _Methods(click.ParamType):
+    """Names of methods, separated by commas; each counts once."""
+
+    name = "text"
+
+    def convert(
+        self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]
+    ) -> list[str]:
+        names = list(dict.fromkeys(name.strip() for name in value.split(",")))
+        for name in names:
+            if "=" in name:
+                self.fail(f"{name!r} has a weight; give names alone.", param, ctx)
+            try:
+                config.Config(method=name)
+            except ConfigError as error:
+                self.fail(str(error), param, ctx)
+        return names
+
+
+METHODS = _Methods()
 
 overwrite_option = click.option(
     "--overwrite", is_flag=True,
@@ -82,10 +104,16 @@ def config_options(command: _Command) -> _Command:
 def options_of(*names: str) -> _Decorator:
     """Return a decorator that adds ``--preset`` and the options of the named fields."""
 
+    return lambda command: _preset_option(plain_options_of(*names)(command))
+
+
+def plain_options_of(*names: str) -> _Decorator:
+    """Return a decorator that adds the options of the named fields."""
+
     def decorate(command: _Command) -> _Command:
         for name in reversed(names):
             command = _option(name, config.OPTIONS[name])(command)
-        return _preset_option(command)
+        return command
 
     return decorate
 

@@ -123,7 +123,11 @@ def _forecast(job: "Job") -> Iterator[str]:
     free = "" if expected.free is None else f"; {expected.free / 1e9:.1f} GB available"
     yield f"memory  {expected.memory / 1e9:.2f} GB at most{free}"
     steps = " + ".join(map(str, expected.steps))
-    rule = "; the stop rule may end the run sooner" if job.config.stop_eps else ""
+    rule = (
+        "; the stop rule may end the run sooner"
+        if job.config.stop_eps or job.config.stop_decrease
+        else ""
+    )
     yield (
         f"time    {expected.step_seconds:.3g} s per step at the full size; "
         f"{duration(expected.seconds)} for {steps} steps{rule}"

@@ -19,12 +19,19 @@ from .environment import worker_environment
 from .executor import Executor
 from .gpu import library
 from .loading import check_python, last_line, load, threads
-from .precision import convolves_natively, data_type, resolved_precision
+from .precision import (
+    convolves_natively,
+    data_type,
+    instruction_set,
+    resolved_precision,
+    without_onednn,
+)
 
 __all__ = [
     "Executor", "array", "bind", "check_python", "context", "convolves_natively", "data_type",
-    "device_of", "dot", "failures", "free_memory", "gpu_count", "has_cuda", "is_host", "load",
-    "origin", "release", "resolved_precision", "threads", "version", "wait", "worker_environment",
+    "device_of", "dot", "failures", "free_memory", "gpu_count", "has_cuda", "instruction_set",
+    "is_host", "load", "origin", "precision_of", "release", "resolved_precision", "threads",
+    "version", "wait", "worker_environment",
 ]  # fmt: skip
 
 _MARK = "MXNetError:"
@@ -102,6 +109,28 @@ def device_of(config: Config) -> Any:
     return context(config.device, config.precision, config.deterministic)
 
 
+def precision_of(config: Config, device: Any) -> str:
+    """Return the precision that a `Config` selects on a device.
+
+    It is that of `resolved_precision`, except that ``auto`` does not round under convolution
+    ``winograd``.
+
+    Raises
+    ------
+    EngineError
+        The device does not support the precision or the convolution.
+    """
+    precision = resolved_precision(config.precision, device)
+    if config.convolution != "winograd":
+        return precision
+    if device.device_type == "cpu" and without_onednn():
+        raise EngineError(
+            "Convolution winograd needs oneDNN, which MXNET_MKLDNN_ENABLED switches off: unset "
+            "that variable, or use convolution direct."
+        )
+    return "float32" if precision == "bfloat16" else precision
+
+
 def is_host(device: Any) -> bool:
     """Return whether a context is the CPU itself, where reading an array costs nothing.
 
@@ -140,7 +169,7 @@ def array(values: Any, device: Any, dtype: Any = "float32") -> Any:
     return load().nd.array(numpy.asarray(values), ctx=device, dtype=dtype)
 
 
-def bind(symbol: Any, parameters: Mapping[str, Any], gradient: Any = None) -> Executor:
+def bind(symbol: Any, parameters: Mapping[str, Any], gradient: bool = True) -> Executor:
     """Bind `symbol` to its parameters; its input ``data`` is passed to `forward`.
 
     Parameters
@@ -148,8 +177,8 @@ def bind(symbol: Any, parameters: Mapping[str, Any], gradient: Any = None) -> Ex
     symbol : Symbol
     parameters : dict of str to NDArray
         Not copied, so that several executors can share them.
-    gradient : NDArray, optional
-        `backward` writes the gradient on the input here. Parameters get no gradient.
+    gradient : bool
+        False binds for `forward` alone. Parameters get no gradient in any case.
 
     Returns
     -------

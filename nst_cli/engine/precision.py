@@ -12,9 +12,10 @@ from .gpu import driver
 
 # The values of DNNL_MAX_CPU_ISA, case-sensitive, that switch off bfloat16 in oneDNN 2.4. It
 # ignores unknown values.
+_OLDER = ("SSE41", "AVX")
+_AVX2 = ("AVX2", "AVX2_VNNI")
 _WITHOUT_BFLOAT16 = (
-    "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_MIC", "AVX512_MIC_4OPS", "AVX512_CORE",
-    "AVX512_CORE_VNNI",
+    *_OLDER, *_AVX2, "AVX512_MIC", "AVX512_MIC_4OPS", "AVX512_CORE", "AVX512_CORE_VNNI",
 )  # fmt: skip
 
 
@@ -60,6 +61,21 @@ def resolved_precision(precision: str, device: Any) -> str:
     return precision
 
 
+def instruction_set(device: Any) -> str:
+    """Return what oneDNN convolves with, which decides how fast Winograd convolutions are.
+
+    ``avx512``; ``amd avx2`` or ``avx2``, for processors of AMD and of others; or ``other``.
+    """
+    if device.device_type != "cpu" or without_onednn():
+        return "other"
+    flags, limit = machine.cpu_flags(), os.environ.get(environment.ISA)
+    if "avx512f" in flags and limit not in (*_AVX2, *_OLDER):
+        return "avx512"
+    if "avx2" not in flags or limit in _OLDER:
+        return "other"
+    return "amd avx2" if machine.cpu_vendor() == "AuthenticAMD" else "avx2"
+
+
 def convolves_natively(precision: str, device: Any) -> bool:
     """Return whether MXNet convolves in this precision on a device; a CPU lacks float16."""
     return precision != "float16" or bool(device.device_type != "cpu")
@@ -72,7 +88,7 @@ def _why_no_bfloat16() -> Optional[str]:
     limit = os.environ.get(environment.ISA)
     if limit in _WITHOUT_BFLOAT16:
         return f"AVX-512 BF16, which DNNL_MAX_CPU_ISA={limit} forbids"
-    if os.environ.get("MXNET_MKLDNN_ENABLED", "").lower() in ("0", "false"):
+    if without_onednn():
         return "oneDNN, which MXNET_MKLDNN_ENABLED switches off"
     return None
 
@@ -88,6 +104,11 @@ def _bfloat16_is_fast() -> bool:
         return False
     by_amx = os.environ.get(environment.ISA) == environment.AMX and machine.may_use_amx()
     return by_amx or machine.cpu_vendor() == "AuthenticAMD"
+
+
+def without_onednn() -> bool:
+    """Return whether an environment variable switches oneDNN off."""
+    return os.environ.get("MXNET_MKLDNN_ENABLED", "").lower() in ("0", "false")
 
 
 def _rounds_to_tf32(device: Any) -> bool:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from .. import engine, images, machine
-from ..config import LAYERS, METHODS, Config
+from ..config import LAYERS, METHODS, ROUNDED, Config
 from ..errors import EngineError
-from ..synthesis import lbfgs, losses, scale_sizes, steps_at, transfer, vgg
+from ..synthesis import lbfgs, losses, scale_sizes, steps_at, transfer, vgg, winograd
 from ..weights import Weights
 
 # Height and width.
@@ -24,10 +24,9 @@ _BYTES_PER_TAP_VALUE = 4.6
 # Bytes per value of a method's own largest array (`_own_values`), beyond what poly takes.
 _METHOD_BYTES = {
     **dict.fromkeys(("gaussian", "rbf", "laplace", "energy"), 7.7),
-    **dict.fromkeys(("histogram", "wasserstein", "cmd"), 11.5),
+    **dict.fromkeys(("histogram", "wasserstein", "remd"), 11.5),
     "sliced": 10.0,
     "fourier": 5.8,
-    "remd": 8.0,
 }
 # Arrays of samples by samples in remd, of 4 bytes a value.
 _REMD_BYTES = 6 * 4
@@ -36,6 +35,8 @@ _PLUGIN_BYTES = max(_METHOD_BYTES.values())
 _FURTHER_METHOD_BYTES = 8.4
 _LBFGS_BYTES = 1100
 _LOW_PRECISION_BYTES = 51
+# A transformed kernel of a Winograd convolution, in float32.
+_BYTES_PER_KERNEL = 4 * winograd.PRODUCTS
 _FORWARD_ONLY_FACTOR = 0.5
 # Depending on how their arrays are allocated, runs took up to 1.22 times the forecast
 # (benchmarks/RESULTS.md). A run that is accepted must fit.
@@ -167,7 +168,8 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
 
     ::
 
-        peak    = fixed + max(pixels x steps, forward factor x style pixels x network)
+        peak    = fixed + transformed kernels
+                  + max(pixels x steps, forward factor x style pixels x network)
         steps   = network + L-BFGS history + copies in low precision
         network = bytes per pixel + bytes per map value x maps + bytes per tap value x taps
                   + largest method + further method x (methods - 1) x widest tap
@@ -190,17 +192,23 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
     method_bytes = max(
         _METHOD_BYTES.get(method, 0.0 if method in METHODS else _PLUGIN_BYTES)
         * _most_own_values(config, method)
-        for method in config.methods
+        for method in map(config.loss_of, config.methods)
     )
     method_bytes += _FURTHER_METHOD_BYTES * (len(config.methods) - 1) * max(taps)
     network = _BYTES_PER_PIXEL + _BYTES_PER_MAP_VALUE * maps
     network += _BYTES_PER_TAP_VALUE * sum(taps) + method_bytes
     steps = network + _LBFGS_BYTES * (config.optimizer == "lbfgs")
     device = engine.device_of(config)
-    if engine.resolved_precision(config.precision, device) in vgg.ROUNDED:
+    precision = engine.precision_of(config, device)
+    if precision in ROUNDED:
         steps += _LOW_PRECISION_BYTES
+    convolutions = vgg.winograd_convolutions(
+        [*layers], size, config.convolution, precision, device
+    )
+    kernels = sum(vgg.input_channels(name) * vgg.channels(name) for name in convolutions)
     style = _FORWARD_ONLY_FACTOR * network * math.prod(style_size)
-    fixed = _FIXED_BYTES + _REMD_BYTES * config.samples**2 * ("remd" in config.methods)
+    fixed = _FIXED_BYTES + _BYTES_PER_KERNEL * kernels
+    fixed += _REMD_BYTES * config.samples**2 * ("remd" in config.methods)
     return round(fixed + max(steps * math.prod(size), style))
 
 
@@ -275,7 +283,7 @@ def _timed(
     """Return the seconds until the first step ends, and those of a later step."""
     moments: list[float] = []
     init = content if config.init not in ("random", "content") else None
-    choices = replace(config, scales=1, iterations=_TRIAL_STEPS, stop_eps=0)
+    choices = replace(config, scales=1, iterations=_TRIAL_STEPS, stop_eps=0, stop_decrease=0)
     began = time.perf_counter()
     transfer(
         content, style, choices, init=init, weights=weights,

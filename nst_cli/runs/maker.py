@@ -112,8 +112,8 @@ class Maker:
 def network_of(config: Config) -> tuple[object, ...]:
     """Return the choices that must be equal for runs to share one network's executors."""
     return (
-        config.weights, config.device, config.precision, config.pooling, config.style_layers,
-        config.content_layers, config.scales, config.size,
+        config.weights, config.device, config.precision, config.convolution, config.pooling,
+        config.style_layers, config.content_layers, config.scales, config.size,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from . import runner, sidecar
 from .provenance import Sidecar, printable
 
 # If one of these differs, the last digits of the result may differ.
-_MACHINE = ("device", "precision", "threads", "processor")
+_MACHINE = ("device", "precision", "convolution", "threads", "processor")
 # The new picture repeats these fields unchanged, wherever its inputs are now.
 _KEPT = ("config", "content", "style", "init", "weights")
 
@@ -143,7 +143,8 @@ def prepare(recipe: Recipe, output: StrPath, *, overwrite: bool = False) -> runn
 
 def differences(recipe: Recipe, job: runner.Job) -> list[str]:
     """Return which versions and properties of the machine differ, each in a few words."""
-    then, now = recipe.document, job.provenance
+    # Before there was a choice, convolutions were direct.
+    then, now = {"convolution": "direct", **recipe.document}, job.provenance
     old, new = then["versions"], now["versions"]
     pairs = [(name, old.get(name), new[name]) for name in new]
     pairs += [(name, then.get(name), now[name]) for name in _MACHINE]

@@ -16,7 +16,7 @@ from .. import __version__, engine, files, images, machine, plugins
 from ..config import INITS, Config
 from ..errors import ImageError, IncompleteError, NonFiniteError, NstError, OutputError, reason
 from ..files import StrPath
-from ..synthesis import Record, Result, denoise, scale_sizes, steps_at, transfer
+from ..synthesis import Record, Result, denoise, scale_sizes, steps_at, transfer, vgg
 from ..synthesis.kit import NetworkKit
 from ..weights import Weights
 from . import sidecar
@@ -178,7 +178,8 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
         **{role: _identity(inputs.pictures.get(role)) for role in ("content", "style", "init")},
         "weights": identity,
         "device": str(device),
-        "precision": engine.resolved_precision(config.precision, device),
+        "precision": engine.precision_of(config, device),
+        "convolution": vgg.convolution_used(config, (height, width), device),
         "threads": engine.threads(),
         "processor": machine.describe(),
         "width": width,

@@ -22,8 +22,8 @@ _START = re.compile(rb'\s*\{\s*"program":\s*"nst"')
 _LARGEST_FILE = 1 << 20
 _NAMES = {
     "program", "versions", "config", "content", "style", "init", "weights", "device",
-    "precision", "threads", "processor", "width", "height", "steps", "stop_reason", "beta",
-    "losses", "file", "plugins",
+    "precision", "convolution", "threads", "processor", "width", "height", "steps",
+    "stop_reason", "beta", "losses", "file", "plugins",
 }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ class NetworkKey(NamedTuple):
     weights : Weights
     layers : tuple of str
         The layers whose features are read, in network order.
-    pooling, precision : str
+    pooling, precision, convolution : str
     device : Context
     """
 
@@ -26,6 +26,7 @@ class NetworkKey(NamedTuple):
     layers: tuple[str, ...]
     pooling: str
     precision: str
+    convolution: str
     device: Any
 
 
@@ -77,8 +78,9 @@ class NetworkKit:
             return self._networks[name]
         key = self._begun()
         network = vgg.Network(
-            self._shared(), key.layers, shape, key.pooling, gradient, key.precision
-        )
+            self._shared(), key.layers, shape, key.pooling, gradient, key.precision,
+            key.convolution,
+        )  # fmt: skip
         if self._keep:
             self._networks[name] = network
         return network

@@ -7,7 +7,7 @@ new work.
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from .. import engine
 from .objective import Objective
@@ -27,8 +27,9 @@ class StepNumbers(NamedTuple):
         At the image before the step.
     change, size : float
         Norms of the step and of `image`.
-    parts_after : NDArray or None
-        The parts at `image`; None if the optimiser has not evaluated there.
+    parts_after : list of float or None
+        The parts at `image`, with the draws of the step; None if the optimiser has not evaluated
+        there.
     state : object
         For `Objective.resume`, to continue as if this had been the last step computed.
     """
@@ -38,7 +39,7 @@ class StepNumbers(NamedTuple):
     gradient_norm: float
     change: float
     size: float
-    parts_after: Any
+    parts_after: Optional[list[float]]
     state: Any
 
     @property
@@ -69,23 +70,24 @@ def read_steps(
         One for each step, in order.
     """
     while queued := list(_queued(itertools.islice(iterates, every), goal, image)):
-        rows = engine.nd.stack(*(numbers for numbers, _ in queued)).asnumpy().tolist()
-        for (*parts, norm, change, size), (_, rest) in zip(rows, queued):
-            image, parts_after, state = rest
-            yield StepNumbers(image, parts, norm, change, size, parts_after, state)
+        rows = engine.nd.stack(*(numbers for numbers, *_ in queued)).asnumpy().tolist()
+        count = len(goal.names)
+        for row, (_, new, state) in zip(rows, queued):
+            parts, (norm, change, size) = row[:count], row[count : count + 3]
+            image, after = new, row[count + 3 :] or None
+            yield StepNumbers(image, parts, norm, change, size, after, state)
 
 
-def _queued(
-    steps: Iterator[Step], goal: Objective, old: Any
-) -> Iterator[tuple[Any, tuple[Any, Any, Any]]]:
-    """Yield each step's numbers, not read yet, and its image, later parts and random state.
+def _queued(steps: Iterator[Step], goal: Objective, old: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield each step's numbers, not read yet, its image and its random state.
 
     Gradients are dropped, because each is as large as an image.
     """
     for new, before, after in steps:
         norms = before.gradient_norm, _norm(new - old), _norm(new)
-        numbers = engine.nd.concat(before.parts, *norms, dim=0)
-        yield numbers, (new, after and after.parts, goal.state())
+        later = [after.parts] if after else []
+        numbers = engine.nd.concat(before.parts, *norms, *later, dim=0)
+        yield numbers, new, goal.state()
         old = new
 
 

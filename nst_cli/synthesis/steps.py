@@ -31,7 +31,8 @@ class Step(NamedTuple):
     before : objective.Evaluation
         At the image the step started from; its gradient may have been overwritten.
     after : objective.Evaluation or None
-        At the new image; None if the optimiser has not evaluated there.
+        At the new image, with the draws of the step; None if the optimiser has not evaluated
+        there.
     """
 
     image: Any
@@ -148,9 +149,7 @@ def quasi_newton(goal: Objective, image: Any, lr: float) -> Iterator[Step]:
     for point in points:
         assert before is not None  # every step has evaluated
         new, evaluation = point.extra
-        # With random draws, this evaluation uses the draw that the image was just fitted to,
-        # and its losses are too low to report.
-        yield Step(new, before, None if goal.draws else evaluation)
+        yield Step(new, before, evaluation)
         before = evaluation
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional, Union
@@ -17,9 +18,12 @@ from .kit import NetworkKey, NetworkKit
 from .reading import StepNumbers, read_steps
 from .steps import OPTIMIZERS
 
-# The stop rule applies from this step on. Momentum takes about ten steps to build up, and until
+# The stop rules apply from this step on. Momentum takes about ten steps to build up, and until
 # then a small change does not mean convergence. The authors' code may stop at its first step.
 _FEWEST_STEPS = 10
+
+# `Config.stop_decrease` is compared with the average over this many steps.
+_DECREASES = 5
 
 # On a GPU, the numbers of this many steps are read at once, so that it does not wait at each step.
 READ_EVERY = 10
@@ -92,7 +96,7 @@ class Result:
         float32, (1, 3, H, W): RGB, means subtracted.
     steps : int
     stop_reason : str
-        Why the last scale ended: ``converged`` (the stop rule), ``iterations`` (the limit) or
+        Why the last scale ended: ``converged`` (a stop rule), ``iterations`` (the limit) or
         ``stalled`` (L-BFGS finds no lower loss within float32's precision). In the result that
         `NonFiniteError` carries: ``non-finite``.
     losses : dict of str to float
@@ -168,7 +172,7 @@ def transfer(
             kit=kit or NetworkKit(keep=False),
             content=content,
             style=style,
-            random=_stream(config.seed, _PAIRS),
+            random=stream(config.seed, _PAIRS),
             on_step=on_step,
             weights=weights or Weights.find(config.weights),
         )
@@ -247,7 +251,8 @@ def _network_key(setting: _Setting) -> NetworkKey:
             config.content_layers if setting.with_content else (),
         ),
         pooling=config.pooling,
-        precision=engine.resolved_precision(config.precision, setting.device),
+        precision=engine.precision_of(config, setting.device),
+        convolution=config.convolution,
         device=setting.device,
     )
 
@@ -329,8 +334,8 @@ def _style_targets(
         reader = network if same_size else setting.kit.network(style.shape, gradient=False)
         features = reader.forward(engine.array(style, setting.device))
         # Each size has its own stream, so results do not depend on what the kit holds already.
-        random = _stream(config.seed, _STYLE_PAIRS, *style.shape[2:])
-        return objective.style_targets(config, features, random, _stream(config.seed, _BASES))
+        random = stream(config.seed, _STYLE_PAIRS, *style.shape[2:])
+        return objective.style_targets(config, features, random, stream(config.seed, _BASES))
 
     targets: dict[tuple[str, str], Any]
     targets = setting.kit.targets(style, (*losses.items(), seed), make)
@@ -345,7 +350,7 @@ def _measured_beta(
     starts: tuple[numpy.ndarray, ...],
 ) -> dict[str, float]:
     """Measure β′ at the first of `starts` where the content loss has a gradient."""
-    random = _stream(setting.config.seed, _BETA_PAIRS)
+    random = stream(setting.config.seed, _BETA_PAIRS)
     for start in starts:
         image = engine.array(start, setting.device)
         beta = objective.measured_beta(setting.config, network, content, style, image, random)
@@ -377,7 +382,7 @@ def _optimise(
     steps = read_steps(itertools.islice(iterates, limit), goal, image, every)
     # The last image with a finite loss and gradient, and the step that made it.
     good = image, scale.steps_before
-    count, last = 0, None
+    count, last, decreases = 0, None, _Decreases()
 
     def failure(step: int, what: str) -> NonFiniteError:
         last_good = _enlarged(good[0], final_size)
@@ -395,6 +400,7 @@ def _optimise(
         if not _finite(last.size):
             raise failure(number, "the image after it")
         image = last.image
+        decreases.add(last)
         if setting.on_step:
             setting.on_step(
                 Record(
@@ -402,7 +408,10 @@ def _optimise(
                     last.relative_change, last.gradient_norm, beta or {}, image, final_size,
                 )
             )  # fmt: skip
-        if last.relative_change < config.stop_eps and count >= _FEWEST_STEPS:
+        settled = last.relative_change < config.stop_eps or (
+            config.stop_decrease > 0 and decreases.average() < config.stop_decrease
+        )
+        if settled and count >= _FEWEST_STEPS:
             reason = "converged"
             break
     else:
@@ -419,9 +428,40 @@ def _last_parts(goal: objective.Objective, image: Any, last: Optional[StepNumber
         goal.resume(last.state)
     if goal.draws:
         goal.hold()
-    known = last.parts_after if last else None
-    parts: list[float] = (goal(image).parts if known is None else known).asnumpy().tolist()
+    # With random draws, the parts after a step are those of the draw that the image was just
+    # fitted to, and too low to report.
+    if last and last.parts_after and not goal.draws:
+        return last.parts_after
+    parts: list[float] = goal(image).parts.asnumpy().tolist()
     return parts
+
+
+class _Decreases:
+    """How much the objective decreased in the last steps, each as its values before and after.
+
+    L-BFGS gives both, under the same draw. For the other optimisers, a step's value after is the
+    next one's before.
+    """
+
+    def __init__(self) -> None:
+        self._values: deque[tuple[float, float]] = deque(maxlen=_DECREASES)
+        self._before: Optional[float] = None
+
+    def add(self, step: StepNumbers) -> None:
+        before = math.fsum(step.parts)
+        if step.parts_after:
+            self._values.append((before, math.fsum(step.parts_after)))
+        elif self._before is not None:
+            self._values.append((self._before, before))
+        self._before = before
+
+    def average(self) -> float:
+        """Return the decrease per step, as a share of the objective; infinite if unknown yet."""
+        if len(self._values) < _DECREASES:
+            return math.inf
+        decrease = math.fsum(before - after for before, after in self._values)
+        size = math.fsum(abs(after) for _, after in self._values)
+        return decrease / size if size else 0.0
 
 
 def _read_every(device: Any) -> int:
@@ -480,17 +520,27 @@ def _losses(goal: objective.Objective, parts: list[float]) -> dict[str, float]:
     return {"total": math.fsum(parts), **dict(zip(goal.names, parts))}
 
 
-def _stream(seed: int, *key: int) -> numpy.random.RandomState:
+def stream(seed: int, *key: int) -> numpy.random.RandomState:
     """Return the random stream of a seed for one purpose, ``SeedSequence(seed).spawn(…)[key]``.
 
     All versions of NumPy draw the same numbers from a `RandomState`, unlike from a `Generator`.
+
+    Parameters
+    ----------
+    seed : int
+    *key : int
+        The purpose; other keys give independent numbers.
+
+    Returns
+    -------
+    numpy.random.RandomState
     """
     sequence = numpy.random.SeedSequence(seed, spawn_key=key)
     return numpy.random.RandomState(numpy.random.MT19937(sequence))
 
 
 def _noise(config: Config, shape: tuple[int, ...]) -> numpy.ndarray:
-    random = _stream(config.seed, _START)
+    random = stream(config.seed, _START)
     return random.uniform(-START_AMPLITUDE, START_AMPLITUDE, shape).astype(numpy.float32)
 
 

@@ -6,12 +6,13 @@ References
    Recognition", ICLR 2015, configuration E.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Container, Iterable, Mapping, MutableMapping, Sequence
+from typing import Any, NamedTuple, Union
 
 from .. import engine
-from ..config import BLOCKS, LAYERS
+from ..config import LAYERS, ROUNDED, Config
 from ..errors import WeightsError
+from . import winograd
 
 # Four poolings halve the map: a smaller image leaves the deepest block without a position.
 SMALLEST_SIDE = 16
@@ -19,9 +20,6 @@ SMALLEST_SIDE = 16
 #: This convolution is always computed in float32: rounding the image itself would double the
 #: error of the gradient.
 FULL_PRECISION = "conv1_1"
-
-#: The precisions to which feature maps and parameters are rounded.
-ROUNDED = ("bfloat16", "float16")
 
 # Head gradients are scaled to about this norm before a float16 backward pass. The gradients of
 # all losses stay accurate for norms from 1 to 2¹⁶; outside of these, values leave float16's range
@@ -35,8 +33,24 @@ def convolutions(layers: Iterable[str]) -> list[str]:
     return [layer.replace("relu", "conv") for layer in LAYERS[: deepest + 1]]
 
 
+def channels(layer: str) -> int:
+    """Return the number of channels of a layer, ``relu1_1``, or of its convolution."""
+    return min(64 << (int(layer[4]) - 1), 512)
+
+
+def input_channels(name: str) -> int:
+    """Return the number of channels that a convolution reads."""
+    if name == FULL_PRECISION:
+        return 3
+    return channels(f"conv{int(name[4]) - 1}") if name.endswith("_1") else channels(name)
+
+
 def blocks(
-    layers: Sequence[str], pooling: str = "avg", precision: str = "float32", native: bool = True
+    layers: Sequence[str],
+    pooling: str = "avg",
+    precision: str = "float32",
+    native: bool = True,
+    separate: Container[str] = (),
 ) -> list[tuple[tuple[str, ...], Any]]:
     """Build VGG-19 block by block, no deeper than the deepest of `layers`.
 
@@ -54,46 +68,106 @@ def blocks(
         True if the device convolves in `precision` itself. If False, inputs are cast to float32
         around each convolution; this emulates tensor cores, which take float16 and accumulate
         in float32.
+    separate : container of str
+        Convolutions that are not part of a graph, such as ``conv2_2``. They divide their block.
 
     Returns
     -------
-    list of (tuple of str, Symbol)
-        One ``(layers, graph)`` pair per block. `graph` maps ``data`` (the image, or the previous
-        block's last output) to the requested layers of this block, followed by the pooled map
-        for the next block unless this is the last.
+    list of (tuple of str, Symbol or str)
+        One ``(layers, graph)`` pair per block or part of a divided block. `graph` maps ``data``
+        (the image, or the last output of the part before) to the requested layers of this part,
+        followed by what the next part reads unless that is the last of these layers. For a
+        convolution in `separate`, which includes its ReLU, it is the convolution's name.
     """
-    sym, graphs = engine.sym, []
-    rounded, needed = precision in ROUNDED, convolutions(layers)
-    for block, depth in enumerate(BLOCKS, 1):
-        node, taps = sym.var("data"), {}
-        for index in range(1, depth + 1):
-            name, layer = f"conv{block}_{index}", f"relu{block}_{index}"
-            if name not in needed:
-                break
-            emulated = rounded and not native and name != FULL_PRECISION
-            if emulated:
-                node = sym.amp_cast(node, dtype="float32")
-            node = sym.Convolution(
-                node, kernel=(3, 3), pad=(1, 1), num_filter=min(64 << (block - 1), 512), name=name
+    parts = []
+    for names in _parts(layers, separate):
+        outputs = [name.replace("conv", "relu") for name in names]
+        taps = tuple(layer for layer in outputs if layer in layers)
+        if names[0] in separate:
+            parts.append((taps, names[0]))
+            continue
+        nodes = _nodes(names, taps, pooling, precision, native)
+        shown = taps if outputs[-1] in taps else (*taps, outputs[-1])
+        parts.append((taps, engine.sym.Group([nodes[name] for name in shown])))
+    return parts
+
+
+def winograd_convolutions(
+    layers: Sequence[str], size: Sequence[int], convolution: str, precision: str, device: Any
+) -> list[str]:
+    """Return the names of the convolutions that are computed by Winograd's algorithm.
+
+    Parameters
+    ----------
+    layers : sequence of str
+    size : (int, int)
+        Height and width of the image.
+    convolution, precision : str
+        As for `Network`.
+    device : Context
+    """
+    if convolution == "direct" or precision in ROUNDED:
+        return []
+    instructions = "any" if convolution == "winograd" else engine.instruction_set(device)
+    chosen = []
+    for name in convolutions(layers):
+        height, width = (side >> (int(name[4]) - 1) for side in size)
+        if winograd.suits(input_channels(name), channels(name), height * width, instructions):
+            chosen.append(name)
+    return chosen
+
+
+def convolution_used(config: Config, size: Sequence[int], device: Any) -> str:
+    """Return ``winograd`` if `config` leads to any such convolution for images of a size."""
+    layers, precision = (*config.style_layers, *config.content_layers), engine.precision_of
+    chosen = winograd_convolutions(
+        layers, size, config.convolution, precision(config, device), device
+    )
+    return "winograd" if chosen else "direct"
+
+
+def _parts(layers: Sequence[str], separate: Container[str]) -> list[list[str]]:
+    """Return the convolutions and poolings of each part of the network."""
+    parts: list[list[str]] = [[]]
+    for name in convolutions(layers):
+        block = int(name[4])
+        if block > 1 and name.endswith("_1"):
+            parts[-1].append(f"pool{block - 1}")
+            parts.append([])
+        if name in separate:
+            parts += [[name], []]
+        else:
+            parts[-1].append(name)
+    return [part for part in parts if part]
+
+
+def _nodes(
+    names: Sequence[str], taps: Sequence[str], pooling: str, precision: str, native: bool
+) -> dict[str, Any]:
+    """Return the symbol of each layer and pooling of a part, by name."""
+    sym, rounded = engine.sym, precision in ROUNDED
+    node, nodes = sym.var("data"), {}
+    for name in names:
+        if name.startswith("pool"):
+            nodes[name] = node = sym.Pooling(
+                node, kernel=(2, 2), stride=(2, 2), pool_type=pooling, name=name
             )
-            if emulated:
-                node = sym.amp_cast(node, dtype=engine.data_type(precision))
-            node = tap = sym.Activation(node, act_type="relu", name=layer)
-            if rounded and name == FULL_PRECISION:
-                node = sym.amp_cast(node, dtype=engine.data_type(precision))
-            elif rounded and layer in layers:
-                tap = sym.amp_cast(node, dtype="float32")
-            if layer in layers:
-                taps[layer] = tap
-        outputs = list(taps.values())
-        if f"conv{block + 1}_1" in needed:
-            pooled = sym.Pooling(
-                node, kernel=(2, 2), stride=(2, 2), pool_type=pooling, name=f"pool{block}"
-            )
-            outputs.append(pooled)
-        if outputs:
-            graphs.append((tuple(taps), sym.Group(outputs)))
-    return graphs
+            continue
+        layer = name.replace("conv", "relu")
+        emulated = rounded and not native and name != FULL_PRECISION
+        if emulated:
+            node = sym.amp_cast(node, dtype="float32")
+        node = sym.Convolution(
+            node, kernel=(3, 3), pad=(1, 1), num_filter=channels(layer), name=name
+        )
+        if emulated:
+            node = sym.amp_cast(node, dtype=engine.data_type(precision))
+        nodes[layer] = node = sym.Activation(node, act_type="relu", name=layer)
+        if rounded and name == FULL_PRECISION:
+            node = sym.amp_cast(node, dtype=engine.data_type(precision))
+        elif rounded and layer in taps:
+            nodes[layer] = sym.amp_cast(node, dtype="float32")
+    return nodes
 
 
 def parameters(
@@ -142,6 +216,18 @@ def parameters(
     return shared
 
 
+class _Part(NamedTuple):
+    """A part of a network, with the requested layers that it computes.
+
+    If it has one output more than layers, that is what the next part reads; else the next part
+    reads the last layer.
+    """
+
+    layers: tuple[str, ...]
+    outputs: int
+    run: Union[engine.Executor, winograd.Layer]
+
+
 class Network:
     """VGG-19 bound for one image size; gradients are computed on the image alone.
 
@@ -160,16 +246,20 @@ class Network:
         False binds for `forward` alone, which takes less than half of the memory.
     precision : str
         The precision that `shared` was prepared for.
+    convolution : str
+        ``direct``, ``winograd`` or ``auto``; `winograd.suits` has the rule. Transformed kernels
+        are added to `shared`.
     """
 
     def __init__(
         self,
-        shared: Mapping[str, Any],
+        shared: MutableMapping[str, Any],
         layers: Sequence[str],
         shape: Sequence[int],
         pooling: str = "avg",
         gradient: bool = True,
         precision: str = "float32",
+        convolution: str = "direct",
     ) -> None:
         first = shared[f"{FULL_PRECISION}_weight"]
         device = first.context
@@ -178,18 +268,18 @@ class Network:
         #: The shape of each layer's features, ``{layer: (1, N, h, w)}``.
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._layers, self._scales = tuple(layers), precision == "float16"
-        self._blocks: list[tuple[tuple[str, ...], engine.Executor]] = []
+        self._parts: list[_Part] = []
         native = engine.convolves_natively(precision, device)
-        for names, graph in blocks(layers, pooling, precision, native):
-            input_gradient = None
-            if gradient:
-                input_gradient = engine.nd.zeros(shape, ctx=device, dtype=first.dtype)
-                if self._blocks and precision in ROUNDED:
-                    input_gradient = engine.nd.amp_cast(
-                        input_gradient, dtype=engine.data_type(precision)
-                    )
-            self._blocks.append((names, engine.bind(graph, shared, input_gradient)))
-            _, shapes, _ = graph.infer_shape(data=shape)
+        separate = winograd_convolutions(layers, shape[2:], convolution, precision, device)
+        for names, graph in blocks(layers, pooling, precision, native, separate):
+            part: Union[engine.Executor, winograd.Layer]
+            if isinstance(graph, str):
+                part = winograd.Layer(shared, graph, shape[2:], gradient)
+                shapes = [(1, channels(graph), *shape[2:])]
+            else:
+                part = engine.bind(graph, shared, gradient)
+                _, shapes, _ = graph.infer_shape(data=shape)
+            self._parts.append(_Part(names, len(shapes), part))
             self.shapes.update(zip(names, shapes))
             shape = shapes[-1]
 
@@ -203,9 +293,9 @@ class Network:
         """
         features: dict[str, Any] = {}
         values = image
-        for names, block in self._blocks:
-            *_, values = outputs = block.forward(values)
-            features.update(zip(names, outputs))
+        for part in self._parts:
+            *_, values = outputs = part.run.forward(values)
+            features.update(zip(part.layers, outputs))
         return {layer: features[layer] for layer in self._layers}
 
     def backward(self, head_gradient: Callable[[str], Any]) -> Any:
@@ -228,11 +318,15 @@ class Network:
         return engine.nd.broadcast_div(gradient, scale)
 
     def _backpropagate(self, head_gradient: Callable[[str], Any]) -> Any:
-        below: list[Any] = []  # the gradient on the next block's input
-        for names, block in reversed(self._blocks):
-            heads = {layer: head_gradient(layer) for layer in reversed(names)}
-            below = [block.backward([*(heads[layer] for layer in names), *below])]
-        return below[0]
+        below: Any = None  # the gradient on the next part's input
+        for part in reversed(self._parts):
+            heads = [head_gradient(layer) for layer in reversed(part.layers)][::-1]
+            if below is None or part.outputs > len(heads):
+                heads += [] if below is None else [below]
+            else:
+                heads[-1] = heads[-1] + below
+            below = part.run.backward(heads)
+        return below
 
     def _deepest_first(self) -> list[str]:
         return sorted(self._layers, key=LAYERS.index, reverse=True)

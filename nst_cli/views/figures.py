@@ -1,4 +1,6 @@
-"""The figures of the paper [1]_: the runs of each, and a labelled grid of their pictures.
+"""Figures: the runs of each, and a labelled grid of their pictures.
+
+Figures 1 to 4 are those of the paper [1]_. Two more are of all alignments.
 
 References
 ----------
@@ -7,15 +9,15 @@ References
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from .. import files, images, samples
-from ..config import PAPER_METHODS, PRESETS, Config
-from ..errors import BatchError, OutputError, reason
+from ..config import METHODS, PAPER_METHODS, PRESETS, Config
+from ..errors import BatchError, ConfigError, OutputError, reason
 from ..files import StrPath
 from ..runs import plan, sidecar
 
@@ -31,6 +33,15 @@ SHARES = ((0.9, 0.1), (0.7, 0.3), (0.5, 0.5), (0.3, 0.7), (0.1, 0.9))
 FUSIONS = (("bn", "poly"), ("linear", "gaussian"))
 # γ of each row of figure 3, from memory of the paper, not checked against it.
 _PAIR_GAMMAS = (2, 2, 2, 5, 5, 5)
+
+# Pairs in the figures of all alignments, and rows for each.
+_FEW_PAIRS, _ROWS = 2, 2
+# The methods of each figure that shows some one by one.
+_METHODS: dict[Union[int, str], tuple[str, ...]] = {
+    1: PAPER_METHODS, 2: PAPER_METHODS, 3: PAPER_METHODS, "alignments": METHODS, "judged": METHODS,
+}  # fmt: skip
+# Both show the same pictures.
+_FOLDERS: dict[Union[int, str], str] = {"alignments": "alignments", "judged": "alignments"}
 
 #: Six pairs of the authors' pictures. The paper does not name its pairs; these are nst's choice.
 PAPER_PAIRS = (
@@ -64,11 +75,14 @@ class Cell:
     ----------
     row, column : int
     run : plan.Run
+    label : str
+        Words below the picture.
     """
 
     row: int
     column: int
     run: plan.Run
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +91,8 @@ class Figure:
 
     Attributes
     ----------
-    number : int
+    number : int or str
+        What `figure` was called with.
     rows, columns : list of str
         Labels.
     cells : list of Cell
@@ -89,7 +104,7 @@ class Figure:
         Where the content and style pictures come from.
     """
 
-    number: int
+    number: Union[int, str]
     rows: list[str]
     columns: list[str]
     cells: list[Cell]
@@ -100,18 +115,21 @@ class Figure:
 
 
 def figure(
-    number: int,
+    number: Union[int, str],
     folder: StrPath,
     choices: Optional[dict[str, Any]] = None,
     pictures: Optional[StrPath] = None,
     full: bool = False,
+    methods: Optional[Sequence[str]] = None,
 ) -> Figure:
     """Lay out a figure.
 
     Parameters
     ----------
-    number : int
-        1: styles alone, by method and depth; 2: methods and γ; 3: pairs and methods; 4: fusions.
+    number : int or str
+        1: styles alone, by method and depth; 2: methods and γ; 3: pairs and methods; 4: fusions;
+        ``alignments``: all methods on two pairs; ``judged``: the same pictures, for
+        `judged.judge`.
     folder : path-like
         Folder for its files.
     choices : dict, optional
@@ -120,6 +138,8 @@ def figure(
         Folder of the authors' pictures (``make images``); default: the sample pictures.
     full : bool
         Whether the defaults are the paper's; otherwise they give small pictures within minutes.
+    methods : sequence of str, optional
+        By default the paper's four, or all in ``alignments`` and ``judged``.
 
     Returns
     -------
@@ -133,18 +153,26 @@ def figure(
         A choice is not valid.
     """
     if number not in _LAYOUTS:
-        raise BatchError(f"There is no figure {number}: choose from 1 to {len(_LAYOUTS)}.")
+        names = ", ".join(map(str, _LAYOUTS))
+        raise BatchError(f"There is no figure {number}: choose from {names}.")
+    if methods and number not in _METHODS:
+        raise ConfigError(f"Figure {number} fuses methods of its own.", "method")
     small = _LAPTOP_STYLES if number == 1 else _LAPTOP
     folder, choices = os.fspath(folder), {**(_FULL if full else small), **(choices or {})}
-    rows, columns, beside, runs = _LAYOUTS[number](_pairs(pictures))
+    methods = methods or _METHODS.get(number, ())
+    rows, columns, beside, runs = _LAYOUTS[number](_pairs(pictures), methods)
+    pictures_folder = os.path.join(folder, _FOLDERS.get(number, f"fig{number}"))
     cells = []
     for row, column, (content, style), fields in runs:
-        name = "-".join(_file_word(label) for label in (rows[row], columns[column]))
-        output = os.path.join(folder, f"fig{number}", f"{row + 1}{column + 1}-{name}.png")
-        cells.append(
-            Cell(row, column, plan.Run(content, style, output, Config(**choices, **fields)))
-        )
-    grid, manifest = (os.path.join(folder, f"fig{number}{end}") for end in (".png", ".json"))
+        # Without labels of rows and columns, each picture has its own.
+        label = "" if columns[column] else fields["method"]
+        words = (label,) if label else (rows[row], columns[column])
+        name = "-".join(map(_file_word, words))
+        output = os.path.join(pictures_folder, f"{row + 1}{column + 1}-{name}.png")
+        run = plan.Run(content, style, output, Config(**choices, **fields))
+        cells.append(Cell(row, column, run, label))
+    stem = f"fig{number}" if isinstance(number, int) else number
+    grid, manifest = (os.path.join(folder, f"{stem}{end}") for end in (".png", ".json"))
     source = "the project's samples" if pictures is None else os.fspath(pictures)
     return Figure(number, rows, columns, cells, beside, grid, manifest, source)
 
@@ -194,14 +222,25 @@ def write(layout: Figure) -> None:
     document = {
         "program": "nst", "figure": layout.number, "pictures": layout.source, "cells": cells,
     }  # fmt: skip
+    save(compose(layout), layout.grid)
+    files.write_json(layout.manifest, document)
+
+
+def save(image: Image.Image, path: StrPath) -> None:
+    """Write a PIL image as the PNG of a figure, marked as made by nst.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
     mark = PngImagePlugin.PngInfo()
     mark.add_text(*_MARK)
     try:
-        with files.replacing(layout.grid) as temporary:
-            compose(layout).save(temporary, "PNG", pnginfo=mark)
+        with files.replacing(path) as temporary:
+            image.save(temporary, "PNG", pnginfo=mark)
     except OSError as error:
-        raise OutputError(f"Cannot write {layout.grid}: {reason(error)}.") from error
-    files.write_json(layout.manifest, document)
+        raise OutputError(f"Cannot write {os.fspath(path)}: {reason(error)}.") from error
 
 
 def _is_grid(path: StrPath) -> bool:
@@ -241,8 +280,9 @@ def compose(layout: Figure) -> Image.Image:
     font = ImageFont.load_default(_FONT)
     margin = max(round(font.getlength(label)) for label in layout.rows) + 2 * _GAP
     line = _FONT + _GAP
+    head = line if any(layout.columns) else 0
     total = margin + (lead + len(layout.columns)) * (width + _GAP) + _GAP
-    grid = Image.new("RGB", (total, line + sum(h + line for h in heights) + 2 * _GAP), _PAPER)
+    grid = Image.new("RGB", (total, head + sum(h + line for h in heights) + 2 * _GAP), _PAPER)
     draw = ImageDraw.Draw(grid)
 
     def left(column: int) -> int:
@@ -251,15 +291,18 @@ def compose(layout: Figure) -> Image.Image:
     for column, label in enumerate(layout.columns):
         x = left(lead + column) + width // 2
         draw.text((x, _GAP + _FONT // 2), label, _INK, font, anchor="mm")
-    top = line + _GAP
+    top = head + _GAP
     for row, label in enumerate(layout.rows):
         draw.text((_GAP, top + heights[row] // 2), label, _INK, font, anchor="lm")
         for column, (words, picture) in enumerate(beside[row]):
             grid.paste(picture, (left(column), top))
             centre = left(column) + picture.width // 2, top + picture.height + line // 2
             draw.text(centre, words, _INK, font, anchor="mm")
-        for column in range(len(layout.columns)):
-            grid.paste(results[row, column], (left(lead + column), top))
+        for cell in (cell for cell in layout.cells if cell.row == row):
+            picture, x = results[row, cell.column], left(lead + cell.column)
+            grid.paste(picture, (x, top))
+            centre = x + picture.width // 2, top + picture.height + line // 2
+            draw.text(centre, cell.label, _INK, font, anchor="mm")
         top += heights[row] + line
     return grid
 
@@ -289,10 +332,10 @@ def _pairs(pictures: Optional[StrPath]) -> list[_Pair]:
     return [(str(content), str(style)) for content, style in pairs]
 
 
-def _style_alone(pairs: Sequence[_Pair]) -> _Layout:
+def _style_alone(pairs: Sequence[_Pair], methods: Sequence[str]) -> _Layout:
     pair, layers = pairs[0], PRESETS["paper"]["style_layers"]
     columns = [f"to {layer}" for layer in layers]
-    beside: list[list[tuple[str, str]]] = [[("style", pair[1])], *([] for _ in PAPER_METHODS[1:])]
+    beside: list[list[tuple[str, str]]] = [[("style", pair[1])], *([] for _ in methods[1:])]
     style_alone: dict[str, Any] = {"alpha": 0, "init": "random"}
     runs = [
         (
@@ -301,34 +344,34 @@ def _style_alone(pairs: Sequence[_Pair]) -> _Layout:
             pair,
             {**style_alone, "method": method, "style_layers": layers[: column + 1]},
         )
-        for row, method in enumerate(PAPER_METHODS)
+        for row, method in enumerate(methods)
         for column in range(len(layers))
     ]
-    return list(PAPER_METHODS), columns, beside, runs
+    return list(methods), columns, beside, runs
 
 
-def _balances(pairs: Sequence[_Pair]) -> _Layout:
+def _balances(pairs: Sequence[_Pair], methods: Sequence[str]) -> _Layout:
     pair = pairs[0]
-    beside: list[list[tuple[str, str]]] = [[("content", pair[0])], [("style", pair[1])], [], []]
     runs: list[_Cell] = [
         (row, column, pair, {"method": method, "gamma": gamma})
-        for row, method in enumerate(PAPER_METHODS)
+        for row, method in enumerate(methods)
         for column, gamma in enumerate(GAMMAS)
     ]
-    return list(PAPER_METHODS), [f"gamma {gamma:g}" for gamma in GAMMAS], beside, runs
+    columns = [f"gamma {gamma:g}" for gamma in GAMMAS]
+    return list(methods), columns, _spread(pair, len(methods)), runs
 
 
-def _all_pairs(pairs: Sequence[_Pair]) -> _Layout:
+def _all_pairs(pairs: Sequence[_Pair], methods: Sequence[str]) -> _Layout:
     beside = [_both(pair) for pair in pairs]
     runs: list[_Cell] = [
         (row, column, pair, {"method": method, "gamma": gamma})
         for row, (pair, gamma) in enumerate(zip(pairs, _PAIR_GAMMAS))
-        for column, method in enumerate(PAPER_METHODS)
+        for column, method in enumerate(methods)
     ]
-    return [f"gamma {gamma}" for gamma in _PAIR_GAMMAS], list(PAPER_METHODS), beside, runs
+    return [f"gamma {gamma}" for gamma in _PAIR_GAMMAS], list(methods), beside, runs
 
 
-def _fusions(pairs: Sequence[_Pair]) -> _Layout:
+def _fusions(pairs: Sequence[_Pair], _: Sequence[str]) -> _Layout:
     rows: list[str] = []
     beside: list[list[tuple[str, str]]] = []
     runs: list[_Cell] = []
@@ -342,8 +385,35 @@ def _fusions(pairs: Sequence[_Pair]) -> _Layout:
     return rows, [f"{one} : {other}" for one, other in SHARES], beside, runs
 
 
+def _alignments(pairs: Sequence[_Pair], methods: Sequence[str]) -> _Layout:
+    """Lay out all methods in two rows for each pair, labelled below each picture."""
+    columns = -(-len(methods) // _ROWS)
+    count = -(-len(methods) // columns)
+    beside: list[list[tuple[str, str]]] = []
+    runs: list[_Cell] = []
+    for pair in pairs[:_FEW_PAIRS]:
+        for place, method in enumerate(methods):
+            row, column = divmod(place, columns)
+            runs.append((len(beside) + row, column, pair, {"method": method}))
+        beside += _spread(pair, count)
+    return [""] * len(beside), [""] * columns, beside, runs
+
+
+def _spread(pair: _Pair, rows: int) -> list[list[tuple[str, str]]]:
+    """Return a pair's pictures for the left of some rows, one in each of the first two."""
+    content, style = _both(pair)
+    return [[content, style]] if rows == 1 else [[content], [style], *([] for _ in range(2, rows))]
+
+
 def _both(pair: _Pair) -> list[tuple[str, str]]:
     return [("content", pair[0]), ("style", pair[1])]
 
 
-_LAYOUTS = {1: _style_alone, 2: _balances, 3: _all_pairs, 4: _fusions}
+_LAYOUTS: dict[Union[int, str], Callable[[Sequence[_Pair], Sequence[str]], _Layout]] = {
+    1: _style_alone,
+    2: _balances,
+    3: _all_pairs,
+    4: _fusions,
+    "alignments": _alignments,
+    "judged": _alignments,
+}

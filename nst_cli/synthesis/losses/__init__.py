@@ -3,8 +3,9 @@
 `target` reduces the style features to what a loss needs, averaged over the style's positions.
 So the two images may differ in size.
 
-β′ times a value here is the objective of the authors' code. It differs from Eq. 6, 10 and 11 by
-a constant factor that each class states.
+For the paper's four methods, β′ times a value here is the objective of the authors' code. It
+differs from Eq. 6, 10 and 11 by a constant factor that each class states. `frame` says what losses
+have in common, and how those made of sums are evaluated; each other module holds one family.
 
 Passes over feature maps are what losses cost. So a loss takes its term's weight and multiplies
 it into a small factor, not into the gradient, and overwrites its own arrays in place. No loss

@@ -36,7 +36,7 @@ class CORAL(_Covariances):
     """CORAL: the distance of the covariance matrices [1]_.
 
     The value is M / (4 N²) ‖C_F − C_S‖², like that of `PolynomialMMD` on features centred by the
-    means of their own map, in the unit of β′ = 0.1.
+    means of their own map.
 
     Notes
     -----
@@ -86,8 +86,8 @@ class GaussianWasserstein(_Covariances):
     """The squared Wasserstein-2 distance of two normal distributions [1]_.
 
     These have the means and covariances of the features. The value is M / (2 N) ( ‖μ_F − μ_S‖² +
-    tr C_F + tr C_S − 2 tr (Rᵀ C_F R)^½ ) with R Rᵀ = C_S, in the unit of β′ = 1e3. If all
-    correlations were 0, it would be that of `BNStatistics`.
+    tr C_F + tr C_S − 2 tr (Rᵀ C_F R)^½ ) with R Rᵀ = C_S. If all correlations were 0, it would be
+    that of `BNStatistics`.
 
     Notes
     -----

@@ -31,8 +31,7 @@ class SlicedWasserstein:
 
     The value is 1 / (2 D) Σ (P − Q)² over D directions and M positions, where P are a map's
     projections and Q those of the style with the same rank. On average over the directions, a
-    shift of the means costs M / (2 N) ‖Δμ‖², as in `BNStatistics`, so its unit is that of
-    β′ = 1e3.
+    shift of the means costs M / (2 N) ‖Δμ‖², as in `BNStatistics`.
 
     Parameters
     ----------
@@ -86,9 +85,8 @@ class ChannelWasserstein(Deterministic):
     """The Wasserstein-2 distance of each channel's histogram to the style's, squared [1]_.
 
     The value is 1 / (2 N) Σ (x − q)² over channels and positions, where q is the style's value
-    of the same rank in the channel. It is M / 2 times the mean squared distance, in the unit of
-    β′ = 1e3: where `BNStatistics` aligns mean and deviation of a channel, this aligns all of its
-    distribution.
+    of the same rank in the channel: M / 2 times the mean squared distance. Where `BNStatistics`
+    aligns mean and deviation of a channel, this aligns all of its distribution.
 
     Notes
     -----
@@ -110,7 +108,7 @@ class ChannelWasserstein(Deterministic):
     def __call__(
         self, features: Any, target: Any, weight: float = 1.0, drawn: Any = None
     ) -> LossGrad:
-        """Compare features (1, N, H, W) with a target; `LossGrad` in the unit of β′ = 1e3."""
+        """Compare features (1, N, H, W) with a target."""
         check_channels(features.shape[1], target)
         flat, scale = plain(features), weight / features.shape[1]
         residuals = _residuals(flat, _quantiles(target, flat.shape[1]))
