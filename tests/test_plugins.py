@@ -642,9 +642,9 @@ def place(tmp_path_factory):
     lines = [f"import site; site.addsitedir({path!r})" for path in dict.fromkeys(here)]
     (packages / "here.pth").write_text("\n".join(lines), encoding="utf-8")
     builds = importlib.util.find_spec("wheel") is not None
-    # Copied, because a build leaves files in the folder of the sources.
-    example = shutil.copytree(EXAMPLE, folder / "example")
-    projects = example, save_broken_project(folder / "broken")
+    # pip builds a package in its folder and leaves files there.
+    copied = shutil.copytree(EXAMPLE, folder / "package")
+    projects = copied, save_broken_project(folder / "broken")
     pip(python, "install", "--no-deps", *["--no-build-isolation"] * builds, *projects)
     for number, name in enumerate(("content.png", "style.png")):
         noise(number, 24, 24).save(folder / name)
