@@ -1,4 +1,4 @@
-"""The figures of the paper: their runs, and the place of each in the grid."""
+"""The figures: their runs, the place of each in the grid, and the matrix of all alignments."""
 
 import json
 import os
@@ -13,9 +13,10 @@ from PIL import Image
 from processes import environment, error_of, nst
 
 from nst_cli import Config, images
-from nst_cli.config import PAPER_METHODS
-from nst_cli.errors import BatchError, OutputError
-from nst_cli.views import figures
+from nst_cli.config import METHODS, PAPER_METHODS
+from nst_cli.errors import BatchError, ConfigError, OutputError
+from nst_cli.views import figures, judged
+from nst_cli.views.score import Left
 
 TINY = ("--size", "24", "--iterations", "2", "--weights", "builtin")
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -68,7 +69,7 @@ def test_figure_4_fuses_two_methods_in_two_rows_each():
         assert config.gamma == 5
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4])
+@pytest.mark.parametrize("number", [1, 2, 3, 4, "alignments"])
 def test_the_authors_pictures_replace_the_samples(number):
     layout = figures.figure(number, "out", pictures="images")
     for cell in layout.cells:
@@ -78,8 +79,44 @@ def test_the_authors_pictures_replace_the_samples(number):
 
 
 def test_there_is_no_figure_5():
-    with pytest.raises(BatchError, match="no figure 5: choose from 1 to 4"):
+    with pytest.raises(BatchError, match="no figure 5: choose from 1, 2, 3, 4, alignments, judg"):
         figures.figure(5, "out")
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_figure_shows_the_methods_that_are_chosen(number):
+    methods = {config.method for config in configs(number, methods=["coral", "remd"]).values()}
+    assert methods == {"coral", "remd"}
+
+
+def test_a_figure_of_one_method_has_both_pictures_beside_its_row():
+    (beside,) = figures.figure(2, "out", methods=["coral"]).beside
+    assert [label for label, _ in beside] == ["content", "style"]
+
+
+def test_figure_4_has_methods_of_its_own():
+    with pytest.raises(ConfigError, match="Figure 4 fuses methods of its own"):
+        figures.figure(4, "out", methods=["bn"])
+
+
+@pytest.mark.parametrize("name", ["alignments", "judged"])
+def test_the_figures_of_all_alignments_are_each_method_on_two_pairs_by_preset_fast(name):
+    layout = figures.figure(name, "out")
+    runs = [cell.run for cell in layout.cells]
+    assert len(runs) == len(set(runs)) == 2 * len(METHODS)
+    assert {run.config.preset for run in runs} == {"fast"}
+    for pair in {(run.content, run.style) for run in runs}:
+        methods = [run.config.method for run in runs if (run.content, run.style) == pair]
+        assert methods == list(METHODS)
+    assert all(cell.label == cell.run.config.method for cell in layout.cells)
+    assert [[label for label, _ in row] for row in layout.beside] == [["content"], ["style"]] * 2
+    assert os.path.basename(layout.grid) == f"{name}.png"
+
+
+def test_the_two_figures_of_all_alignments_share_their_pictures():
+    alignments, judged = (figures.figure(name, "out") for name in ("alignments", "judged"))
+    assert [cell.run for cell in alignments.cells] == [cell.run for cell in judged.cells]
+    assert alignments.grid != judged.grid and alignments.manifest != judged.manifest
 
 
 def test_each_picture_stands_in_its_row_and_column_of_the_grid(tmp_path):
@@ -206,7 +243,81 @@ def test_make_passes_its_figure_options_to_the_command():
     assert " ".join(words[-8:]) == "figure 2 -o out/large --size 64 --jobs 2"
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4])
+@pytest.mark.parametrize("number", [1, 2, 3, 4, "alignments"])
 def test_labels_use_only_letters_that_the_font_has(number):
     layout = figures.figure(number, "out")
-    assert all(label.isascii() for label in (*layout.rows, *layout.columns))
+    labels = (*layout.rows, *layout.columns, *(cell.label for cell in layout.cells))
+    assert all(label.isascii() for label in labels)
+
+
+# All alignments
+
+PAIR = ("--method", "linear,gaussian")
+
+
+@pytest.fixture(scope="module")
+def judged_folder(tmp_path_factory):
+    """The figure of two alignments, and the matrix from its pictures."""
+    folder = tmp_path_factory.mktemp("judged")
+    first = nst(folder, "figure", "alignments", *TINY, *PAIR, "-o", "f", "--quiet")
+    times = {path: path.stat().st_mtime_ns for path in (folder / "f/alignments").iterdir()}
+    second = nst(folder, "figure", "judged", *TINY, *PAIR, "-o", "f", "--jobs", "1")
+    return folder / "f", first, second, times
+
+
+def test_judging_makes_no_picture_anew(judged_folder):
+    folder, first, second, times = judged_folder
+    assert (first.returncode, first.stdout) == (0, "f/alignments.png\n"), first.stderr
+    assert (second.returncode, second.stdout) == (0, "f/judged.png\n"), second.stderr
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert len(json.loads((folder / "alignments.json").read_text())["cells"]) == 4
+
+
+def test_the_matrix_is_the_mean_of_the_scores_over_layers_and_pairs(judged_folder):
+    folder, *_ = judged_folder
+    document = json.loads((folder / "judged.json").read_text())
+    assert document["methods"] == ["linear", "gaussian"] and len(document["pairs"]) == 2
+    for place, minimised in enumerate(document["methods"]):
+        scored = [pair["scores"][place] for pair in document["pairs"]]
+        assert all(minimised in Path(one["path"]).name for one in scored)
+        cells = [cell for one in scored for cell in one["left"]["linear"].values()]
+        values = [cell["value"] for cell in cells if cell["value"] is not None]
+        assert document["left"][minimised]["linear"] == pytest.approx(numpy.mean(values))
+        ranks = [one["mean_rank"] for one in scored]
+        assert document["mean_rank"][minimised] == pytest.approx(numpy.mean(ranks))
+    assert document["standard_error"]["linear"]["linear"] is None
+
+
+def test_the_matrix_is_printed_as_a_table_in_markdown(judged_folder):
+    folder, _, second, _ = judged_folder
+    document = json.loads((folder / "judged.json").read_text())
+    lines = [line for line in second.stderr.splitlines() if line.startswith("| ")]
+    assert lines[0] == "| minimised | linear | gaussian | content loss | mean rank |"
+    own = f"{document['left']['linear']['linear']:.3f}"
+    assert lines[2].startswith(f"| `linear` | **{own}** | ") and len(lines) == 4
+
+
+def test_the_heat_map_has_a_colour_for_each_number_of_the_matrix():
+    lefts = {"linear": {"linear": 0.01, "bn": 1.0}, "bn": {"linear": 20.0, "bn": None}}
+    matrix = judged.Matrix(
+        left={row: {column: Left(value, None) for column, value in cells.items()}
+              for row, cells in lefts.items()},
+        content={"linear": 0.5, "bn": None}, mean_rank={"linear": 1.0, "bn": None}, scores=[],
+    )  # fmt: skip
+    colours = set(map(tuple, numpy.array(judged.draw(matrix)).reshape(-1, 3)))
+    values = [value for cells in lefts.values() for value in cells.values()]
+    assert {judged._colour(value) for value in values} <= colours
+    assert len({judged._colour(value) for value in values}) == 4
+    # What is nothing but noise has the colour of the least that the scale shows.
+    assert judged._colour(-0.1) == judged._colour(0.0) == judged._colour(0.001)
+    assert list(judged.markdown(matrix))[-1] == "| `bn` | 20.00 | **-** | - | - |"
+
+
+def test_the_heat_map_replaces_its_own_files_only(judged_folder, tmp_path):
+    folder, *_ = judged_folder
+    shutil.copytree(folder, tmp_path / "f")
+    layout = figures.figure("judged", tmp_path / "f")
+    figures.check(layout)
+    Path(layout.manifest).write_text("{}")
+    with pytest.raises(OutputError, match=r"judged\.json: it exists and nst did not make it"):
+        figures.check(layout)

@@ -20,6 +20,7 @@ COMMANDS = (
     "nst",
     "nst stylize",
     "nst report",
+    "nst score",
     "nst plot",
     "nst theorem",
     "nst weights",
