@@ -10,7 +10,9 @@ median ratio of linear, poly and bn. The table has the median over all pairs of 
 spread: the largest over the smallest. It measures on images early and late in a run: noise, and
 the image after some steps of preset fast with poly and γ = 1.
 
-    python benchmarks/beta.py FOLDER CONTENT,STYLE... [--size 224]
+    python benchmarks/beta.py FOLDER CONTENT,STYLE... [--size 224] [--method NAME]...
+
+`--method` also measures a method of an installed plugin.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from common import describe, run
 from nst_cli import Config, engine, transfer
 from nst_cli.bench import pictures
 from nst_cli.config import METHODS, PAPER_BETA, PAPER_METHODS
+from nst_cli.plugins import paper_beta
 from nst_cli.synthesis import objective, vgg
 from nst_cli.synthesis.losses import style_loss
 from nst_cli.weights import Weights
@@ -36,15 +39,17 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("pairs", nargs="+", metavar="CONTENT,STYLE")
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--method", action="append", default=[])
     arguments = parser.parse_args()
+    methods = (*METHODS, *arguments.method)
     places = ["noise", *(f"{count} steps" for count in STEPS)]
     # For each place and method, the ratio at β′ = 1 of each pair of pictures.
-    ratios = {place: {method: [] for method in METHODS} for place in places}
+    ratios = {place: {method: [] for method in methods} for place in places}
     for pair in arguments.pairs:
         paths = [str(arguments.folder / name) for name in pair.split(",")]
         content, style = pictures(arguments.size, *paths)
-        for place, found in zip(places, measure(content, style)):
-            for method, ratio in found.items():
+        for place, measured in zip(places, measure(content, style, methods)):
+            for method, ratio in measured.items():
                 ratios[place][method].append(ratio)
         print(f"measured {pair}", flush=True)
     print(f"\n{describe()}, {arguments.size} pixels, {len(arguments.pairs)} pairs\n")
@@ -57,14 +62,14 @@ def main():
 
 def rows(place, ratios):
     """Return the rows of the table for one kind of image."""
-    medians = {method: statistics.median(found) for method, found in ratios.items()}
+    medians = {method: statistics.median(values) for method, values in ratios.items()}
     paper = {method: PAPER_BETA[method] * medians[method] for method in PAPER_METHODS}
     of_sums = statistics.median(paper[method] for method in ("linear", "poly", "bn"))
-    for method, found in ratios.items():
+    for method, values in ratios.items():
         goal = paper["gaussian"] if like_gaussian(method) else of_sums
-        now = PAPER_BETA[method]
+        now = paper_beta(method)
         yield (
-            f"| {place} | {method} | {medians[method]:.3g} | {max(found) / min(found):.2g} "
+            f"| {place} | {method} | {medians[method]:.3g} | {max(values) / min(values):.2g} "
             f"| {now:g} | {now * medians[method]:.3g} | {goal / medians[method]:.2g} |"
         )
 
@@ -73,10 +78,10 @@ def like_gaussian(method):
     return style_loss(method).needs == "pairs" or method == "fourier"
 
 
-def measure(content, style):
+def measure(content, style, methods):
     """Return the ratio at β′ = 1 of each method, on each of the images."""
     device = engine.context("cpu")
-    config = Config(method=",".join(f"{method}=1" for method in METHODS))
+    config = Config(method=",".join(f"{method}=1" for method in methods))
     layers = (*config.style_layers, *config.content_layers)
     layers = tuple(sorted(layers))
     shared = vgg.parameters(Weights.find().load(), layers, device)
@@ -87,18 +92,18 @@ def measure(content, style):
     style_terms = objective.style_terms(config, targets)
     features = network.forward(engine.array(content, device))
     content_terms = objective.content_terms(config, features)
-    found = []
+    by_image = []
     for image in images(content, style):
         on_device = engine.array(image, device)
         base = norm(network, content_terms, on_device)
-        found.append(
+        by_image.append(
             {
                 method: norm(network, [t for t in style_terms if t.method == method], on_device)
                 / base
-                for method in METHODS
+                for method in methods
             }
         )
-    return found
+    return by_image
 
 
 def norm(network, terms, image):

@@ -33,6 +33,8 @@ class Row:
     method, preset, precision : str
     steps : int
         Until the final loss of preset `paper`, over all scales; all steps if it is not reached.
+    all_steps : int
+        Until the run's own end.
     step_seconds : float
         Median time of a step at full size.
     seconds : float or None
@@ -50,6 +52,7 @@ class Row:
     preset: str
     precision: str
     steps: int
+    all_steps: int
     step_seconds: float
     seconds: Optional[float]
     whole_seconds: float
@@ -135,6 +138,7 @@ def rows(
             preset=config.preset,
             precision=run.precision,
             steps=run.result.steps if reached is None else reached + 1,
+            all_steps=run.result.steps,
             step_seconds=run.step_seconds,
             seconds=None if reached is None else run.moments[reached],
             whole_seconds=run.whole_seconds,

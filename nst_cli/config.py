@@ -9,43 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Union
 
-from . import checks
+from . import checks, methods, plugins
 from .checks import did_you_mean, parse_weights, short
 from .errors import ConfigError
 
-# β′ per method. It makes the gradients of style and content on the image similar in size
-# (section 4 of the paper). The paper's four methods have the values of the authors' code; those
-# of the others were measured by benchmarks/beta.py.
-PAPER_BETA = {
-    "linear": 2e3,
-    "poly": 1e-1,
-    "gaussian": 3e14,
-    "bn": 1e3,
-    "coral": 1e-1,
-    "wasserstein": 4e2,
-    "sliced": 9e2,
-    "histogram": 8e2,
-    "rbf": 3e14,
-    "laplace": 4e14,
-    "energy": 8e10,
-    # That of gaussian, which is this loss on average. Its gradients are larger by the noise of
-    # its draws, so by their size this would be 7e14.
-    "fourier": 3e14,
-    "cmd": 5e5,
-    "remd": 9e5,
-}
-METHODS = tuple(PAPER_BETA)
-#: The methods of the paper, whose experiments compare them.
-PAPER_METHODS = METHODS[:4]
-#: The options that one method alone takes, by field name.
-METHOD_OPTIONS = {
-    "poly": ("c",),
-    "sliced": ("directions",),
-    "rbf": ("kernels",),
-    "fourier": ("features",),
-    "cmd": ("orders",),
-    "remd": ("samples",),
-}
+# Those of nst itself; `plugins` adds methods of other packages.
+METHODS = methods.METHODS
+PAPER_METHODS = methods.PAPER_METHODS
+PAPER_BETA = methods.PAPER_BETA
+METHOD_OPTIONS = methods.METHOD_OPTIONS
 
 BLOCKS = (2, 2, 4, 4, 4)
 LAYERS = tuple(
@@ -143,14 +115,14 @@ class Config:
     preset: str = "paper"
     method: str = _option(
         "poly",
-        checks.fusion(METHODS),
+        checks.fusion(plugins.NAMES),
         f"Style loss: {', '.join(METHODS)}, or a fusion such as bn=0.3,poly=0.7.",
         "NAME|FUSION",
     )
     alpha: float = _option(1.0, checks.number, "Weight of the content loss (Eq. 3).", "X")
     beta: Union[str, float] = _option(
         "paper",
-        checks.balance(METHODS),
+        checks.balance(plugins.NAMES),
         "Style factor at gamma 1: paper for a fixed value per method, the authors' where there is "
         "one; auto to measure it on the start image; or a number. A fusion takes METHOD=X,...",
         "paper|auto|X",
@@ -195,6 +167,12 @@ class Config:
         checks.integer(1, _MOST_DRAWN),
         "Positions that remd draws from each picture at each step, at most.",
         "N",
+    )
+    loss_options: str = _option(
+        "",
+        plugins.check_options,
+        "Options of methods from plugins; an option not named has its default.",
+        "METHOD.KEY=X,...",
     )
     layer_weights: str = _option(
         "",
@@ -331,6 +309,8 @@ class Config:
             given = getattr(self, name)
             checked = OPTIONS[name].check(name, default if given is None else given)
             object.__setattr__(self, name, checked)
+        options = plugins.complete_options(self.loss_options, self.methods)
+        object.__setattr__(self, "loss_options", options)
         self._check_together()
 
     def _check_together(self) -> None:
@@ -348,7 +328,7 @@ class Config:
                     "beta",
                 )
         elif isinstance(self.beta, float) and len(self.methods) > 1:
-            example = ",".join(f"{name}={PAPER_BETA[name]:g}" for name in self.methods)
+            example = ",".join(f"{name}={plugins.paper_beta(name):g}" for name in self.methods)
             raise ConfigError(
                 f"beta {self.beta:g} is one value for several methods, whose losses differ by "
                 f"orders of magnitude: give one per method, as in {example!r}.",
@@ -390,6 +370,12 @@ class Config:
         """Return the method whose loss stands for a method: `estimator` decides for gaussian."""
         by_fourier = method == "gaussian" and self.estimator == "fourier"
         return "fourier" if by_fourier else method
+
+    def loss_choices(self, method: str) -> dict[str, Any]:
+        """Return the options of a method's loss by name."""
+        if method in METHODS:
+            return {name: getattr(self, name) for name in METHOD_OPTIONS.get(method, ())}
+        return plugins.options_of(method, self.loss_options)
 
     @property
     def faithful(self) -> bool:

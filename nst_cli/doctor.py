@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import numpy
 import PIL
 
-from . import __version__, config, engine, machine
+from . import __version__, config, engine, machine, plugins
 from .engine import mxnet2
 from .engine.gpu import driver, library
-from .errors import EngineError, WeightsError
-from .synthesis import vgg
+from .errors import EngineError, PluginError, WeightsError
+from .synthesis import losses, vgg
 from .weights import BUILTIN, Weights
 
 _TEST_SIDE = 128
@@ -31,7 +31,7 @@ def examine() -> Iterator[Finding]:
     ------
     topic, finding : str
     good : bool
-        False if `nst stylize` cannot work because of it.
+        False if `nst stylize`, or a method of a plugin, cannot work because of it.
     """
     yield "nst", f"{__version__}, Python {platform.python_version()}", True
     yield from _gpu()
@@ -46,6 +46,8 @@ def examine() -> Iterator[Finding]:
     count = engine.gpu_count()
     built = "built for CUDA" if engine.has_cuda() else "built for the CPU only"
     yield "devices", f"CPU and {count} GPU{'s' * (count != 1)}; this MXNet is {built}", True
+    for plugin in plugins.installed():
+        yield "plugin", *_plugin(plugin)
     try:
         weights = Weights.find()
         weights.load()
@@ -56,6 +58,16 @@ def examine() -> Iterator[Finding]:
         yield "executor", try_network("auto"), True
     except EngineError as error:
         yield "executor", str(error), False
+
+
+def _plugin(plugin: plugins.Plugin) -> tuple[str, bool]:
+    """Return whether the method of a plugin can be used, and why not."""
+    try:
+        plugin.method()
+        losses.style_loss(plugin.name)
+    except PluginError as error:
+        return str(error), False
+    return f"the method {plugin.name} of {plugin.source}", True
 
 
 def _installed_by() -> str:

@@ -31,6 +31,10 @@ class ConfigError(NstError):
         self.field = field
 
 
+class PluginError(NstError):
+    """A package that adds a method is missing, cannot be imported, or gives no valid loss."""
+
+
 class ImageError(NstError):
     """A picture that cannot be read, used or written."""
 

@@ -12,11 +12,13 @@ A test that leaves a process behind fails.
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy
 import processes
 import pytest
+from packages import forget
 
 from nst_cli import engine
 from nst_cli.synthesis import vgg
@@ -112,6 +114,21 @@ def one_device(request, monkeypatch):
     monkeypatch.setattr(engine, "context", replaced)
     yield
     assert contexts <= allowed
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """An empty folder on Python's path; after the test, its packages are forgotten."""
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(folder)
+    forget()
+    yield folder
+    for name in set(sys.modules) - before:
+        if str(folder) in str(getattr(sys.modules[name], "__file__", None)):
+            del sys.modules[name]
+    forget()
 
 
 @pytest.fixture(scope="session")

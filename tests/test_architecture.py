@@ -24,7 +24,8 @@ ROWS = (
     # The leaves.
     ("images", "weights", "samples"),
     ("config", "download"),
-    ("checks", "files", "folders", "machine", "signals"),
+    ("plugins",),
+    ("methods", "checks", "files", "folders", "machine", "signals"),
     ("errors",),
 )
 ROW_OF = {unit: row for row, units in enumerate(ROWS) for unit in units}

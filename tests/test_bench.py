@@ -75,7 +75,7 @@ def test_preset_fast_is_measured_up_to_the_final_loss_of_preset_paper(monkeypatc
 
 
 def test_the_table_has_a_row_for_each_run_and_says_what_is_unknown(monkeypatch):
-    row = bench.Row((20, 32), "poly", "fast", "float32", 7, 0.5, None, 9.0, 1.25, None)
+    row = bench.Row((20, 32), "poly", "fast", "float32", 7, 8, 0.5, None, 9.0, 1.25, None)
     monkeypatch.setattr(bench, "rows", lambda *_: iter([row]))
     command = "bench --size 32 --size 48 --method poly --method bn --device cpu"
     done = CliRunner().invoke(main, command.split())

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from packages import save_example
 from processes import noise
 
 import nst_cli
@@ -112,6 +113,12 @@ def options_of(command):
     for parameter in command.params:
         names.update(parameter.opts, parameter.secondary_opts)
     return names.union(*map(options_of, getattr(command, "commands", {}).values()))
+
+
+@pytest.fixture(autouse=True)
+def the_example_is_installed(packages):
+    """Install the plugin that the texts use."""
+    save_example(packages)
 
 
 # The texts compared with the command line

@@ -504,6 +504,25 @@ def test_on_intels_processors_auto_precision_is_bfloat16_only_by_amx(
 
 
 @pytest.mark.parametrize(
+    ("flags", "vendor", "variables", "expected"),
+    [
+        ({"avx2", "avx512f"}, "AuthenticAMD", {}, "avx512"),
+        ({"avx2", "avx512f"}, "AuthenticAMD", {"DNNL_MAX_CPU_ISA": "AVX2"}, "amd avx2"),
+        ({"avx2"}, "AuthenticAMD", {}, "amd avx2"),
+        ({"avx2"}, "GenuineIntel", {}, "avx2"),
+        ({"avx2"}, "AuthenticAMD", {"DNNL_MAX_CPU_ISA": "AVX"}, "other"),
+        ({"avx2"}, "AuthenticAMD", {"MXNET_MKLDNN_ENABLED": "0"}, "other"),
+        (set(), "", {}, "other"),
+    ],
+)
+def test_the_instructions_are_those_that_onednn_may_use(
+    processor, flags, vendor, variables, expected
+):
+    processor(flags, vendor, **variables)
+    assert engine.instruction_set(engine.context("cpu")) == expected
+
+
+@pytest.mark.parametrize(
     ("amx", "users", "expected"),
     [(True, None, "AVX512_CORE_AMX"), (True, "AVX2", "AVX2"), (False, None, None)],
 )

@@ -19,7 +19,7 @@ RELATIVE = 6e-6
 @pytest.fixture
 def avx2(monkeypatch):
     """Let `auto` see a processor with AVX2 and without AVX-512."""
-    monkeypatch.setattr(engine, "instruction_set", lambda device: "avx2")
+    monkeypatch.setattr(engine, "instruction_set", lambda device: "amd avx2")
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_auto_is_direct_where_winograd_is_not_faster(avx2, monkeypatch):
     ]
     assert chosen("auto", (512, 512)) == chosen("winograd", (512, 512))
     assert chosen("auto", (512, 512), "bfloat16") == []
-    for others in ("avx512", "other"):
+    for others in ("avx512", "avx2", "other"):
         monkeypatch.setattr(engine, "instruction_set", lambda device, name=others: name)
         assert chosen("auto", (2000, 2000)) == []
 

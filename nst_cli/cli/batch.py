@@ -10,11 +10,11 @@ from click.core import ParameterSource
 
 from .. import config
 from .making import jobs_option, make_all
-from .options import PATH, config_options, overwrite_option
+from .options import PATH, ConfigCommand, config_options, overwrite_option
 from .output import echo_note, echo_path
 
 
-@click.command(short_help="Make the pictures that a file lists.")
+@click.command(cls=ConfigCommand, short_help="Make the pictures that a file lists.")
 @click.argument("file", type=PATH)
 @config_options
 @click.option("-o", "--output", metavar="TEMPLATE", type=PATH,

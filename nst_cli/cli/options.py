@@ -7,8 +7,8 @@ from typing import Any, Optional
 import click
 from click.shell_completion import CompletionItem
 
-from .. import config
-from ..errors import ConfigError
+from .. import config, plugins
+from ..errors import ConfigError, PluginError, shown
 
 # A function that a decorator makes into a command, before or after the other decorators.
 _Command = Callable[..., Any]
@@ -68,6 +68,32 @@ _preset_option = click.option(
     "--preset", metavar="NAME", default="paper", show_default=True,
     help=f"Set of defaults: {', '.join(config.PRESETS)}.",
 )  # fmt: skip
+
+
+class ConfigCommand(click.Command):
+    """A command with the options of `Config`; its help also has the methods of plugins."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        rows = [row for plugin in plugins.installed() for row in _rows(plugin)]
+        if rows:
+            with formatter.section("Methods of plugins"):
+                formatter.write_dl(rows)
+
+
+def _rows(plugin: plugins.Plugin) -> list[tuple[str, str]]:
+    """Return the lines of help for a plugin: its method, and each option of that."""
+    try:
+        method = plugin.method()
+    except PluginError as error:
+        return [(shown(plugin.name), shown(error))]
+    source = f"From {plugin.source}, beta {method.beta:g}."
+    options = [
+        (f"  {plugin.name}.{key}", f"{option.help}  [default: {plugins.text_of(option.default)}]")
+        for key, option in method.options.items()
+    ]
+    rows = [(plugin.name, f"{method.help} {source}"), *options]
+    return [(name, shown(text)) for name, text in rows]
 
 
 def config_options(command: _Command) -> _Command:

@@ -10,7 +10,7 @@ import click
 from .. import config
 from ..errors import IncompleteError, NonFiniteError, NstError, OutputError, reason, shown
 from ..runs import log as logs
-from .options import PATH, config_options, overwrite_option
+from .options import PATH, ConfigCommand, config_options, overwrite_option
 from .output import echo_note, echo_path
 from .progress import duration, observing
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..runs.runner import Job
 
 
-@click.command(context_settings={"allow_extra_args": True})
+@click.command(cls=ConfigCommand, context_settings={"allow_extra_args": True})
 @click.argument("content", type=PATH)
 @click.argument("style", type=PATH)
 @click.option("-o", "--output", metavar="OUT", type=PATH, required=True,

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import files, images
+from .. import files, images, plugins
 from ..config import Config
 from ..errors import (
     BatchError,
@@ -21,6 +21,7 @@ from ..errors import (
     NonFiniteError,
     NstError,
     OutputError,
+    PluginError,
     WeightsError,
     reason,
 )
@@ -55,12 +56,15 @@ class Parcel(NamedTuple):
         Ending of the picture to make.
     weights : str
         SHA-256 of the weights that the caller would use.
+    plugins : dict of str to dict
+        The caller's packages of methods; see `plugins.record`.
     """
 
     pictures: Mapping[str, tuple[str, bytes]]
     config: Config
     ending: str
     weights: str
+    plugins: Mapping[str, Mapping[str, str]]
 
 
 class WorkerResult(NamedTuple):
@@ -195,6 +199,7 @@ class _Submission:
             run.config,
             os.path.splitext(run.output)[1],
             self._find_weights(run.config.weights).sha256,
+            plugins.record(run.config.methods),
         )
         contents = {name: self._picture(path) for name, path in paths.items()}
         key = f"{self._name}-{self._submitted}"
@@ -259,6 +264,7 @@ def work(parcel: Parcel) -> WorkerResult:
     NstError
         No picture was made.
     """
+    _check_plugins(parcel)
     with _one_run, tempfile.TemporaryDirectory() as folder:
         pictures, config = {}, parcel.config
         for name, (path, content) in parcel.pictures.items():
@@ -284,6 +290,18 @@ def work(parcel: Parcel) -> WorkerResult:
             raise OutputError(f"The worker's log is not complete: {reason(lines.error)}.")
         content, log = (Path(path).read_bytes() for path in (output, sidecar.log_of(output)))
         return WorkerResult(content, log, sidecar.read(output).document, error)
+
+
+def _check_plugins(parcel: Parcel) -> None:
+    """Refuse a parcel whose methods are from packages that this worker lacks or has otherwise."""
+    for method, theirs in parcel.plugins.items():
+        ours = plugins.record([method]).get(method) if method in plugins.NAMES else None
+        if ours != theirs:
+            has = f"{ours['package']} {ours['version']}" if ours else "none that has it"
+            raise PluginError(
+                f"The method {method!r} is from {theirs['package']} {theirs['version']} for the "
+                f"caller; the worker has {has}."
+            )
 
 
 def _received(run: Run, future: Any, weights: Weights) -> Finished:

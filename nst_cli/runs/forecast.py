@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from .. import engine, images, machine
-from ..config import LAYERS, ROUNDED, Config
+from ..config import LAYERS, METHODS, ROUNDED, Config
 from ..errors import EngineError
 from ..synthesis import lbfgs, losses, scale_sizes, steps_at, transfer, vgg, winograd
 from ..weights import Weights
@@ -30,6 +30,8 @@ _METHOD_BYTES = {
 }
 # Arrays of samples by samples in remd, of 4 bytes a value.
 _REMD_BYTES = 6 * 4
+# What the loss of a plugin takes is unknown: as much as the most that a method of nst's takes.
+_PLUGIN_BYTES = max(_METHOD_BYTES.values())
 _FURTHER_METHOD_BYTES = 8.4
 _LBFGS_BYTES = 1100
 _LOW_PRECISION_BYTES = 51
@@ -188,7 +190,8 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
     maps = sum(map(_values_per_pixel, LAYERS[: deepest + 1]))
     taps = list(map(_values_per_pixel, layers))
     method_bytes = max(
-        _METHOD_BYTES.get(method, 0.0) * _most_own_values(config, method)
+        _METHOD_BYTES.get(method, 0.0 if method in METHODS else _PLUGIN_BYTES)
+        * _most_own_values(config, method)
         for method in map(config.loss_of, config.methods)
     )
     method_bytes += _FURTHER_METHOD_BYTES * (len(config.methods) - 1) * max(taps)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Optional
 from .. import images
 from ..checks import did_you_mean
 from ..config import INITS, PRESETS, Config
-from ..errors import BatchError, ConfigError, ImageError
+from ..errors import BatchError, ConfigError, ImageError, PluginError
 from ..files import StrPath
 from ..weights import BUILTIN
 from . import patterns, sidecar, tomlfile
@@ -24,6 +24,8 @@ _TEMPLATE = "{content}-{style}-{method}.png"
 # Keys whose value may be a list of names, or a table of numbers; the others take a single value.
 _LISTS = ("style_layers", "content_layers")
 _WEIGHTS = ("method", "beta", "layer_weights")
+# A table of tables, whose values may be lists.
+_NESTED = "loss_options"
 
 _MAX_RUNS = 100_000
 
@@ -129,7 +131,7 @@ class _Reader:
                 raise BatchError(f"{self._path} has more than {_MAX_RUNS} runs.")
             try:
                 runs.append(self._run(table, len(runs) + 1))
-            except (BatchError, ConfigError) as error:
+            except (BatchError, ConfigError, PluginError) as error:
                 raise BatchError(f"{self._path}, {where}: {error}") from error
         # Equal runs make one picture.
         runs = list(dict.fromkeys(self._without_own_outputs(runs)))
@@ -298,7 +300,7 @@ def _is_path(value: object) -> bool:
 
 def _check_kind(key: str, value: Any) -> None:
     """Refuse a list or table in place of a single value, and lists or tables in one another."""
-    if isinstance(value, patterns.Match):
+    if isinstance(value, patterns.Match) or (key == _NESTED and isinstance(value, Mapping)):
         return
     if isinstance(value, list):
         parts = value if key in _LISTS else None

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..config import INITS, Config
-from ..errors import ConfigError, SidecarError
+from ..errors import ConfigError, PluginError, SidecarError
+from ..plugins import NAMES
 from . import log
 
 #: The stop reasons of runs that finished.
@@ -72,6 +73,8 @@ class Sidecar:
     stop_reason : str
     beta, losses : dict of str to float
     versions : dict of str to str
+    plugins : dict of str to dict
+        ``package`` and ``version`` by method, of methods that were not nst's own.
     picture : PictureFile or None
         None if it was read from a picture, which cannot contain its own checksum.
     document : dict
@@ -88,6 +91,7 @@ class Sidecar:
     beta: dict[str, float]
     losses: dict[str, float]
     versions: dict[str, str]
+    plugins: dict[str, dict[str, str]]
     picture: Optional[PictureFile]
     document: dict[str, Any]
 
@@ -102,10 +106,20 @@ class Sidecar:
         Raises
         ------
         SidecarError
-            Another version of nst wrote them, and this one does not know an option or a value.
+            Another version of nst wrote them, and this one does not know an option or a value; or
+            a plugin is missing or broken.
         """
+        for method, plugin in self.plugins.items():
+            if method not in NAMES:
+                raise SidecarError(
+                    f"its method {printable(method)} is from the package "
+                    f"{printable(plugin['package'])} {printable(plugin['version'])}, which is not "
+                    "installed."
+                )
         try:
             return Config.from_dict({**self.choices, **changes})
+        except PluginError as error:
+            raise SidecarError(str(error)) from error
         except ConfigError as error:
             raise SidecarError(f"an option is unknown to this version of nst: {error}") from error
 
@@ -148,6 +162,7 @@ def parse(document: Any) -> Sidecar:
         beta=_numbers(document, "beta"),
         losses=_numbers(document, "losses"),
         versions=_field(document, "versions", dict),
+        plugins=_plugins(document),
         picture=_described(document.get("file")),
         document=document,
     )
@@ -203,6 +218,23 @@ def _check_path(value: object, what: str) -> None:
             raise _lacking(what)
     except UnicodeEncodeError:
         raise _lacking(what) from None
+
+
+def _plugins(document: dict[str, Any]) -> dict[str, dict[str, str]]:
+    entries: dict[str, dict[str, str]] = document.get("plugins", {})
+    if not isinstance(entries, dict):
+        raise _lacking("'plugins'")
+    for entry in entries.values():
+        fields = entry if isinstance(entry, dict) else {}
+        if not all(isinstance(fields.get(key), str) for key in ("package", "version")):
+            raise _lacking("package or version in 'plugins'")
+    return entries
+
+
+def printable(value: object) -> str:
+    """Return an untrusted value as printable text of limited length."""
+    text = str(value)[:80]
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _described(entry: Any) -> Optional[PictureFile]:

@@ -15,7 +15,7 @@ from ..errors import ImageError, OutputError, SidecarError, WeightsError, reason
 from ..files import StrPath
 from ..weights import BUILTIN, Weights
 from . import runner, sidecar
-from .provenance import Sidecar
+from .provenance import Sidecar, printable
 
 # If one of these differs, the last digits of the result may differ.
 _MACHINE = ("device", "precision", "convolution", "threads", "processor")
@@ -96,7 +96,7 @@ def read(picture: StrPath, locations: Optional[Mapping[str, StrPath]] = None) ->
     if not description.finished:
         raise ImageError(
             f"{picture} was saved at step {description.steps} of an unfinished run "
-            f"({_printable(description.stop_reason)}); only finished runs can be replayed."
+            f"({printable(description.stop_reason)}); only finished runs can be replayed."
         )
     inputs = {
         role: _same_picture(picture, role, description, beside, locations.get(role))
@@ -148,7 +148,18 @@ def differences(recipe: Recipe, job: runner.Job) -> list[str]:
     old, new = then["versions"], now["versions"]
     pairs = [(name, old.get(name), new[name]) for name in new]
     pairs += [(name, then.get(name), now[name]) for name in _MACHINE]
-    return [f"{name} was {_printable(a)}, is {b}" for name, a, b in pairs if a != b]
+    old, new = (_packages(document) for document in (then, now))
+    pairs += [
+        (f"the package of {name}", old.get(name, "nst"), new.get(name, "nst"))
+        for name in {**old, **new}
+    ]
+    return [f"{printable(name)} was {printable(a)}, is {b}" for name, a, b in pairs if a != b]
+
+
+def _packages(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return name and version of the packages of the plugins, by method."""
+    plugins = document.get("plugins", {}).items()
+    return {method: f"{one['package']} {one['version']}" for method, one in plugins}
 
 
 def compare(recipe: Recipe, output: StrPath) -> Replay:
@@ -244,9 +255,3 @@ def _same_weights(
         )
     assert problem
     raise problem
-
-
-def _printable(value: object) -> str:
-    """Return an untrusted value as printable text of limited length."""
-    text = str(value)[:80]
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -12,7 +12,7 @@ from typing import Any, Optional
 import numpy
 import PIL
 
-from .. import __version__, engine, files, images, machine
+from .. import __version__, engine, files, images, machine, plugins
 from ..config import INITS, Config
 from ..errors import ImageError, IncompleteError, NonFiniteError, NstError, OutputError, reason
 from ..files import StrPath
@@ -173,6 +173,7 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
             "pillow": PIL.__version__,
             "python": platform.python_version(),
         },
+        **_plugins(config),
         "config": config.to_dict(),
         **{role: _identity(inputs.pictures.get(role)) for role in ("content", "style", "init")},
         "weights": identity,
@@ -420,6 +421,12 @@ def finished_pixels(image: Any, config: Config) -> Any:
         smooth = denoise.chambolle(pixels, config.denoise, engine.device_of(config))
         pixels = numpy.rint(smooth).astype(numpy.uint8)
     return pixels
+
+
+def _plugins(config: Config) -> dict[str, dict[str, dict[str, str]]]:
+    """Return the entry of the packages that methods come from, or none if all are nst's own."""
+    packages = plugins.record(config.methods)
+    return {"plugins": packages} if packages else {}
 
 
 def _identity(picture: Optional[images.Picture]) -> Optional[dict[str, str]]:

@@ -18,8 +18,7 @@ _BANDS = (0.004, 0.008, 0.016, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4)
 # A band is scaled by at most this factor, up or down, at each measurement.
 _MOST_FACTOR = 4.0
 
-# Orthonormal: brightness, red against blue, and green against both. Of the three, brightness is
-# the most curved in coarse detail and the least in fine detail.
+# Orthonormal: brightness, red against blue, and green against both. Their curvatures differ.
 _COLOURS = numpy.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / numpy.sqrt([[3], [2], [6]])
 
 

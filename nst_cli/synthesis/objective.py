@@ -8,8 +8,9 @@ import numpy
 
 from .. import engine
 from ..checks import parse_weights
-from ..config import METHOD_OPTIONS, PAPER_BETA, Config
+from ..config import Config
 from ..errors import ConfigError
+from ..plugins import paper_beta
 from . import losses, vgg
 
 
@@ -20,7 +21,7 @@ class Term:
     Attributes
     ----------
     method : str
-        ``content`` or one of `config.METHODS`.
+        ``content`` or one of `plugins.NAMES`.
     layer : str
     loss : object
         From `losses`.
@@ -178,10 +179,10 @@ def content_terms(config: Config, features: Mapping[str, Any]) -> list[Term]:
 
 def style_losses(config: Config) -> dict[tuple[str, str], losses.Loss]:
     """Return the loss of each method at each style layer, ``{(method, layer): loss}``."""
-    options = {name: getattr(config, name) for names in METHOD_OPTIONS.values() for name in names}
+    by_method = {method: config.loss_of(method) for method in config.methods}
     return {
-        (method, layer): losses.style_loss(config.loss_of(method), **options)
-        for method in config.methods
+        (method, layer): losses.style_loss(loss, **config.loss_choices(loss))
+        for method, loss in by_method.items()
         for layer in config.style_layers
     }
 
@@ -236,7 +237,7 @@ def given_beta(config: Config) -> Optional[dict[str, float]]:
     if config.beta == "auto":
         return None
     if config.beta == "paper":
-        return {method: PAPER_BETA[method] for method in config.methods}
+        return {method: paper_beta(method) for method in config.methods}
     if isinstance(config.beta, str):
         return parse_weights(config.beta)
     return {method: config.beta for method in config.methods}
@@ -277,10 +278,10 @@ def measured_beta(
         return None
     beta = {}
     for method, share in config.methods.items():
-        beta[method] = PAPER_BETA[method]
+        beta[method] = paper_beta(method)
         if share:
             terms = [term for term in style if term.method == method]
-            terms = scaled(terms, {method: PAPER_BETA[method] / share})
+            terms = scaled(terms, {method: paper_beta(method) / share})
             style_norm = _gradient_norm(Objective(network, terms, 0, random), image)
             if not style_norm:
                 raise ConfigError(

@@ -60,10 +60,12 @@ _CONSTANT = _READ + 1
 # With fewer channels, the transforms cost more than the products save.
 _LEAST_CHANNELS = 128
 
-# The positions from which on a map is convolved faster than directly, by the instructions that
-# oneDNN uses; "any" is for convolution winograd. From the table of layers that
-# benchmarks/winograd.py prints.
-_LEAST_POSITIONS = {"any": 1, "avx2": 300}
+# The positions from which on a map is convolved faster than directly, by what
+# `engine.instruction_set` returns; "any" is for convolution winograd. On an AMD EPYC with AVX2
+# this form took 0.40 to 0.98 of the time of direct convolutions, the less the larger the map. On
+# an Intel Xeon held to AVX2 the network took 1.2 of it at 512 pixels, and with AVX-512 direct
+# convolutions are faster still (benchmarks/RESULTS.md).
+_LEAST_POSITIONS = {"any": 1, "amd avx2": 500}
 
 # The transformed input and the products of a band of rows take at most this many bytes each. The
 # C library maps fresh pages for each block over 16 MiB (`engine.loading`), which costs a third of

@@ -11,7 +11,7 @@ from .. import __version__, files
 from . import figures
 from .score import DRAWS, Job, Left, Score, Scored, config_of, mean_of, prepare, score
 
-# Sizes in the heat map, in pixels, and its colours.
+# Sizes of the heat map, in pixels.
 _FONT, _GAP, _WIDTH, _HEIGHT, _BAR = 15, 12, 92, 34, 240
 _INK, _LIGHT, _PAPER = (32, 32, 32), (255, 255, 255), (255, 255, 255)
 # What is left, as powers of ten, and their colours; the scale is linear between them.
@@ -187,8 +187,8 @@ def draw(matrix: Matrix) -> Image.Image:
         for column, left in enumerate(matrix.left[method].values()):
             x, colour = left_of(column), _colour(left.value)
             box = (x + 1, y + 1, x + _WIDTH - 2, y + _HEIGHT - 2)
-            diagonal = row == column
-            canvas.rectangle(box, colour, _INK if diagonal else colour, width=3 if diagonal else 1)
+            same = row == column
+            canvas.rectangle(box, colour, _INK if same else colour, width=3 if same else 1)
             ink = _LIGHT if _lightness(colour) < _DARK else _INK
             words(x + _WIDTH // 2, y + _HEIGHT // 2, _number(left.value), ink=ink)
         for column, text in enumerate(_further(matrix, method), len(methods)):

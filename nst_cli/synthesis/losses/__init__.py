@@ -14,28 +14,43 @@ waits for the device.
 
 from typing import Any
 
-from ...config import METHOD_OPTIONS
+from ...methods import METHOD_OPTIONS
+from .arrays import plain
 from .bn import BNStatistics
 from .content import Content
 from .covariance import CORAL, GaussianWasserstein
 from .fourier import FourierMMD
-from .frame import Head, Loss, LossGrad, Mask, Moments, SumLoss, Totals
+from .frame import (
+    Deterministic,
+    Head,
+    Loss,
+    LossGrad,
+    Mask,
+    Moments,
+    SumLoss,
+    Totals,
+    masked,
+    mass_of,
+    weights_of,
+)
 from .mmd import LinearMMD, PolynomialMMD
 from .moments import CentralMoments
 from .pairs import EnergyDistance, GaussianMMD, LaplaceMMD, MixtureMMD, Pairs
+from .plugin import plugin_loss
 from .remd import RelaxedEMD
 from .sliced import ChannelWasserstein, SlicedWasserstein
 from .smoothing import smoothing
 
 __all__ = [
-    "CORAL", "BNStatistics", "CentralMoments", "ChannelWasserstein", "Content", "EnergyDistance",
-    "FourierMMD", "GaussianMMD", "GaussianWasserstein", "Head", "LaplaceMMD", "LinearMMD",
-    "Loss", "LossGrad", "Mask", "MixtureMMD", "Moments", "Pairs", "PolynomialMMD", "RelaxedEMD",
-    "SlicedWasserstein", "SumLoss", "Totals", "smoothing", "style_loss",
+    "CORAL", "BNStatistics", "CentralMoments", "ChannelWasserstein", "Content", "Deterministic",
+    "EnergyDistance", "FourierMMD", "GaussianMMD", "GaussianWasserstein", "Head", "LaplaceMMD",
+    "LinearMMD", "Loss", "LossGrad", "Mask", "MixtureMMD", "Moments", "Pairs", "PolynomialMMD",
+    "RelaxedEMD", "SlicedWasserstein", "SumLoss", "Totals", "masked", "mass_of", "plain",
+    "smoothing", "style_loss", "weights_of",
 ]  # fmt: skip
 
 
-#: The loss of each method of `config.METHODS`.
+#: The loss of each method of `methods.METHODS`.
 _LOSSES: dict[str, type] = {
     "linear": LinearMMD,
     "poly": PolynomialMMD,
@@ -60,11 +75,21 @@ def style_loss(method: str, **options: Any) -> Loss:
     Parameters
     ----------
     method : str
-        One of `config.METHODS`.
+        One of `plugins.NAMES`.
     **options
         Choices of `Config` by name. Those that the method does not have are ignored; those left
         out have the loss's own default.
+
+    Raises
+    ------
+    PluginError
+        The method is from a plugin, and gives no loss.
     """
-    names = METHOD_OPTIONS.get(method, ())
-    loss: Loss = _LOSSES[method](**{name: options[name] for name in names if name in options})
+    loss: Loss
+    if method in _LOSSES:
+        names = METHOD_OPTIONS.get(method, ())
+        loss = _LOSSES[method](**{name: options[name] for name in names if name in options})
+    else:
+        # Its attributes are those of the plugin's loss, which mypy cannot know.
+        loss = plugin_loss(method, options)  # type: ignore[assignment]
     return loss

@@ -96,7 +96,7 @@ class FourierMMD(SumLoss):
         (frequencies,), style_means = target
         channels, count = frequencies.shape
         difference = sums.arrays[0] / sums.mass - style_means
-        # The mean over the positions is of a whole map. Of a region, the loss has its share.
+        # The loss is that of a whole map; a region has its share of it.
         share = sums.mass / sums.positions
         value = weight * share / (4 * channels * count) * squares_of(difference)
         scaled = difference * (weight / (2 * channels * count * sums.positions))

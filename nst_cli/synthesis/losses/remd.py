@@ -19,11 +19,11 @@ class Samples(NamedTuple):
     Attributes
     ----------
     positions : NDArray of int32, shape (n,)
-        Of the features, each at most once.
+        Positions of the features, each at most once.
     place : NDArray of int32, shape (M,)
         The index of each position in `positions`, or n for those not drawn.
     style : NDArray of int32, shape (n_S,)
-        Of the style.
+        Positions of the style.
     """
 
     positions: Any
