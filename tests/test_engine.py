@@ -507,6 +507,7 @@ def test_on_intels_processors_auto_precision_is_bfloat16_only_by_amx(
     ("flags", "vendor", "variables", "expected"),
     [
         ({"avx2", "avx512f"}, "AuthenticAMD", {}, "avx512"),
+        ({"avx2", "avx512f"}, "GenuineIntel", {"DNNL_MAX_CPU_ISA": "AVX512_CORE_AMX"}, "amx"),
         ({"avx2", "avx512f"}, "AuthenticAMD", {"DNNL_MAX_CPU_ISA": "AVX2"}, "amd avx2"),
         ({"avx2"}, "AuthenticAMD", {}, "amd avx2"),
         ({"avx2"}, "GenuineIntel", {}, "avx2"),
@@ -518,8 +519,9 @@ def test_on_intels_processors_auto_precision_is_bfloat16_only_by_amx(
 def test_the_instructions_are_those_that_onednn_may_use(
     processor, flags, vendor, variables, expected
 ):
-    processor(flags, vendor, **variables)
-    assert engine.instruction_set(engine.context("cpu")) == expected
+    device = engine.context("cpu")
+    processor(flags, vendor, amx=True, **variables)
+    assert engine.instruction_set(device) == expected
 
 
 @pytest.mark.parametrize(

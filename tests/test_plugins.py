@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import shutil
 import site
 import subprocess
 import sys
@@ -614,7 +615,9 @@ def place(tmp_path_factory):
     lines = [f"import site; site.addsitedir({path!r})" for path in dict.fromkeys(here)]
     (packages / "here.pth").write_text("\n".join(lines), encoding="utf-8")
     builds = importlib.util.find_spec("wheel") is not None
-    pip(python, "install", "--no-deps", *["--no-build-isolation"] * builds, EXAMPLE)
+    # pip builds a package in its folder and leaves files there.
+    copied = shutil.copytree(EXAMPLE, folder / "package")
+    pip(python, "install", "--no-deps", *["--no-build-isolation"] * builds, copied)
     for number, name in enumerate(("content.png", "style.png")):
         noise(number, 24, 24).save(folder / name)
     return folder

@@ -14,7 +14,7 @@ TESTS = Path(__file__).parent
 @pytest.fixture
 def run_tests(tmp_path):
     """Run tests as a project of their own with this folder's conftest; return the process."""
-    for name in ("conftest.py", "processes.py"):
+    for name in ("conftest.py", "packages.py", "processes.py"):
         shutil.copy(TESTS / name, tmp_path)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    browser\n")
 

@@ -64,10 +64,13 @@ def resolved_precision(precision: str, device: Any) -> str:
 def instruction_set(device: Any) -> str:
     """Return what oneDNN convolves with, which decides how fast Winograd convolutions are.
 
-    ``avx512``; ``amd avx2`` or ``avx2``, for processors of AMD and of others; or ``other``.
+    ``amx``, in bfloat16 alone; ``avx512``; ``amd avx2`` or ``avx2``, for processors of AMD and of
+    others; or ``other``.
     """
     if device.device_type != "cpu" or without_onednn():
         return "other"
+    if _has_amx():
+        return "amx"
     flags, limit = machine.cpu_flags(), os.environ.get(environment.ISA)
     if "avx512f" in flags and limit not in (*_AVX2, *_OLDER):
         return "avx512"
@@ -102,8 +105,11 @@ def _bfloat16_is_fast() -> bool:
     """
     if _why_no_bfloat16():
         return False
-    by_amx = os.environ.get(environment.ISA) == environment.AMX and machine.may_use_amx()
-    return by_amx or machine.cpu_vendor() == "AuthenticAMD"
+    return _has_amx() or machine.cpu_vendor() == "AuthenticAMD"
+
+
+def _has_amx() -> bool:
+    return os.environ.get(environment.ISA) == environment.AMX and machine.may_use_amx()
 
 
 def without_onednn() -> bool:

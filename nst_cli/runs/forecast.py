@@ -35,6 +35,8 @@ _PLUGIN_BYTES = max(_METHOD_BYTES.values())
 _FURTHER_METHOD_BYTES = 8.4
 _LBFGS_BYTES = 1100
 _LOW_PRECISION_BYTES = 51
+# By AMX, oneDNN converts each map to another layout, and back for a loss.
+_AMX_BYTES = 2050
 # A transformed kernel of a Winograd convolution, in float32.
 _BYTES_PER_KERNEL = 4 * winograd.PRODUCTS
 _FORWARD_ONLY_FACTOR = 0.5
@@ -201,7 +203,8 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
     device = engine.device_of(config)
     precision = engine.precision_of(config, device)
     if precision in ROUNDED:
-        steps += _LOW_PRECISION_BYTES
+        by_amx = precision == "bfloat16" and engine.instruction_set(device) == "amx"
+        steps += _AMX_BYTES if by_amx else _LOW_PRECISION_BYTES
     convolutions = vgg.winograd_convolutions(
         [*layers], size, config.convolution, precision, device
     )
