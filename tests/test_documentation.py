@@ -38,6 +38,7 @@ SMALL = {
     "stylize": ["--size", "32", "--iterations", "2"],
     "batch": ["--size", "32", "--iterations", "2"],
     "figure": ["--size", "32", "--iterations", "1"],
+    "score": ["--size", "32", "--draws", "2"],
     "theorem": ["--size", "32", "--sample", "64"],
 }
 
@@ -204,6 +205,9 @@ def scratch(files_of_the_texts, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     # Figure 2 has a picture for each method and each of these.
     monkeypatch.setattr(figures, "GAMMAS", (0.2, 5.0))
+    # These two have two pictures for each method.
+    for name in ("alignments", "judged"):
+        monkeypatch.setitem(figures._METHODS, name, ("linear", "gaussian"))
     return folder
 
 

@@ -304,7 +304,7 @@ def test_the_heat_map_has_a_colour_for_each_number_of_the_matrix():
               for row, cells in lefts.items()},
         content={"linear": 0.5, "bn": None}, mean_rank={"linear": 1.0, "bn": None}, scores=[],
     )  # fmt: skip
-    colours = set(judged.draw(matrix).getdata())
+    colours = set(map(tuple, numpy.array(judged.draw(matrix)).reshape(-1, 3)))
     values = [value for cells in lefts.values() for value in cells.values()]
     assert {judged._colour(value) for value in values} <= colours
     assert len({judged._colour(value) for value in values}) == 4

@@ -144,7 +144,7 @@ def test_a_picture_is_written_through_a_link(folder):
     assert sidecar.describes(sidecar.read("out.png"), "disk/out.png")
 
 
-def test_replay_report_theorem_and_plot_replace_only_files_of_their_own_kind(folder):
+def test_replay_report_score_theorem_and_plot_replace_only_files_of_their_own_kind(folder):
     stylize("-o", "out.png", "--log", "out.png.jsonl")
     theorem = ("theorem", "content.png", "style.png", "--size", "32", "--style-layers", "relu1_1",
                "--device", "cpu", "-q")  # fmt: skip
@@ -152,7 +152,10 @@ def test_replay_report_theorem_and_plot_replace_only_files_of_their_own_kind(fol
         "out-replay.png": ("replay", "out.png", "-q", "--weights", "a file"),
         "report.html": ("report", "."),
         "numbers.json": (*theorem, "--json", "numbers.json"),
-    }
+        "scores.json": ("score", "out.png", "--content", "content.png", "--style", "style.png",
+                        "--size", "32", "--method", "linear", "--style-layers", "relu1_1",
+                        "--content-layers", "relu1_1", "-q", "--json", "scores.json"),
+    }  # fmt: skip
     try:
         import matplotlib  # noqa: F401
 

@@ -12,7 +12,7 @@ from processes import noise, nst
 from nst_cli import cli, engine, images
 from nst_cli.config import METHODS
 from nst_cli.errors import ImageError
-from nst_cli.synthesis import losses, vgg
+from nst_cli.synthesis import losses, objective, vgg
 from nst_cli.views import score as scores
 from nst_cli.views.score import measures, scoring, table
 from nst_cli.weights import BUILTIN, Weights
@@ -107,6 +107,13 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_other_estimates(f
     first, again, other = (scored("theirs.png", seed=seed).pictures[0].left for seed in (3, 3, 4))
     assert first == again
     assert first["linear"] == other["linear"] and first["gaussian"] != other["gaussian"]
+
+
+def test_each_method_judges_by_its_own_loss():
+    config = scores.config_of(METHODS, **SMALL)
+    by_method = objective.style_losses(config)
+    for method in METHODS:
+        assert by_method[method, "relu1_1"] == losses.style_loss(method)
 
 
 @pytest.mark.parametrize("method", ["linear", "histogram", "remd"])

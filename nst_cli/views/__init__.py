@@ -1,1 +1,1 @@
-"""Views of finished runs: figures, reports, plots and the theorem."""
+"""Views of finished runs: figures, scores, reports, plots and the theorem."""
