@@ -223,7 +223,7 @@ class Config:
         0.0,
         checks.number,
         "Stop when the objective decreases by less than this share of itself per step, over the "
-        "last 5 steps; 0 disables.",
+        "last 5 steps; for poly and coral, by less than twice this share. 0 disables.",
         "X",
         fast=0.005,
     )

@@ -70,6 +70,15 @@ def squared_w2(one, other):
     return ((numpy.sort(one) - quantiles(other, len(one))) ** 2).sum()
 
 
+@pytest.mark.parametrize("method", ["linear", "poly", "bn", "coral", "wasserstein", "histogram"])
+def test_a_loss_grows_by_its_degree_when_the_features_of_both_sides_do(method):
+    loss, features, style = style_loss(method), random_map(0), random_map(1, N, 5, 4)
+    degree = getattr(loss, "degree", 2)
+    value, _ = evaluate(loss, features, style)
+    grown, _ = evaluate(loss, 3 * features, 3 * style)
+    assert grown == pytest.approx(3**degree * value, rel=1e-9)
+
+
 class TestNaiveForms:
     def test_coral_is_the_distance_of_the_covariance_matrices(self):
         features, style = random_map(0), random_map(1, N, 5, 4)

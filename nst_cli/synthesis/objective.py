@@ -105,6 +105,11 @@ class Objective:
         """Whether a loss draws at random, so that two evaluations of an image differ."""
         return any(term.loss.draws for term in self.terms)
 
+    @property
+    def degree(self) -> int:
+        """The highest degree of a loss; see `losses.Loss`."""
+        return max((getattr(term.loss, "degree", 2) for term in self.terms), default=2)
+
     def hold(self) -> None:
         """Draw once and use this draw in all evaluations until the next call."""
         self._held = self._drawn()

@@ -383,6 +383,9 @@ def _optimise(
     # The last image with a finite loss and gradient, and the step that made it.
     good = image, scale.steps_before
     count, last, decreases = 0, None, _Decreases()
+    # For the same change of the features, a loss of degree 4 changes twice as much as one of
+    # degree 2.
+    least_decrease = config.stop_decrease * goal.degree / 2
 
     def failure(step: int, what: str) -> NonFiniteError:
         last_good = _enlarged(good[0], final_size)
@@ -409,7 +412,7 @@ def _optimise(
                 )
             )  # fmt: skip
         settled = last.relative_change < config.stop_eps or (
-            config.stop_decrease > 0 and decreases.average() < config.stop_decrease
+            config.stop_decrease > 0 and decreases.average() < least_decrease
         )
         if settled and count >= _FEWEST_STEPS:
             reason = "converged"

@@ -1,7 +1,7 @@
 """The covariances of the channels: CORAL, and the Wasserstein distance of two Gaussians."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional
+from typing import Any, ClassVar, NamedTuple, Optional
 
 import numpy
 
@@ -48,6 +48,8 @@ class CORAL(_Covariances):
     .. [1] Sun and Saenko, "Deep CORAL: Correlation Alignment for Deep Domain Adaptation", ECCV
        Workshops 2016, arXiv:1607.01719.
     """
+
+    degree: ClassVar[int] = 4
 
     def reduced(self, sums: Moments, basis: Any = None) -> Any:
         """Return the covariance matrix, (N, N)."""

@@ -97,6 +97,9 @@ class Loss(Protocol):
         Whether a value depends on a random draw.
     seeded : bool
         Whether the target depends on a random draw.
+    degree : int, optional
+        The power of s by which the loss grows when the features of both sides are s times as
+        large; 2 by default, and for losses that do not grow by a power of at least 2.
     """
 
     needs: ClassVar[str]

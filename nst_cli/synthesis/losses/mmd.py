@@ -1,7 +1,7 @@
 """MMD under kernels with a finite feature map: the linear and the polynomial kernel."""
 
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 from ... import engine
 from .arrays import check_channels, convolved, gram_of, ones_for, plain, squares_of
@@ -64,6 +64,8 @@ class PolynomialMMD(SumLoss):
     ----------
     .. [1] Li et al., "Demystifying Neural Style Transfer", arXiv:1701.01036v2, Eq. 6 to 10.
     """
+
+    degree: ClassVar[int] = 4
 
     c: float = 0.0
 
