@@ -198,6 +198,14 @@ def test_the_denoised_picture_varies_less():
     assert 0 < smooth < plain
 
 
+@pytest.mark.parametrize("kind", ["direct", "winograd"])
+def test_the_record_names_the_convolutions_that_were_used(kind):
+    deep = {"style_layers": "relu2_2", "content_layers": "relu2_2"}
+    assert prepare(convolution=kind, **deep).provenance["convolution"] == kind
+    # Down to relu2_1 there is no Winograd convolution.
+    assert prepare(convolution=kind).provenance["convolution"] == "direct"
+
+
 def test_all_choices_come_back_from_the_sidecar_and_from_the_picture():
     config = choices(
         size=36,
