@@ -151,8 +151,8 @@ class Config:
     estimator: str = _one_of(
         "pairs",
         ESTIMATORS,
-        "How gaussian estimates its MMD: from random pairs, drawn at each step as the authors do; "
-        "or from random Fourier features, drawn once, as method fourier does.",
+        "How gaussian, rbf and laplace estimate their MMD: from random pairs, drawn at each step "
+        "as the authors do; or from random Fourier features, drawn once.",
         fast="fourier",
     )
     features: Union[str, int] = _option(
@@ -365,11 +365,6 @@ class Config:
     def methods(self) -> dict[str, float]:
         """The style losses and their fusion weights, ``{method: weight}``."""
         return parse_weights(self.method) if "=" in self.method else {self.method: 1.0}
-
-    def loss_of(self, method: str) -> str:
-        """Return the method whose loss stands for a method: `estimator` decides for gaussian."""
-        by_fourier = method == "gaussian" and self.estimator == "fourier"
-        return "fourier" if by_fourier else method
 
     def loss_choices(self, method: str) -> dict[str, Any]:
         """Return the options of a method's loss by name."""

@@ -24,11 +24,15 @@ PAPER_BETA = {
 METHODS = tuple(PAPER_BETA)
 #: The methods of the paper, whose experiments compare them.
 PAPER_METHODS = METHODS[:4]
-#: The options that one method alone takes, by field name.
+#: The methods that random Fourier features can estimate, besides fourier itself.
+BY_FOURIER = ("gaussian", "rbf", "laplace")
+#: The options of the methods' losses, by field name.
 METHOD_OPTIONS = {
     "poly": ("c",),
+    "gaussian": ("estimator", "features"),
     "sliced": ("directions",),
-    "rbf": ("kernels",),
+    "rbf": ("kernels", "estimator", "features"),
+    "laplace": ("estimator", "features"),
     "fourier": ("features",),
     "cmd": ("orders",),
     "remd": ("samples",),

@@ -1,10 +1,16 @@
-"""Random Fourier features: an estimate of the Gaussian MMD without pairs."""
+"""Random Fourier features: an estimate of an MMD without pairs."""
 
 import numpy
 import pytest
 from test_losses import N, device_array, random_map, rows
 
-from nst_cli.synthesis.losses import FourierMMD, GaussianMMD
+from nst_cli.synthesis.losses import (
+    FourierLaplaceMMD,
+    FourierMixtureMMD,
+    FourierMMD,
+    GaussianMMD,
+    style_loss,
+)
 
 BANDWIDTH = 9.0
 
@@ -15,21 +21,28 @@ def evaluate(loss, features, style, seed=7):
     return value.asscalar(), grad.asnumpy()
 
 
-def gaussian_kernel(x, y):
-    return numpy.exp(-((x[:, None] - y[None]) ** 2).sum(2) / BANDWIDTH)
+def gaussian_kernel(distances):
+    return numpy.exp(-distances / BANDWIDTH)
+
+
+def mmd(features, style, kernel):
+    """Return MMD² / (4 N) by a kernel of squared distances, summed over all pairs."""
+    (f, s), means = map(rows, (features, style)), []
+    for x, y in ((f, f), (s, s), (f, s)):
+        means.append(kernel(((x[:, None] - y[None]) ** 2).sum(2)).mean())
+    return (means[0] + means[1] - 2 * means[2]) / (4 * N)
 
 
 def exact(features, style):
-    """Return MMD² / (4 N) by the kernel sums over all pairs, and its gradient."""
+    """Return MMD² / (4 N) of the Gaussian kernel, and its gradient."""
     f, s = rows(features), rows(style)
-    within, across = gaussian_kernel(f, f), gaussian_kernel(f, s)
-    value = within.mean() + gaussian_kernel(s, s).mean() - 2 * across.mean()
+    within, across = (gaussian_kernel(((f[:, None] - y[None]) ** 2).sum(2)) for y in (f, s))
     pull = 2 / (BANDWIDTH * len(f)) * 2
     grad = pull * (
         numpy.einsum("ij,ijn->in", across / len(s), f[:, None] - s[None])
         - numpy.einsum("ij,ijn->in", within / len(f), f[:, None] - f[None])
     )
-    return value / (4 * N), (grad / (4 * N)).T.reshape(features.shape)
+    return mmd(features, style, gaussian_kernel), (grad / (4 * N)).T.reshape(features.shape)
 
 
 def test_with_many_features_it_is_the_mmd_of_the_gaussian_kernel():
@@ -39,6 +52,34 @@ def test_with_many_features_it_is_the_mmd_of_the_gaussian_kernel():
     # 100,000 frequencies leave an error of a few in a thousand.
     assert value == pytest.approx(expected_value, rel=0.02)
     assert abs(grad - expected_grad).max() < 0.02 * abs(expected_grad).max()
+
+
+@pytest.mark.parametrize(
+    ("loss", "kernel"),
+    [
+        (
+            FourierMixtureMMD(200_000, BANDWIDTH, (0.5, 2.0)),
+            lambda d: (numpy.exp(-2 * d / BANDWIDTH) + numpy.exp(-d / 2 / BANDWIDTH)) / 2,
+        ),
+        (FourierLaplaceMMD(200_000, BANDWIDTH), lambda d: numpy.exp(-((d / BANDWIDTH) ** 0.5))),
+    ],
+    ids=["rbf", "laplace"],
+)
+def test_with_many_features_it_is_the_mmd_of_the_other_kernels(loss, kernel):
+    features, style = random_map(0), random_map(1, N, 5, 4)
+    value, _ = evaluate(loss, features, style)
+    assert value == pytest.approx(mmd(features, style, kernel), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [("gaussian", FourierMMD(6)), ("rbf", FourierMixtureMMD(6, kernels=(0.5, 3.0))),
+     ("laplace", FourierLaplaceMMD(6))],
+)  # fmt: skip
+def test_the_estimator_decides_which_loss_a_method_has(method, expected):
+    choices = {"kernels": (0.5, 3.0), "features": 6}
+    assert style_loss(method, estimator="fourier", **choices) == expected
+    assert style_loss(method, estimator="pairs", **choices).needs == "pairs"
 
 
 def test_its_gradient_is_the_mean_of_the_gaussian_losses_over_its_draws():

@@ -10,6 +10,7 @@ from typing import Any, Optional
 from .. import engine, images, machine
 from ..config import LAYERS, METHODS, ROUNDED, Config
 from ..errors import EngineError
+from ..methods import BY_FOURIER
 from ..synthesis import lbfgs, losses, scale_sizes, steps_at, transfer, vgg, winograd
 from ..weights import Weights
 
@@ -194,7 +195,7 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
     method_bytes = max(
         _METHOD_BYTES.get(method, 0.0 if method in METHODS else _PLUGIN_BYTES)
         * _most_own_values(config, method)
-        for method in map(config.loss_of, config.methods)
+        for method in (_costing(config, name) for name in config.methods)
     )
     method_bytes += _FURTHER_METHOD_BYTES * (len(config.methods) - 1) * max(taps)
     network = _BYTES_PER_PIXEL + _BYTES_PER_MAP_VALUE * maps
@@ -213,6 +214,11 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
     fixed = _FIXED_BYTES + _BYTES_PER_KERNEL * kernels
     fixed += _REMD_BYTES * config.samples**2 * ("remd" in config.methods)
     return round(fixed + max(steps * math.prod(size), style))
+
+
+def _costing(config: Config, method: str) -> str:
+    """Return the method that costs what a method does with the config's estimator."""
+    return "fourier" if method in BY_FOURIER and config.estimator == "fourier" else method
 
 
 def _values_per_pixel(layer: str) -> float:

@@ -184,10 +184,9 @@ def content_terms(config: Config, features: Mapping[str, Any]) -> list[Term]:
 
 def style_losses(config: Config) -> dict[tuple[str, str], losses.Loss]:
     """Return the loss of each method at each style layer, ``{(method, layer): loss}``."""
-    by_method = {method: config.loss_of(method) for method in config.methods}
     return {
-        (method, layer): losses.style_loss(loss, **config.loss_choices(loss))
-        for method, loss in by_method.items()
+        (method, layer): losses.style_loss(method, **config.loss_choices(method))
+        for method in config.methods
         for layer in config.style_layers
     }
 

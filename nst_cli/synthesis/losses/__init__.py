@@ -19,7 +19,7 @@ from .arrays import plain
 from .bn import BNStatistics
 from .content import Content
 from .covariance import CORAL, GaussianWasserstein
-from .fourier import FourierMMD
+from .fourier import FourierLaplaceMMD, FourierMixtureMMD, FourierMMD
 from .frame import (
     Deterministic,
     Head,
@@ -43,10 +43,10 @@ from .smoothing import smoothing
 
 __all__ = [
     "CORAL", "BNStatistics", "CentralMoments", "ChannelWasserstein", "Content", "Deterministic",
-    "EnergyDistance", "FourierMMD", "GaussianMMD", "GaussianWasserstein", "Head", "LaplaceMMD",
-    "LinearMMD", "Loss", "LossGrad", "Mask", "MixtureMMD", "Moments", "Pairs", "PolynomialMMD",
-    "RelaxedEMD", "SlicedWasserstein", "SumLoss", "Totals", "masked", "mass_of", "plain",
-    "smoothing", "style_loss", "weights_of",
+    "EnergyDistance", "FourierLaplaceMMD", "FourierMMD", "FourierMixtureMMD", "GaussianMMD",
+    "GaussianWasserstein", "Head", "LaplaceMMD", "LinearMMD", "Loss", "LossGrad", "Mask",
+    "MixtureMMD", "Moments", "Pairs", "PolynomialMMD", "RelaxedEMD", "SlicedWasserstein",
+    "SumLoss", "Totals", "masked", "mass_of", "plain", "smoothing", "style_loss", "weights_of",
 ]  # fmt: skip
 
 
@@ -66,6 +66,12 @@ _LOSSES: dict[str, type] = {
     "fourier": FourierMMD,
     "cmd": CentralMoments,
     "remd": RelaxedEMD,
+}
+#: Those whose MMD is estimated by random Fourier features, by `methods.BY_FOURIER`.
+_BY_FOURIER: dict[str, type] = {
+    "gaussian": FourierMMD,
+    "rbf": FourierMixtureMMD,
+    "laplace": FourierLaplaceMMD,
 }
 
 
@@ -88,7 +94,12 @@ def style_loss(method: str, **options: Any) -> Loss:
     loss: Loss
     if method in _LOSSES:
         names = METHOD_OPTIONS.get(method, ())
-        loss = _LOSSES[method](**{name: options[name] for name in names if name in options})
+        chosen = {name: options[name] for name in names if name in options}
+        if method in _BY_FOURIER and chosen.pop("estimator", "pairs") == "fourier":
+            return _BY_FOURIER[method](**chosen)  # type: ignore[no-any-return]
+        if method in _BY_FOURIER:
+            chosen.pop("features", None)
+        loss = _LOSSES[method](**chosen)
     else:
         # Its attributes are those of the plugin's loss, which mypy cannot know.
         loss = plugin_loss(method, options)  # type: ignore[assignment]

@@ -1,7 +1,9 @@
-"""MMD under the Gaussian kernel, by random Fourier features: the Gaussian MMD as sums."""
+"""MMD under kernels of the distance, by random Fourier features: the same MMD as sums."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Optional, Union
+
+import numpy
 
 from ... import engine
 from .arrays import check_channels, convolved, ones_for, plain, squares_of
@@ -67,13 +69,16 @@ class FourierMMD(SumLoss):
         """Draw the frequencies, (N, J), with the bandwidth of a style map (1, N, H, W)."""
         channels = features.shape[1]
         count = self.waves(channels) // 2
-        standard = engine.array(
-            random.standard_normal((channels, count)), features.context, features.dtype
-        )
+        drawn = random.standard_normal((channels, count)) * self._scales(random, count)
+        standard = engine.array(drawn, features.context, features.dtype)
         if self.bandwidth is not None:
             return Waves(standard * (2 / self.bandwidth) ** 0.5)
         inverse_root = (2 / _mean_distance(features)) ** 0.5
         return Waves(engine.nd.broadcast_mul(standard, inverse_root.reshape((1, 1))))
+
+    def _scales(self, random: Any, count: int) -> Any:
+        """Return the factors of `count` frequencies by which a kernel is not this Gaussian."""
+        return 1.0
 
     def basis_in(self, target: Any) -> Waves:
         """Return the waves of a target."""
@@ -137,6 +142,33 @@ class FourierMMD(SumLoss):
         if isinstance(self.features, str):
             return min(2 * channels, _MOST_FEATURES)
         return self.features + self.features % 2
+
+
+@dataclass(frozen=True)
+class FourierMixtureMMD(FourierMMD):
+    """`FourierMMD` under the kernels of `MixtureMMD`: each wave has one of the bandwidths.
+
+    Parameters
+    ----------
+    kernels : tuple of float
+        The bandwidths as factors of 2σ²; they take turns.
+    """
+
+    kernels: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
+
+    def _scales(self, random: Any, count: int) -> Any:
+        return numpy.resize(self.kernels, count) ** -0.5
+
+
+@dataclass(frozen=True)
+class FourierLaplaceMMD(FourierMMD):
+    """`FourierMMD` under the kernel of `LaplaceMMD`, exp(−‖x−y‖ / s) with s² = 2σ².
+
+    Its frequencies follow the multivariate Cauchy distribution of scale 1 / s.
+    """
+
+    def _scales(self, random: Any, count: int) -> Any:
+        return 0.5**0.5 / numpy.abs(random.standard_normal(count))
 
 
 def _mean_distance(features: Any) -> Any:
