@@ -11,6 +11,7 @@ from .. import engine, images, machine
 from ..config import LAYERS, METHODS, ROUNDED, Config
 from ..errors import EngineError
 from ..synthesis import lbfgs, losses, scale_sizes, steps_at, transfer, vgg, winograd
+from ..synthesis.styles import StyleImage
 from ..weights import Weights
 
 # Height and width.
@@ -81,13 +82,15 @@ class Forecast:
 
 
 def forecast(
-    content: Any, style: Any, config: Config, weights: Optional[Weights] = None
+    content: Any, styles: Any, config: Config, weights: Optional[Weights] = None
 ) -> Forecast:
     """Predict memory and time of a transfer, after a trial of a few seconds.
 
     Parameters
     ----------
-    content, style : numpy.ndarray, shape (1, 3, H, W)
+    content : numpy.ndarray, shape (1, 3, H, W)
+        As for `synthesis.transfer`.
+    styles : numpy.ndarray or sequence of StyleImage
         As for `synthesis.transfer`.
     config : Config
     weights : Weights, optional
@@ -100,28 +103,31 @@ def forecast(
     device = engine.device_of(config)
     sizes = scale_sizes(config.scales, content.shape[2:])
     steps = [steps_at(config.iterations, n, len(sizes)) for n in range(1, len(sizes) + 1)]
-    first, later = _trial(content, style, config, weights)
+    shapes = sorted((image.shape[2:] for image in _images(styles)), key=math.prod, reverse=True)
+    first, later = _trial(content, styles, config, weights)
     seconds = sum(
         first(size) + max(count - 1, 0) * later(size) for size, count in zip(sizes, steps)
     )
     return Forecast(
         sizes=sizes,
         steps=steps,
-        memory=round(_SAFETY_FACTOR * memory(config, content.shape[2:], style.shape[2:])),
+        memory=round(_SAFETY_FACTOR * memory(config, content.shape[2:], *shapes)),
         free=_available(device),
         step_seconds=later(sizes[-1]),
         seconds=seconds,
     )
 
 
-def check_memory(config: Config, size: Size, style_size: Size) -> None:
+def check_memory(config: Config, size: Size, style_size: Size, *more: Size) -> None:
     """Check, before the long work, that a transfer fits into memory.
 
     Parameters
     ----------
     config : Config
     size, style_size : (int, int)
-        Height and width of the content image and of the style image.
+        Height and width of the content image and of the style image, the largest of several.
+    *more : (int, int)
+        Of further style images.
 
     Raises
     ------
@@ -129,7 +135,7 @@ def check_memory(config: Config, size: Size, style_size: Size) -> None:
         It does not fit; the message names a size that would.
     """
     free = _available(engine.device_of(config))
-    needed = _SAFETY_FACTOR * memory(config, size, style_size)
+    needed = _SAFETY_FACTOR * memory(config, size, style_size, *more)
     values = _largest_array(config, size, style_size)
     share = _MAX_VALUES / values
     if free is not None and needed > free:
@@ -165,7 +171,7 @@ def _largest_array(config: Config, size: Size, style_size: Size) -> float:
     return max(max(layers) * max(pixels, style_pixels), history * pixels, pairs_of_samples)
 
 
-def memory(config: Config, size: Size, style_size: Size) -> int:
+def memory(config: Config, size: Size, style_size: Size, *more: Size) -> int:
     """Return the peak memory of a transfer's process, as far as the model knows, in bytes.
 
     ::
@@ -185,7 +191,9 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
     ----------
     config : Config
     size, style_size : (int, int)
-        Height and width of the content image and of the style image.
+        Height and width of the content image and of the style image, the largest of several.
+    *more : (int, int)
+        Of further style images.
     """
     layers = {*config.style_layers * bool(config.gamma), *config.content_layers}
     deepest = max(map(LAYERS.index, layers))
@@ -257,7 +265,7 @@ def _available(device: Any) -> Optional[int]:
 
 
 def _trial(
-    content: Any, style: Any, config: Config, weights: Optional[Weights]
+    content: Any, styles: Any, config: Config, weights: Optional[Weights]
 ) -> list[Callable[[Sequence[int]], float]]:
     """Return two functions of a size: the seconds until the first step ends, and of a later step.
 
@@ -270,8 +278,9 @@ def _trial(
         edges.insert(0, edges[0] // 2)
     trials = []
     for edge in edges:
-        small, small_style = (_shrunk(image, edge / longest) for image in (content, style))
-        trials.append((math.prod(small.shape[2:]), *_timed(small, small_style, config, weights)))
+        small = _shrunk(content, edge / longest)
+        small_styles = _shrunk_styles(styles, edge / longest, small.shape[2:])
+        trials.append((math.prod(small.shape[2:]), *_timed(small, small_styles, config, weights)))
     return [_line([(row[0], row[n]) for row in trials]) for n in (1, 2)]
 
 
@@ -280,8 +289,32 @@ def _shrunk(image: Any, factor: float) -> Any:
     return images.resize_input(image, size)
 
 
+def _images(styles: Any) -> list[Any]:
+    """Return all pictures of styles that are given as for `transfer`."""
+    if isinstance(styles, Sequence):
+        return [image for style in styles for image in style.images]
+    return [styles]
+
+
+def _shrunk_styles(styles: Any, factor: float, size: Sequence[int]) -> Any:
+    """Return styles resized by a factor; `size` is that of the content, resized."""
+    if not isinstance(styles, Sequence):
+        return _shrunk(styles, factor)
+    return tuple(_shrunk_style(style, factor, size) for style in styles)
+
+
+def _shrunk_style(style: StyleImage, factor: float, size: Sequence[int]) -> StyleImage:
+    small = tuple(_shrunk(image, factor) for image in style.images)
+    masks = tuple(
+        mask if mask is None else images.resize_mask(mask, image.shape[2:])
+        for mask, image in zip(style.style_masks, small)
+    )
+    mask = style.mask if style.mask is None else images.resize_mask(style.mask, size)
+    return replace(style, images=small, mask=mask, style_masks=masks)
+
+
 def _timed(
-    content: Any, style: Any, config: Config, weights: Optional[Weights]
+    content: Any, styles: Any, config: Config, weights: Optional[Weights]
 ) -> tuple[float, float]:
     """Return the seconds until the first step ends, and those of a later step."""
     moments: list[float] = []
@@ -289,7 +322,7 @@ def _timed(
     choices = replace(config, scales=1, iterations=_TRIAL_STEPS, stop_eps=0, stop_decrease=0)
     began = time.perf_counter()
     transfer(
-        content, style, choices, init=init, weights=weights,
+        content, styles, choices, init=init, weights=weights,
         on_step=lambda record: moments.append(time.perf_counter()),
     )  # fmt: skip
     # L-BFGS makes no step from a stationary point.
