@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
 from .. import images
-from ..checks import number
-from ..config import Config
+from ..checks import number, parse_weights
+from ..config import OPTIONS, Config
 from ..errors import ConfigError, ImageError, reason
 from ..files import StrPath
 from . import sidecar
@@ -98,7 +98,7 @@ def check(styles: Sequence[Style], config: Config) -> None:
         number("style_weights", style.weight, what=f"weight of the style {style.path}")
         check_scale("style_scale", style.scale, f"scale of the style {style.path}")
         if style.method:
-            replace(config, method=style.method)
+            OPTIONS["method"].check("method", style.method)
         if style.style_mask and style.files is not None:
             raise ConfigError(
                 f"The style {style.path} is a folder, and a style mask belongs to one picture: "
@@ -216,9 +216,9 @@ def moved(style: Style, places: Callable[[str], str]) -> Style:
 
 def methods_of(styles: Iterable[Any], config: Config) -> list[str]:
     """Return the methods of some styles, each once; `styles` are of any class with a method."""
-    names = [style.method or config.method for style in styles]
-    configs = [replace(config, method=name) for name in dict.fromkeys(names)]
-    return list(dict.fromkeys(method for one in configs for method in one.methods))
+    fusions = dict.fromkeys(style.method or config.method for style in styles)
+    names = (parse_weights(fusion) if "=" in fusion else [fusion] for fusion in fusions)
+    return list(dict.fromkeys(name for several in names for name in several))
 
 
 def record(styles: Styles, checksum: Callable[[str], str]) -> dict[str, Any]:
