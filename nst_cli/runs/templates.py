@@ -91,13 +91,14 @@ def _check_distinct(template: str, styles: Sequence[tuple[Style, Match]]) -> Non
     """Refuse styles of one name in a template that names them."""
     paths: dict[str, str] = {}
     for style, _ in styles:
-        other = paths.setdefault(style.stem, style.path)
-        if other is not style.path:
+        if style.stem in paths:
+            other = paths[style.stem]
             twice = "twice" if other == style.path else f"for {other} and {style.path}"
             raise BatchError(
                 f"output {short(template)}: {{style}} would have the name {style.stem!r} {twice}; "
                 "give the run an output without {style}, for example with {number}."
             )
+        paths[style.stem] = style.path
 
 
 @functools.lru_cache(maxsize=1)
