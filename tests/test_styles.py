@@ -133,8 +133,8 @@ def test_a_folder_stands_for_its_pictures_without_other_files_and_pictures_of_ns
 def test_a_folder_with_nothing_but_pictures_of_nst_is_refused():
     stylize("a.png", "empty/made.png")
     done = nst("stylize photo.png empty -o out.png", shlex.join(OPTIONS))
-    assert done.exit_code == 1 and "empty is a folder without pictures but pictures that nst made" \
-        in done.stderr  # fmt: skip
+    assert done.exit_code == 1
+    assert "empty is a folder without pictures but pictures that nst made" in done.stderr
 
 
 # Sizes
@@ -251,7 +251,7 @@ def test_a_picture_is_up_to_date_while_all_files_and_values_of_its_styles_are_eq
         'styles = [{path = "a.png", weight = 0.7, mask = "top.png"}, {path = "many", scale = 1.5}]'
     )
 
-    def made(text):
+    def run(text):
         done = nst("batch", shlex.quote(written(text)), "-q")
         assert done.exit_code == 0, done.output
         return done.stdout
@@ -263,18 +263,18 @@ def test_a_picture_is_up_to_date_while_all_files_and_values_of_its_styles_are_eq
         )
         return "b.toml"
 
-    assert made(text) == "made.png\n"
-    assert made(text) == ""
-    assert made(text.replace("0.7", "0.6")) == "made.png\n"
-    assert made(text.replace("1.5", "2")) == "made.png\n"
-    assert made(text.replace("top", "bottom")) == "made.png\n"
-    assert made(text.replace('"top.png"', '"top.png", method = "bn"')) == "made.png\n"
-    assert made(text) == "made.png\n"
+    assert run(text) == "made.png\n"
+    assert run(text) == ""
+    assert run(text.replace("0.7", "0.6")) == "made.png\n"
+    assert run(text.replace("1.5", "2")) == "made.png\n"
+    assert run(text.replace("top", "bottom")) == "made.png\n"
+    assert run(text.replace('"top.png"', '"top.png", method = "bn"')) == "made.png\n"
+    assert run(text) == "made.png\n"
     noise(9, 16, 19).save("many/3.png")
-    assert made(text) == "made.png\n"
+    assert run(text) == "made.png\n"
     noise(9, 16, 19).save("many/6.png")
-    assert made(text) == "made.png\n"
-    assert made(text) == ""
+    assert run(text) == "made.png\n"
+    assert run(text) == ""
 
 
 # Batch files

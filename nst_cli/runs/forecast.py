@@ -127,7 +127,7 @@ def check_memory(config: Config, size: Size, style_size: Size, *more: Size) -> N
     size, style_size : (int, int)
         Height and width of the content image and of the style image, the largest of several.
     *more : (int, int)
-        Of further style images.
+        Sizes of further style images.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def memory(config: Config, size: Size, style_size: Size, *more: Size) -> int:
     size, style_size : (int, int)
         Height and width of the content image and of the style image, the largest of several.
     *more : (int, int)
-        Of further style images.
+        Sizes of further style images.
     """
     layers = {*config.style_layers * bool(config.gamma), *config.content_layers}
     deepest = max(map(LAYERS.index, layers))

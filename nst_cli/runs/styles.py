@@ -279,7 +279,7 @@ def resized_shape(
         For messages.
     style : Style
     size : (int, int)
-        Of the content, resized.
+        Size of the content, resized.
     config : Config
 
     Raises
