@@ -27,8 +27,12 @@ from .frame import (
     LossGrad,
     Mask,
     Moments,
+    Sample,
+    SampleLoss,
     SumLoss,
     Totals,
+    channel_moments,
+    inside,
     masked,
     mass_of,
     weights_of,
@@ -45,7 +49,8 @@ __all__ = [
     "CORAL", "BNStatistics", "CentralMoments", "ChannelWasserstein", "Content", "Deterministic",
     "EnergyDistance", "FourierMMD", "GaussianMMD", "GaussianWasserstein", "Head", "LaplaceMMD",
     "LinearMMD", "Loss", "LossGrad", "Mask", "MixtureMMD", "Moments", "Pairs", "PolynomialMMD",
-    "RelaxedEMD", "SlicedWasserstein", "SumLoss", "Totals", "masked", "mass_of", "plain",
+    "RelaxedEMD", "Sample", "SampleLoss", "SlicedWasserstein", "SumLoss", "Totals",
+    "channel_moments", "inside", "masked", "mass_of", "plain",
     "smoothing", "style_loss", "weights_of",
 ]  # fmt: skip
 
