@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..runs.runner import Job
 
 
-@click.command(cls=ConfigCommand)
+@click.command(cls=ConfigCommand, short_help="Give a picture the style of another, or of several.")
 @click.argument("content", type=PATH)
 @click.argument("style", type=PATH, nargs=-1, required=True)
 @click.option("-o", "--output", metavar="OUT", type=PATH, required=True,
