@@ -1,6 +1,8 @@
 """Several styles, folders as styles, scales and masks: as files and on the command line."""
 
+import dataclasses
 import json
+import pickle
 import shlex
 from pathlib import Path
 
@@ -13,8 +15,9 @@ from processes import TINY, content_of, noise
 from nst_cli import cli, images
 from nst_cli.config import Config
 from nst_cli.errors import BatchError, SidecarError
-from nst_cli.runs import inputs, plan, provenance, sidecar, styles
+from nst_cli.runs import batch, cluster, inputs, plan, provenance, replay, sidecar, styles
 from nst_cli.runs.styles import Style
+from nst_cli.weights import Weights
 
 OPTIONS = [
     word for name, value in TINY.items() for word in (f"--{name.replace('_', '-')}", str(value))
@@ -34,7 +37,7 @@ def folder(tmp_path, monkeypatch):
     for seed in (3, 4, 5):
         noise(seed, 16, 16 + seed).save(f"many/{seed}.png")
     Path("many/notes.txt").write_text("not a picture")
-    Path("many/.hidden.png").write_bytes(Path("a.png").read_bytes())
+    noise(8, 16, 16).save("many/.hidden.png")
     Path("empty").mkdir()
     Image.fromarray(HALF).save("top.png")
     Image.fromarray(HALF[::-1]).save("bottom.png")
@@ -399,3 +402,163 @@ def test_one_run_with_a_bad_mask_does_not_stop_the_others():
     done = nst("batch b.toml -q", shlex.join(OPTIONS))
     assert (done.exit_code, done.stdout) == (1, "002.png\n")
     assert "wide.png has 20 x 16" in done.stderr
+
+
+# What each option does
+
+#: Options with which a few steps change many pixels.
+STRONG = " --preset fast --gamma 1000 --tv-weight 0 --precision float32 --convolution direct"
+
+
+@pytest.mark.parametrize(
+    ("without", "words"),
+    [
+        ("a.png", "a.png b.png"),
+        ("a.png b.png", "a.png b.png --style-weights 0.9,0.1"),
+        ("a.png", "a.png --style-scale 2"),
+        ("a.png b.png", "a.png b.png --style-scale 1,2"),
+        ("a.png b.png", "a.png b.png --mask top.png --mask none"),
+        ("a.png", "a.png --mask top.png"),
+        ("a.png", "a.png --style-mask left.png"),
+        ("many/3.png", "many"),
+    ],
+)
+def test_each_option_of_styles_changes_the_picture(without, words):
+    plain, other = stylize(without + STRONG, "plain.png"), stylize(words + STRONG, "other.png")
+    assert (plain != other).any()
+
+
+def test_only_the_ratio_of_the_weights_counts_and_equal_is_the_default():
+    first = stylize(f"a.png b.png --style-weights 2,6 {STRONG}")
+    assert (stylize(f"a.png b.png --style-weights 1,3 {STRONG}") == first).all()
+    equal = stylize(f"a.png b.png {STRONG}")
+    assert (stylize(f"a.png b.png --style-weights 5,5 {STRONG}") == equal).all()
+    assert (equal != first).any()
+
+
+def test_a_style_leaves_the_content_where_its_mask_is_black():
+    picture = stylize(f"a.png --mask top.png {STRONG}")
+    photo = numpy.asarray(Image.open("photo.png"))
+    # Features of relu1_1 see one pixel around theirs.
+    assert (picture[10:] == photo[10:]).all()
+    assert (picture[:8] != photo[:8]).any()
+
+
+def test_a_style_may_have_its_own_method_in_a_batch_file():
+    def pixels(method):
+        styles = f'[{{path = "a.png", weight = 2{method}}}, {{path = "b.png"}}]'
+        Path("b.toml").write_text(f"{RUN}styles = {styles}\n")
+        done = nst(f"batch b.toml -q --force {STRONG}", shlex.join(OPTIONS))
+        assert done.exit_code == 0, done.output
+        return numpy.asarray(Image.open("photo-a+b.png"))
+
+    assert (pixels("") != pixels(', method = "bn"')).any()
+    assert record("photo-a+b.png")["styles"][0]["method"] == "bn"
+
+
+def test_the_forecast_counts_every_style_and_its_scale():
+    def memory(words):
+        done = nst(f"stylize photo.png {words} -o out.png --dry-run", shlex.join(OPTIONS))
+        assert done.exit_code == 0, done.output
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith("memory")]
+        return float(line.split()[1])
+
+    plain = memory("a.png")
+    assert memory("a.png --style-scale 40") > plain
+    assert memory("a.png b.png --style-scale 1,40 --mask top.png --mask none") > plain
+    assert not Path("out.png").exists()
+
+
+# Elsewhere: again, on a page, in other processes
+
+ALL = (
+    "a.png many b.png --style-weights 0.7,0.3,1 --style-scale 1.5,1,1 --mask top.png "
+    "--mask bottom.png --mask none --style-mask left.png --style-mask none --style-mask none"
+)
+
+
+@pytest.mark.parametrize("metadata", ["", "--no-metadata"])
+def test_a_picture_of_several_styles_is_replayed_byte_for_byte(metadata):
+    stylize(f"{ALL} {metadata}")
+    done = nst("replay out.png -o again.png -q")
+    assert (done.exit_code, done.stderr) == (0, "Identical, byte for byte.\n")
+    assert record("again.png") == record()
+
+
+def test_styles_and_masks_that_moved_are_recognised_among_those_given(folder):
+    stylize(ALL)
+    Path("away").mkdir()
+    for name in ("a.png", "b.png", "top.png", "bottom.png", "left.png", "many"):
+        Path(name).rename(f"away/{name}")
+    done = nst("replay out.png -o again.png -q")
+    assert done.exit_code == 1 and "Cannot read the style a.png" in done.stderr
+    assert "--style" in done.stderr
+    done = nst("replay out.png -o again.png -q --style away/b.png --style away/a.png "
+               "--style away/many --mask away")  # fmt: skip
+    assert (done.exit_code, done.stderr) == (0, "Identical, byte for byte.\n")
+    done = nst("replay out.png -o third.png -q --style away/b.png --style away/many --mask away")
+    assert done.exit_code == 1
+    assert "None of the 5 files given with --style is the style a.png" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["b.png", "many/4.png", "bottom.png", "left.png"])
+def test_a_replay_names_a_style_or_a_mask_that_differs(name):
+    stylize(ALL)
+    with Image.open(name) as image:
+        image.transpose(Image.Transpose.ROTATE_180).save(name)
+    done = nst("replay out.png -q")
+    assert done.exit_code == 1 and f"{name} differs from the one" in done.stderr
+
+
+def test_the_page_shows_every_style_and_mask():
+    stylize(ALL, "many/out.png")
+    done = nst("report . -o page.html")
+    assert done.exit_code == 0, done.output
+    page = Path("page.html").read_text()
+    for name in ("a.png", "b.png", "3.png", "4.png", "5.png", "top.png", "bottom.png", "left.png"):
+        assert name in page
+    assert page.count("<figure") == 1 + 1 + 5 + 3
+    assert "weight 0.7" in page and "left.png, style mask" in page
+    Path("many/4.png").unlink()
+    nst("report . -o page.html")
+    assert "not found: 4.png" in Path("page.html").read_text()
+
+
+def test_a_record_of_a_stranger_leads_to_no_file_elsewhere(tmp_path):
+    stylize(ALL, "many/out.png")
+    secret = tmp_path.parent / "secret.png"
+    noise(7, 16, 16).save(secret)
+    document = record("many/out.png")
+    sha256 = images.read(secret).sha256
+    source = {"path": str(secret), "sha256": sha256}
+    document["styles"][0].update(source, mask=source)
+    document["styles"][1]["files"][0] = source
+    Path("many/out.png.json").write_text(json.dumps(document))
+    nst("report many -o page.html")
+    page = Path("page.html").read_text()
+    assert page.count("not read, because it is outside") == 3
+    recorded = sidecar.read("many/out.png").styles[0]
+    for folder in ("", "..", "."):
+        places = replay._places("many/out.png", recorded.mask, recorded.mask, folder)
+        assert not any(Path(place).exists() for place in places)
+
+
+def a_run():
+    style = styles.listed(Style("many", 0.5, mask="top.png"))
+    other = Style("a.png", 1.0, 1.5, "bottom.png", "left.png", "bn")
+    return plan.Run("photo.png", (style, other), "here.png", Config(**TINY, init="b.png"))
+
+
+def test_other_processes_and_machines_make_the_same_picture():
+    run = a_run()
+    assert batch.make([run])[0].reason == ""
+    here = Path("here.png").read_bytes()
+    Path("here.png").unlink()
+    assert batch.make([pickle.loads(pickle.dumps(run))])[0].reason == ""
+    assert Path("here.png").read_bytes() == here
+    contents = {role: (path, Path(path).read_bytes()) for role, path in run.pictures.items()}
+    parcel = cluster.Parcel(contents, run.styles, run.config, ".png", Weights().sha256, {})
+    result = cluster.work(pickle.loads(pickle.dumps(parcel)))
+    assert result.picture == here
+    cluster._write(dataclasses.replace(run, output="there.png"), result, "builtin")
+    assert record("there.png") == record("here.png")

@@ -227,8 +227,7 @@ def _same_styles(
     for style, other in itertools.zip_longest(description.styles, there):
         if style is None:
             break
-        name = os.path.basename(style.folder or "")
-        folder = "" if name in (os.curdir, os.pardir) else name
+        folder = os.path.basename(style.folder or "")
         pairs = itertools.zip_longest(style.files, other.files if other else ())
         paths = tuple(current("style", *pair, folder) for pair in pairs if pair[0])
         mask = current("mask", style.mask, other and other.mask)
@@ -308,7 +307,8 @@ def _places(
 ) -> list[str]:
     """Return where an input may be: beside the picture, at its sidecar's path, or here."""
     name = os.path.basename(recorded.path)
-    names = [os.path.join(folder, name), name] if folder else [name]
+    is_name = folder not in ("", os.curdir, os.pardir)
+    names = [os.path.join(folder, name), name] if is_name else [name]
     places = [os.path.join(os.path.dirname(picture), each) for each in names]
     if beside:
         path = sidecar.lead_to(picture, beside.path)
