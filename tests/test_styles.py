@@ -407,7 +407,7 @@ def test_one_run_with_a_bad_mask_does_not_stop_the_others():
 # What each option does
 
 #: Options with which a few steps change many pixels.
-STRONG = " --preset fast --gamma 1000 --tv-weight 0 --precision float32 --convolution direct"
+STRONG = " --preset fast --style-fit squeeze --gamma 1000 --tv-weight 0 --precision float32"
 
 
 @pytest.mark.parametrize(
@@ -438,10 +438,9 @@ def test_only_the_ratio_of_the_weights_counts_and_equal_is_the_default():
 
 def test_a_style_leaves_the_content_where_its_mask_is_black():
     picture = stylize(f"a.png --mask top.png {STRONG}")
-    photo = numpy.asarray(Image.open("photo.png"))
-    # Features of relu1_1 see one pixel around theirs.
-    assert (picture[10:] == photo[10:]).all()
-    assert (picture[:8] != photo[:8]).any()
+    changes = numpy.abs(picture - numpy.asarray(Image.open("photo.png"), float)).mean(axis=(1, 2))
+    # L-BFGS in the cosine basis moves a pixel a little with the others.
+    assert changes[:7].mean() > 10 * changes[10:].mean()
 
 
 def test_a_style_may_have_its_own_method_in_a_batch_file():
@@ -498,7 +497,7 @@ def test_styles_and_masks_that_moved_are_recognised_among_those_given(folder):
     assert (done.exit_code, done.stderr) == (0, "Identical, byte for byte.\n")
     done = nst("replay out.png -o third.png -q --style away/b.png --style away/many --mask away")
     assert done.exit_code == 1
-    assert "None of the 5 files given with --style is the style a.png" in done.stderr
+    assert "None of the 6 files given with --style is the style a.png" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["b.png", "many/4.png", "bottom.png", "left.png"])
