@@ -1,563 +1,588 @@
-"""Several styles, folders as styles, scales and masks: as files and on the command line."""
+"""Several styles and masks in a transfer: shares, groups, terms, and what stays as it was."""
 
-import dataclasses
-import json
-import pickle
-import shlex
-from pathlib import Path
+import math
 
 import numpy
 import pytest
-from click.testing import CliRunner
-from PIL import Image
-from processes import TINY, content_of, noise
+from packages import DECLARATION, save_example, save_package
+from test_losses import N, device_array, random_map
+from test_losses_sums import LOSSES as SUM_LOSSES
 
-from nst_cli import cli, images
-from nst_cli.config import Config
-from nst_cli.errors import BatchError, SidecarError
-from nst_cli.runs import batch, cluster, inputs, plan, provenance, replay, sidecar, styles
-from nst_cli.runs.styles import Style
-from nst_cli.weights import Weights
+from nst_cli import Config, StyleImage, transfer
+from nst_cli.config import BLENDS, METHODS, PAPER_BETA
+from nst_cli.errors import ConfigError, PluginError, ShapeError
+from nst_cli.synthesis import objective, pooling, styles, transfers
+from nst_cli.synthesis.kit import NetworkKit
+from nst_cli.synthesis.losses import style_loss
+from nst_cli.synthesis.objective import Objective
+from nst_cli.synthesis.styles import Picture, grouped
 
-OPTIONS = [
-    word for name, value in TINY.items() for word in (f"--{name.replace('_', '-')}", str(value))
-]
-HALF = numpy.repeat(numpy.array([[255], [0]], numpy.uint8), 16, axis=1).repeat(8, axis=0)
+SIZE = (20, 24)
+SHAPE = (1, 3, *SIZE)
+FUSION = "bn=0.3,poly=0.7"
+BY_SUMS = [name for name in METHODS if style_loss(name).needs == "sums"]
+
+
+def random_image(seed, shape=SHAPE, amplitude=100):
+    values = numpy.random.RandomState(seed).uniform(-amplitude, amplitude, shape)
+    return values.astype(numpy.float32)
+
+
+CONTENT, START = random_image(1), random_image(9)
+ONE, OTHER, THIRD = random_image(2, (1, 3, 18, 33)), random_image(3), random_image(4) + 40
+LEFT = numpy.zeros(SIZE)
+LEFT[:, :8] = 1
+RIGHT = 1 - LEFT
+SOFT = numpy.random.RandomState(5).uniform(-0.5, 1.2, SIZE).clip(0, 1)
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """A content of 16 x 16, two styles of other sizes, a folder of styles, and masks."""
-    monkeypatch.chdir(tmp_path)
-    for seed, (name, height, width) in enumerate(
-        [("photo.png", 16, 16), ("a.png", 20, 30), ("b.png", 40, 24)]
-    ):
-        noise(seed, height, width).save(name)
-    Path("many").mkdir()
-    for seed in (3, 4, 5):
-        noise(seed, 16, 16 + seed).save(f"many/{seed}.png")
-    Path("many/notes.txt").write_text("not a picture")
-    noise(8, 16, 16).save("many/.hidden.png")
-    Path("empty").mkdir()
-    Image.fromarray(HALF).save("top.png")
-    Image.fromarray(HALF[::-1]).save("bottom.png")
-    Image.new("L", (16, 16), 0).save("black.png")
-    Image.new("L", (20, 16), 255).save("wide.png")
-    left = numpy.zeros((20, 30), numpy.uint8)
-    left[:, :15] = 255
-    Image.fromarray(left).save("left.png")
-    return tmp_path
+def small(small_network):
+    pass
 
 
-def nst(*words):
-    """Run a command in this process; return its result."""
-    return CliRunner().invoke(cli.main, [word for text in words for word in shlex.split(text)])
-
-
-def stylize(words, output="out.png"):
-    """Make a picture; return it as an array."""
-    done = nst(f"stylize photo.png {words} -o {output} -q", shlex.join(OPTIONS))
-    assert done.exit_code == 0, done.output
-    return numpy.asarray(Image.open(output))
-
-
-def record(output="out.png"):
-    return json.loads(Path(f"{output}.json").read_text())
-
-
-# What is refused before the work
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "parts"),
-    [
-        ("a.png b.png --style-weights 1", 2, ("--style-weights", "1 number for 2 styles")),
-        ("a.png --style-weights 1,2", 2, ("--style-weights", "2 numbers for 1 style")),
-        (
-            "a.png b.png --style-weights 0,0",
-            2,
-            ("--style-weights", "Every weight", "a.png, b.png"),
-        ),
-        ("a.png b.png --style-weights 1,-2", 2, ("--style-weights", "-2", "at least 0")),
-        ("a.png b.png --style-weights 1,x", 2, ("--style-weights", "'x'", "not a number")),
-        ("a.png b.png --style-weights 1,nan", 2, ("--style-weights", "finite")),
-        ("a.png b.png --style-weights ''", 2, ("--style-weights", "''")),
-        ("a.png --style-scale 0", 2, ("--style-scale", "above 0")),
-        ("a.png --style-scale 1e9", 2, ("--style-scale", "at most 1000")),
-        ("a.png b.png --style-scale 1,2,3", 2, ("--style-scale", "3 numbers", "one for all")),
-        ("a.png --style-scale 0.1", 1, ("a.png", "scale 0.1", "needs 16")),
-        ("a.png b.png --mask top.png", 2, ("--mask", "1 mask for 2 styles", "none")),
-        ("a.png --style-mask left.png --style-mask left.png", 2, ("--style-mask", "2 masks")),
-        ("a.png --mask ''", 2, ("--mask", "names no file")),
-        ("a.png --mask wide.png", 1, ("wide.png has 20 x 16", "photo.png has 16 x 16")),
-        ("a.png --style-mask top.png", 1, ("top.png has 16 x 16", "a.png has 30 x 20")),
-        ("a.png --mask black.png", 1, ("black.png is black everywhere",)),
-        ("a.png --mask gone.png", 1, ("gone.png", "No such file")),
-        ("a.png --mask many/notes.txt", 1, ("many/notes.txt", "not a picture")),
-        ("a.png gone.png", 1, ("gone.png", "No such file")),
-        ("a.png gone.png --style-weights 1,0", 1, ("gone.png", "No such file")),
-        ("a.png many/notes.txt", 1, ("many/notes.txt", "not a picture")),
-        ("empty", 1, ("empty is a folder without pictures",)),
-        ("many --style-mask left.png", 2, ("many is a folder", "style mask")),
-        ("", 2, ("Missing argument 'STYLE...'",)),
-    ],
-)
-def test_bad_styles_are_refused_in_one_line_before_the_work(folder, words, code, parts):
-    before = content_of(folder)
-    done = nst(f"stylize photo.png {words} -o out.png", shlex.join(OPTIONS))
-    assert done.exit_code == code, done.output
-    line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("Error: ") and all(part in line for part in parts), line
-    assert content_of(folder) == before
-
-
-def test_an_output_does_not_overwrite_a_style_or_a_mask(folder):
-    before = content_of(folder)
-    for output in ("b.png", "top.png", "many/4.png"):
-        done = nst(
-            f"stylize photo.png a.png b.png many --mask top.png --mask none --mask none "
-            f"-o {output} --overwrite", shlex.join(OPTIONS),
-        )  # fmt: skip
-        assert done.exit_code == 1 and f"that would overwrite {output}" in done.stderr
-    assert content_of(folder) == before
-
-
-# Folders
-
-
-def test_a_folder_stands_for_its_pictures_without_other_files_and_pictures_of_nst():
-    stylize("a.png", "many/made.png")
-    stylize("a.png --no-metadata", "many/plain.png")
-    listed = styles.listed(Style("many/"))
-    assert listed.files == ("many/3.png", "many/4.png", "many/5.png")
-    assert styles.listed(Style("a.png")).files is None
-
-
-def test_a_folder_with_nothing_but_pictures_of_nst_is_refused():
-    stylize("a.png", "empty/made.png")
-    done = nst("stylize photo.png empty -o out.png", shlex.join(OPTIONS))
-    assert done.exit_code == 1
-    assert "empty is a folder without pictures but pictures that nst made" in done.stderr
-
-
-# Sizes
-
-
-@pytest.mark.parametrize(
-    ("fit", "scale", "shape"),
-    [
-        ("keep", 1, (11, 16)), ("keep", 2, (21, 32)), ("keep", 1.5, (16, 24)),
-        ("squeeze", 1, (16, 16)), ("squeeze", 2.5, (40, 40)),
-    ],
-)  # fmt: skip
-def test_a_scale_is_a_factor_on_the_size_that_a_style_has_without_it(fit, scale, shape):
-    config = Config(**{**TINY, "size": 16, "style_fit": fit})
-    if min(shape) < 16:
-        config = Config(**{**TINY, "size": 32, "style_fit": fit})
-        shape = tuple(2 * side - (side == 11) for side in shape)
-    read = inputs.read_inputs("photo.png", [Style("a.png", scale=scale)], config)
-    assert read.style.shape[2:] == shape
-
-
-def test_masks_are_resized_with_their_pictures_by_area():
-    config = Config(**{**TINY, "size": 24, "style_fit": "keep"})
-    style = Style("a.png", scale=2, mask="top.png", style_mask="left.png")
-    (read,) = inputs.read_inputs("photo.png", [style], config).styles
-    assert read.mask.shape == (24, 24) and set(read.mask.ravel()) == {0, 1}
-    assert read.images[0].shape[2:] == read.style_masks[0].shape == (32, 48)
-    assert read.mask.mean() == read.style_masks[0].mean() == 0.5
-
-
-# The record
-
-
-def test_one_whole_picture_keeps_the_record_it_always_had():
-    stylize("a.png")
-    assert set(record()["style"]) == {"path", "sha256"} and "styles" not in record()
-    weighed = stylize("a.png b.png --style-weights 3,0", "one.png")
-    assert record("one.png")["style"] == record()["style"]
-    assert (weighed == numpy.asarray(Image.open("out.png"))).all()
-    assert Path("one.png").read_bytes() == Path("out.png").read_bytes()
-
-
-def test_the_record_names_every_file_with_its_checksum(folder):
-    stylize(
-        "a.png many --style-weights 0.7,0.3 --style-scale 1.5,2 --mask top.png --mask none "
-        "--style-mask left.png --style-mask none"
-    )
-    first, second = record()["styles"]
-    sha256 = {name: images.read(name).sha256 for name in ("a.png", "top.png", "left.png")}
-    assert first == {
-        "path": "a.png", "sha256": sha256["a.png"], "weight": 0.7, "scale": 1.5,
-        "mask": {"path": "top.png", "sha256": sha256["top.png"]},
-        "style_mask": {"path": "left.png", "sha256": sha256["left.png"]}, "method": "",
-    }  # fmt: skip
-    assert [file["path"] for file in second["files"]] == [f"many/{n}.png" for n in (3, 4, 5)]
-    assert second["path"] == "many" and second["mask"] is None
-    carried = images.read_metadata("out.png")["styles"]
-    assert [file["path"] for file in carried[1]["files"]] == ["3.png", "4.png", "5.png"]
-    description = sidecar.read("out.png")
-    assert [style.weight for style in description.styles] == [0.7, 0.3]
-    assert description.styles[1].folder == "many" and len(description.styles[1].files) == 3
-
-
-def several():
-    """Return a valid document of a picture with two styles."""
-    from test_sidecar import document
-
-    source = {"path": "x.png", "sha256": "5" * 64}
-    one = {**source, "weight": 1.0, "scale": 1.0, "mask": None, "style_mask": None, "method": ""}
-    folder = {**one, "path": "many", "files": [source]}
-    del folder["sha256"]
-    whole = {**document(), "styles": [{**one, "mask": source}, folder]}
-    del whole["style"]
-    return whole
-
-
-def changed(place, **values):
-    def change(document):
-        document["styles"][place].update(values)
-
-    return change
-
-
-def put(key, value):
-    return lambda document: document.update({key: value})
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        put("styles", []), put("styles", {}), put("styles", None), put("styles", ["x"]),
-        put("styles", [None]), put("style", {"path": "a", "sha256": "1" * 64}),
-        lambda d: d["styles"].extend(d["styles"] * 100),
-        changed(0, weight=-1), changed(0, weight=0), changed(0, weight=True),
-        changed(0, weight="1"), changed(0, scale=0), changed(0, scale=1e9),
-        changed(0, scale=None), changed(0, sha256="1"), changed(0, path=3),
-        changed(0, path="a\0b"), changed(0, mask="x.png"), changed(0, mask={}),
-        changed(0, mask={"path": "x"}), changed(0, style_mask=False), changed(0, method=None),
-        changed(1, files=[]), changed(1, files={}), changed(1, files=["x"]),
-        changed(1, files=[{"path": "x", "sha256": None}]), changed(1, sha256="5" * 64),
-        changed(1, path=None),
-    ],
-)  # fmt: skip
-def test_every_field_of_the_styles_of_a_record_is_checked(change):
-    document = several()
-    assert len(provenance.parse(document).styles) == 2
-    change(document)
-    with pytest.raises(SidecarError):
-        provenance.parse(document)
-
-
-def test_a_picture_is_up_to_date_while_all_files_and_values_of_its_styles_are_equal(folder):
-    text = (
-        'styles = [{path = "a.png", weight = 0.7, mask = "top.png"}, {path = "many", scale = 1.5}]'
-    )
-
-    def run(text):
-        done = nst("batch", shlex.quote(written(text)), "-q")
-        assert done.exit_code == 0, done.output
-        return done.stdout
-
-    def written(text):
-        choices = "\n".join(f"{key} = {json.dumps(value)}" for key, value in TINY.items())
-        Path("b.toml").write_text(
-            f'output = "made.png"\n[defaults]\n{choices}\n[[run]]\ncontent = "photo.png"\n{text}\n'
-        )
-        return "b.toml"
-
-    assert run(text) == "made.png\n"
-    assert run(text) == ""
-    assert run(text.replace("0.7", "0.6")) == "made.png\n"
-    assert run(text.replace("1.5", "2")) == "made.png\n"
-    assert run(text.replace("top", "bottom")) == "made.png\n"
-    assert run(text.replace('"top.png"', '"top.png", method = "bn"')) == "made.png\n"
-    assert run(text) == "made.png\n"
-    noise(9, 16, 19).save("many/3.png")
-    assert run(text) == "made.png\n"
-    noise(9, 16, 19).save("many/6.png")
-    assert run(text) == "made.png\n"
-    assert run(text) == ""
-
-
-# Batch files
-
-
-def read(text, name="b.toml"):
-    Path(name).write_text(text)
-    return plan.read(name)
-
-
-RUN = 'output = "{content}-{style}.png"\n[[run]]\ncontent = "photo.png"\n'
-
-
-def test_a_batch_file_lists_styles_with_paths_relative_to_it(folder):
-    Path("lists").mkdir()
-    run = read(
-        RUN + 'styles = ["../a.png", {path = "../many", weight = 2, scale = 0.5, method = "bn"},'
-        '{path = "../b.png", mask = "../top.png", style_mask = "../left.png"}]',
-        "lists/b.toml",
-    ).runs[0]
-    assert run.output == "lists/photo-a+many+b.png"
-    assert run.styles == (
-        Style("a.png"),
-        Style("many", 2.0, 0.5, method="bn", files=("many/3.png", "many/4.png", "many/5.png")),
-        Style("b.png", mask="top.png", style_mask="left.png"),
-    )
-
-
-def test_a_list_of_styles_in_a_grid_is_one_set_and_style_a_list_of_alternatives():
-    grid = 'output = "{style}-{gamma}.png"\n[[grid]]\ncontent = "photo.png"\ngamma = [1, 2]\n'
-    together = read(grid + 'styles = ["a.png", "b.png"]').runs
-    assert [run.output for run in together] == ["a+b-1.png", "a+b-2.png"]
-    apart = read(grid + 'style = ["a.png", "b.png", "many"]').runs
-    assert {run.output for run in apart} == {
-        f"{style}-{gamma}.png" for style in ("a", "b", "many") for gamma in (1, 2)
+def choices(**others):
+    defaults = {
+        "style_layers": "relu1_1,relu2_1",
+        "content_layers": "relu2_2",
+        "device": "cpu",
+        "iterations": 2,
     }
-    assert apart[-1].styles[0].files == ("many/3.png", "many/4.png", "many/5.png")
+    return Config(**{**defaults, **others})
 
 
-@pytest.mark.parametrize(
-    ("defaults", "own", "paths"),
-    [
-        ('style = "a.png"', 'styles = ["b.png"]', ["b.png"]),
-        ('styles = ["a.png", "b.png"]', 'style = "b.png"', ["b.png"]),
-        ('styles = ["a.png", "b.png"]', "", ["a.png", "b.png"]),
-    ],
-)
-@pytest.mark.parametrize("kind", ["run", "grid"])
-def test_the_styles_of_a_run_replace_those_of_the_defaults(kind, defaults, own, paths):
-    text = f'[defaults]\n{defaults}\n[[{kind}]]\ncontent = "photo.png"\n{own}\n'
-    assert [style.path for style in read(text).runs[0].styles] == paths
+def style(image=ONE, weight=1.0, mask=None, style_mask=None, method=""):
+    return StyleImage((image,), weight, method, mask, (style_mask,))
 
 
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ('style = "a.png"\nstyles = ["b.png"]', ("style and styles",)),
-        ("styles = []", ("styles is []", "list of tables")),
-        ('styles = "a.png"', ("styles is 'a.png'", "list of tables")),
-        ("styles = [3]", ("style 1 is 3", "table")),
-        ('styles = ["a.png", {weight = 2}]', ("style 2 has no path",)),
-        ('styles = [{path = 3}]', ("path of style 1 is 3", "path of a picture")),
-        ('styles = [{path = ""}]', ("path of style 1 is ''",)),
-        ('styles = [{path = "a.png", wieght = 2}]', ("'wieght'", "did you mean 'weight'")),
-        ('styles = [{path = "a.png", weight = "x"}]', ("weight of style 1", "not a number")),
-        ('styles = [{path = "a.png", weight = -1}]', ("weight of style 1", "at least 0")),
-        ('styles = [{path = "a.png", weight = true}]', ("weight of style 1", "not a number")),
-        ('styles = [{path = "a.png", weight = [1]}]', ("weight of style 1", "not a number")),
-        ('styles = [{path = "a.png", scale = 0}]', ("scale", "above 0")),
-        ('styles = [{path = "a.png", mask = 1}]', ("mask of style 1 is 1",)),
-        ('styles = [{path = "a.png", mask = "*.png"}]', ("mask of style 1", "patterns")),
-        ('styles = [{path = "a.png", method = "pol"}]', ("Unknown method 'pol'", "'poly'")),
-        ('styles = [{path = "a.png", weight = 0}]', ("Every weight", "a.png")),
-        ('styles = ["x/*.png"]', ("path of style 1", "patterns belong in")),
-        ('styles = ["empty"]', ("empty is a folder without pictures",)),
-        ('style = "empty"', ("empty is a folder without pictures",)),
-        ('styles = ["a.png", "a.png"]', ("{style}", "'a' twice", "{number}")),
-        ('styles = ["a.png", "many/../a.png"]', ("{style}", "'a'", "{number}")),
-        ('styles = ["a.png", "other/a.jpg"]', ("{style}", "'a' for a.png and other/a.jpg")),
-    ],
-)  # fmt: skip
-def test_bad_styles_of_a_batch_file_are_named_with_their_run(text, parts):
-    with pytest.raises(BatchError) as failure:
-        read(RUN + text)
-    message = str(failure.value)
-    assert message.startswith("b.toml, run 1: ") and "\n" not in message
-    assert all(part in message for part in parts), message
+def run(given, kit=None, **others):
+    return transfer(CONTENT, given, choices(**others), init=START, kit=kit)
 
 
-def test_a_style_may_be_listed_twice_where_no_template_names_it():
-    text = (
-        'output = "{number}.png"\n[[run]]\ncontent = "photo.png"\n'
-        'styles = [{path = "a.png", mask = "top.png"}, {path = "a.png", mask = "bottom.png"}]'
+def parts(given, **others):
+    """Return the losses at the start image."""
+    return run(given, iterations=0, **others).losses
+
+
+def assert_identical(found, expected):
+    assert found.image.tobytes() == expected.image.tobytes()
+    assert found.losses == expected.losses and found.beta == expected.beta
+
+
+class TestDroppedStyles:
+    @pytest.mark.parametrize("blend", BLENDS)
+    @pytest.mark.parametrize("method", [*METHODS, FUSION])
+    def test_a_style_of_weight_0_changes_no_byte(self, method, blend):
+        expected = run(ONE, method=method)
+        pair = [style(ONE, 1.0), style(OTHER, 0.0)]
+        for given in (pair, pair[::-1], [style(ONE, 0.3), style(OTHER, 0.0, LEFT)]):
+            assert_identical(run(given, method=method, blend=blend), expected)
+
+    def test_nor_does_it_with_lbfgs_scales_and_a_measured_beta(self):
+        others = {"optimizer": "lbfgs", "scales": 2, "beta": "auto", "method": "gaussian"}
+        expected = transfer(CONTENT, ONE, choices(**others))
+        given = [style(ONE), style(OTHER, 0.0, method="bn")]
+        assert_identical(transfer(CONTENT, given, choices(**others)), expected)
+
+    def test_of_three_styles_one_of_weight_0_changes_no_byte(self):
+        pair = [style(ONE, 1, LEFT), style(OTHER, 2, SOFT)]
+        for method in ("gaussian", "poly"):
+            found = run([style(THIRD, 0.0, RIGHT), *pair], method=method)
+            expected = run(pair, method=method)
+            assert found.image.tobytes() == expected.image.tobytes()
+            assert list(found.losses.values()) == list(expected.losses.values())
+
+    def test_a_style_image_alone_is_the_array(self):
+        expected = run(ONE, method="sliced")
+        white = numpy.ones(SIZE)
+        for given in (style(), [style()], [style(weight=0.2, mask=white)]):
+            assert_identical(run(given, method="sliced"), expected)
+
+
+class TestShares:
+    def weights(self, *given, **others):
+        return [group.weight for group in grouped(list(given), SIZE, choices(**others))]
+
+    def test_without_masks_weights_sum_to_1(self):
+        given = [style(ONE, 3, method="bn"), style(OTHER, 1)]
+        assert self.weights(*given) == [0.75, 0.25]
+
+    def test_a_region_has_weight_1(self):
+        assert self.weights(style(ONE, 0.3, LEFT)) == pytest.approx([1])
+        assert self.weights(style(ONE, 0.5, LEFT), style(OTHER, 0.5, RIGHT)) == [1, 1]
+
+    def test_of_unequal_weights_the_mean_over_the_covered_area_is_1(self):
+        first, second = self.weights(style(ONE, 3, LEFT), style(OTHER, 1, RIGHT))
+        assert first == pytest.approx(3 * second)
+        assert first * LEFT.mean() + second * RIGHT.mean() == pytest.approx(1)
+
+    def test_styles_that_overlap_wholly_share(self):
+        given = [style(ONE, 1, LEFT), style(OTHER, 1, LEFT)]
+        assert self.weights(*given, blend="between") == pytest.approx([0.5, 0.5])
+        assert self.weights(*given, blend="mix") == pytest.approx([1])
+
+    def test_the_norm_holds_for_soft_masks_that_overlap(self):
+        masks = [SOFT, LEFT, numpy.full(SIZE, 0.25)]
+        weights = self.weights(*(style(ONE, k + 1, mask) for k, mask in enumerate(masks)))
+        total = sum(weight * mask.mean() for weight, mask in zip(weights, masks))
+        assert total == pytest.approx(numpy.minimum(sum(masks), 1).mean(), rel=1e-6)
+
+    def test_the_share_of_a_method_is_that_of_its_styles_in_the_area_they_cover(self):
+        config = choices(method=FUSION)
+        assert styles.shares(grouped([style()], SIZE, config)) == config.methods
+        given = [style(ONE, 1, LEFT, method="bn"), style(OTHER, 1, RIGHT, method="poly")]
+        assert styles.shares(grouped(given, SIZE, config)) == pytest.approx({"bn": 1, "poly": 1})
+        given = [style(ONE, 1, method="bn"), style(OTHER, 3, method="poly")]
+        found = styles.shares(grouped(given, SIZE, config))
+        assert found == pytest.approx({"bn": 0.25, "poly": 0.75})
+
+
+class TestGroups:
+    def groups(self, *given, **others):
+        found = grouped(list(given), SIZE, choices(**others))
+        return [(group.number, [one.share for one in group.pictures]) for group in found]
+
+    def test_styles_of_one_mask_and_method_are_mixed_and_others_are_not(self):
+        given = [
+            style(ONE, 1), style(OTHER, 3), style(THIRD, 1, LEFT), style(ONE, 1, LEFT.copy()),
+            style(ONE, 1, method="bn"), style(OTHER, 1, method="poly"),
+        ]  # fmt: skip
+        assert self.groups(*given) == [(1, [0.2, 0.6, 0.2]), (3, [0.5, 0.5]), (5, [1.0])]
+        between = self.groups(*given, blend="between")
+        assert between == [(number, [1.0]) for number in range(1, 7)]
+
+    def test_the_pictures_of_a_style_share_its_weight_alike(self):
+        folder = StyleImage((ONE, OTHER, THIRD), 3.0)
+        assert self.groups(folder, style(ONE, 1)) == [(1, [0.25, 0.25, 0.25, 0.25])]
+        assert self.groups(folder, blend="between") == [(1, [1 / 3] * 3)]
+
+    @pytest.mark.parametrize("blend", BLENDS)
+    def test_names_have_a_number_only_where_styles_have_a_method_in_common(self, blend):
+        given = [style(ONE, 0), style(OTHER, 1, LEFT), style(ONE, 1, RIGHT, method=FUSION)]
+        names = list(parts(given, blend=blend, style_layers="relu1_1", method="poly"))
+        assert names == [
+            "total", "content/relu2_2", "poly/relu1_1/2", "bn/relu1_1", "poly/relu1_1/3",
+            "smoothing",
+        ]  # fmt: skip
+
+
+class TestBlend:
+    @pytest.mark.parametrize("method", BY_SUMS)
+    def test_a_style_given_twice_with_halves_is_the_style(self, method):
+        given = [style(ONE, 0.5), style(ONE, 0.5)]
+        expected = run(ONE, method=method, iterations=1)
+        for blend in BLENDS:
+            found = run(given, method=method, blend=blend, iterations=1)
+            assert found.losses["total"] == pytest.approx(expected.losses["total"], rel=1e-4)
+            numpy.testing.assert_allclose(found.image, expected.image, atol=1e-3)
+
+    @pytest.mark.parametrize(
+        "method", ["gaussian", "rbf", "energy", "sliced", "histogram", "remd"]
     )
-    assert len(read(text).runs[0].styles) == 2
+    def test_so_it_is_but_for_draws_where_positions_are_looked_at(self, method):
+        given = [style(OTHER, 0.5), style(OTHER, 0.5)]
+        others = {"method": method, "style_layers": "relu1_1", "alpha": 1}
+        expected = [parts(OTHER, seed=seed, **others)[f"{method}/relu1_1"] for seed in range(6)]
+        found = [parts(given, seed=seed, **others)[f"{method}/relu1_1"] for seed in range(6)]
+        spread = numpy.std(expected) + numpy.std(found) + 0.02 * abs(numpy.mean(expected))
+        assert abs(numpy.mean(found) - numpy.mean(expected)) < 3 * spread
 
+    @pytest.mark.parametrize("method", ["linear", "poly"])
+    def test_for_an_mmd_both_blends_have_the_same_gradient(self, method):
+        given = [style(ONE, 0.3), style(OTHER, 0.7)]
+        images = [run(given, method=method, blend=blend, iterations=1).image for blend in BLENDS]
+        numpy.testing.assert_allclose(*images, atol=1e-3)
 
-@pytest.mark.parametrize(
-    ("entry", "words"),
-    [
-        ('{path = "gone.png"}', "gone.png: No such file"),
-        ('{path = "a.png", mask = "gone.png"}', "gone.png: No such file"),
-        ('{path = "a.png", mask = "wide.png"}', "wide.png has 20 x 16"),
-        ('{path = "a.png", mask = "black.png"}', "black.png is black everywhere"),
-        ('{path = "a.png", style_mask = "top.png"}', "top.png has 16 x 16"),
-    ],
-)
-def test_files_of_styles_are_checked_before_the_first_run_of_a_batch(folder, entry, words):
-    Path("b.toml").write_text(f"{RUN}styles = [{entry}]\n")
-    before = content_of(folder)
-    done = nst("batch b.toml", shlex.join(OPTIONS))
-    assert done.exit_code == 1 and words in done.stderr.splitlines()[-1]
-    assert content_of(folder) == before
-
-
-def test_one_run_with_a_bad_mask_does_not_stop_the_others():
-    Path("b.toml").write_text(
-        'output = "{number}.png"\n'
-        '[[run]]\ncontent = "photo.png"\nstyles = [{path = "a.png", mask = "wide.png"}]\n'
-        '[[run]]\ncontent = "photo.png"\nstyle = "a.png"\n'
+    @pytest.mark.parametrize(
+        "method", ["bn", "coral", "wasserstein", "sliced", "histogram", "cmd"]
     )
-    done = nst("batch b.toml -q", shlex.join(OPTIONS))
-    assert (done.exit_code, done.stdout) == (1, "002.png\n")
-    assert "wide.png has 20 x 16" in done.stderr
+    def test_for_other_losses_they_differ(self, method):
+        given = [style(ONE, 0.3), style(THIRD, 0.7)]
+        one, other = (
+            run(given, method=method, blend=blend, optimizer="adam").image for blend in BLENDS
+        )
+        assert abs(one - other).max() > 1e-2
+
+    def test_between_adds_up_the_losses(self):
+        given = [style(ONE, 0.3), style(OTHER, 0.7)]
+        found = parts(given, method="wasserstein", blend="between")
+        for number, image, weight in ((1, ONE, 0.3), (2, OTHER, 0.7)):
+            alone = parts(image, method="wasserstein")
+            for layer in ("relu1_1", "relu2_1"):
+                expected = weight * alone[f"wasserstein/{layer}"]
+                assert found[f"wasserstein/{layer}/{number}"] == pytest.approx(expected, rel=1e-4)
+
+    def test_a_mixture_is_nearer_to_the_style_with_more_weight(self):
+        mean = [image.mean() for image in (ONE, THIRD)]
+        means = [
+            run([style(ONE, w), style(THIRD, 1 - w)], method="linear", alpha=0, iterations=60,
+                gamma=50, optimizer="adam").image.mean()
+            for w in (0.9, 0.1)
+        ]  # fmt: skip
+        assert (means[1] - means[0]) * (mean[1] - mean[0]) > 0
+
+    def test_samples_are_limited_in_proportion_to_the_shares(self, monkeypatch):
+        monkeypatch.setattr(pooling, "_MOST_POSITIONS", 100)
+        pictures = [Picture(ONE, 0.75), Picture(OTHER, 0.25)]
+        at_layers = [pooling._parts(picture, ["relu1_1"], False) for picture in pictures]
+        pooling._limit(at_layers)
+        most = ONE.shape[2] * ONE.shape[3]
+        found = [at_layer["relu1_1"].positions for at_layer in at_layers]
+        assert found == [most * 3 // 4, most // 4]
 
 
-# What each option does
+class TestPooling:
+    def pooled(self, loss, maps, shares):
+        """Return the target that maps (1, N, H, W) with shares give."""
+        # As by a network: the next map is written over the one before.
+        shared = {}
 
-#: Options with which a few steps change many pixels.
-STRONG = " --preset fast --style-fit squeeze --gamma 1000 --tv-weight 0 --precision float32"
+        def read(image):
+            for array in shared.values():
+                array[:] = math.nan
+            shared["relu1_1"] = device_array(maps[int(image[0, 0, 0, 0])])
+            return shared
 
+        pictures = [
+            Picture(numpy.full((1, 1, *values.shape[2:]), number, numpy.float32), share)
+            for number, (values, share) in enumerate(zip(maps, shares))
+        ]
+        streams = (numpy.random.RandomState(seed) for seed in (4, 7))
+        targets = pooling.pooled_targets({("m", "relu1_1"): loss}, pictures, read, False, *streams)
+        return targets["m", "relu1_1"]
 
-@pytest.mark.parametrize(
-    ("without", "words"),
-    [
-        ("a.png", "a.png b.png"),
-        ("a.png b.png", "a.png b.png --style-weights 0.9,0.1"),
-        ("a.png", "a.png --style-scale 2"),
-        ("a.png b.png", "a.png b.png --style-scale 1,2"),
-        ("a.png b.png", "a.png b.png --mask top.png --mask none"),
-        ("a.png", "a.png --mask top.png"),
-        ("a.png", "a.png --style-mask left.png"),
-        ("many/3.png", "many"),
-    ],
-)
-def test_each_option_of_styles_changes_the_picture(without, words):
-    plain, other = stylize(without + STRONG, "plain.png"), stylize(words + STRONG, "other.png")
-    assert (plain != other).any()
+    @pytest.mark.parametrize("name", SUM_LOSSES)
+    def test_pictures_of_one_size_count_like_one_picture_of_both(self, name):
+        loss, features = SUM_LOSSES[name], device_array(random_map(0))
+        maps = [random_map(1, N, 4, 5), random_map(2, N, 4, 5) + 5]
+        both = device_array(numpy.concatenate(maps, axis=3))
+        expected = loss(features, loss.target(both, numpy.random.RandomState(7)))
+        found = loss(features, self.pooled(loss, maps, (0.5, 0.5)))
+        for one, other in zip(found, expected):
+            scale = abs(other.asnumpy()).max()
+            numpy.testing.assert_allclose(
+                one.asnumpy(), other.asnumpy(), rtol=1e-7, atol=1e-9 * scale
+            )
 
+    @pytest.mark.parametrize("name", SUM_LOSSES)
+    def test_a_picture_counts_by_its_share_and_not_by_its_size(self, name):
+        loss, features = SUM_LOSSES[name], device_array(random_map(0))
+        small, other = random_map(1, N, 2, 5), random_map(2, N, 4, 5)
+        large = numpy.tile(small, (1, 1, 3, 1))
+        found = [
+            loss(features, self.pooled(loss, [values, other], (0.3, 0.7))).value.asscalar()
+            for values in (small, large)
+        ]
+        assert found[0] == pytest.approx(found[1], rel=1e-7)
 
-def test_only_the_ratio_of_the_weights_counts_and_equal_is_the_default():
-    first = stylize(f"a.png b.png --style-weights 2,6 {STRONG}")
-    assert (stylize(f"a.png b.png --style-weights 1,3 {STRONG}") == first).all()
-    equal = stylize(f"a.png b.png {STRONG}")
-    assert (stylize(f"a.png b.png --style-weights 5,5 {STRONG}") == equal).all()
-    assert (equal != first).any()
-
-
-def test_a_style_leaves_the_content_where_its_mask_is_black():
-    picture = stylize(f"a.png --mask top.png {STRONG}")
-    changes = numpy.abs(picture - numpy.asarray(Image.open("photo.png"), float)).mean(axis=(1, 2))
-    # L-BFGS in the cosine basis moves a pixel a little with the others.
-    assert changes[:7].mean() > 10 * changes[10:].mean()
-
-
-def test_a_style_may_have_its_own_method_in_a_batch_file():
-    def pixels(method):
-        styles = f'[{{path = "a.png", weight = 2{method}}}, {{path = "b.png"}}]'
-        Path("b.toml").write_text(f"{RUN}styles = {styles}\n")
-        done = nst(f"batch b.toml -q --force {STRONG}", shlex.join(OPTIONS))
-        assert done.exit_code == 0, done.output
-        return numpy.asarray(Image.open("photo-a+b.png"))
-
-    assert (pixels("") != pixels(', method = "bn"')).any()
-    assert record("photo-a+b.png")["styles"][0]["method"] == "bn"
-
-
-def test_the_forecast_counts_every_style_and_its_scale():
-    def memory(words):
-        done = nst(f"stylize photo.png {words} -o out.png --dry-run", shlex.join(OPTIONS))
-        assert done.exit_code == 0, done.output
-        (line,) = [line for line in done.stdout.splitlines() if line.startswith("memory")]
-        return float(line.split()[1])
-
-    plain = memory("a.png")
-    assert memory("a.png --style-scale 40") > plain
-    assert memory("a.png b.png --style-scale 1,40 --mask top.png --mask none") > plain
-    assert not Path("out.png").exists()
+    @pytest.mark.parametrize("name", SUM_LOSSES)
+    def test_the_order_of_the_pictures_does_not_matter(self, name):
+        loss, features = SUM_LOSSES[name], device_array(random_map(0))
+        maps, shares = [random_map(1, N, 4, 5), random_map(2, N, 3, 5) + 5], (0.3, 0.7)
+        found = [
+            loss(features, self.pooled(loss, maps[::step], shares[::step])).value.asscalar()
+            for step in (1, -1)
+        ]
+        assert found[0] == pytest.approx(found[1], rel=1e-7)
 
 
-# Elsewhere: again, on a page, in other processes
+class TestMasks:
+    @pytest.mark.parametrize("method", METHODS)
+    def test_pixels_that_no_masked_feature_sees_have_no_gradient(self, method):
+        # relu2_1 sees 4 pixels beyond its own; adam does not move a pixel without a gradient.
+        others = {"alpha": 0, "tv_weight": 0, "optimizer": "adam", "iterations": 3}
+        moved = run(style(ONE, mask=LEFT), method=method, **others).image != START
+        assert moved[..., :8].any() and not moved[..., 12:].any()
+        whole = run(ONE, method=method, **others).image != START
+        assert whole[..., 12:].any()
 
-ALL = (
-    "a.png many b.png --style-weights 0.7,0.3,1 --style-scale 1.5,1,1 --mask top.png "
-    "--mask bottom.png --mask none --style-mask left.png --style-mask none --style-mask none"
-)
+    def test_what_no_mask_covers_keeps_its_content(self):
+        # In one step: then the content's features pull on what they see of the style.
+        others = {"tv_weight": 0, "optimizer": "adam", "iterations": 1}
+        found = transfer(CONTENT, style(ONE, mask=LEFT), choices(**others), init=CONTENT).image
+        assert (found[..., 16:] == CONTENT[..., 16:]).all()
+        assert (found[..., :8] != CONTENT[..., :8]).any()
+
+    @pytest.mark.parametrize("method", ["poly", "bn", "coral", "wasserstein", "histogram", "cmd"])
+    def test_the_losses_of_a_region_are_those_of_its_picture_at_layers_that_see_no_more(
+        self, method
+    ):
+        # With relu1_1 alone, the features of columns 0 to 6 see nothing of the others.
+        mask = numpy.zeros(SIZE)
+        mask[:, :7] = 1
+        others = {"method": method, "style_layers": "relu1_1", "iterations": 0}
+        found = transfer(CONTENT, style(ONE, mask=mask), choices(**others), init=START).losses
+        with_border = numpy.zeros((20, 16))
+        with_border[:, :7] = 1
+        cropped = transfer(
+            CONTENT[..., :16], style(ONE, mask=with_border), choices(**others),
+            init=START[..., :16],
+        ).losses  # fmt: skip
+        name = f"{method}/relu1_1"
+        assert found[name] == pytest.approx(cropped[name], rel=1e-4)
+
+    def test_overlaps_add_up(self):
+        first, second = style(ONE, 1, SOFT), style(OTHER, 1, LEFT)
+        found = parts([first, second], method="bn")
+        weights = [group.weight for group in grouped([first, second], SIZE, choices())]
+        for number, (one, weight) in enumerate(zip((first, second), weights), 1):
+            alone = parts(one, method="bn")
+            for layer in ("relu1_1", "relu2_1"):
+                expected = weight * alone[f"bn/{layer}"]
+                assert found[f"bn/{layer}/{number}"] == pytest.approx(expected, rel=1e-4)
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_a_mask_of_the_style_takes_only_its_part(self, method):
+        # The left half is the style, and the right half differs.
+        half = random_image(2, (1, 3, 20, 60))
+        changed = half.copy()
+        changed[..., 40:] += 50
+        mask = numpy.zeros((20, 60))
+        mask[:, :30] = 1
+        others = {"method": method, "optimizer": "adam"}
+        masked = [style(image, style_mask=mask) for image in (half, changed)]
+        one, other, whole, changed_whole = (
+            run(given, **others).image for given in (*masked, half, changed)
+        )
+        assert (one == other).all()
+        assert (whole != changed_whole).any() and (one != whole).any()
+
+    def test_a_region_smaller_than_a_position_has_no_term_at_that_layer(self):
+        mask = numpy.zeros(SIZE)
+        mask[5, 5] = 1
+        for given in (style(ONE, mask=mask), style(OTHER, style_mask=mask)):
+            names = set(parts(given))
+            assert "poly/relu1_1" in names and "poly/relu2_1" not in names
+
+    def test_a_picture_of_which_a_layer_keeps_nothing_leaves_it_to_the_others(self):
+        mask = numpy.zeros(SIZE)
+        mask[5, 5] = 1
+        folder = StyleImage((OTHER, ONE), style_masks=(mask, None))
+        found, alone = parts(folder), parts(ONE)
+        assert found["poly/relu2_1"] == pytest.approx(alone["poly/relu2_1"], rel=1e-4)
+        assert found["poly/relu1_1"] != pytest.approx(alone["poly/relu1_1"], rel=1e-4)
+
+    def test_inside_takes_fewer_features(self):
+        names = [parts(style(ONE, mask=LEFT), mask_inside=inside) for inside in (False, True)]
+        assert names[0].keys() == names[1].keys()
+        assert names[0]["poly/relu2_1"] != names[1]["poly/relu2_1"]
+
+    @pytest.mark.parametrize("inside", [False, True])
+    @pytest.mark.parametrize("method", ["gaussian", "fourier", "remd", "sliced", FUSION])
+    def test_masks_follow_the_scales(self, method, inside):
+        config = choices(
+            method=method, scales=2, optimizer="lbfgs", beta="auto", mask_inside=inside
+        )
+        content = random_image(1, (1, 3, 40, 48))
+        large = numpy.kron(LEFT, numpy.ones((2, 2)))
+        given = [style(ONE, 1, large), style(OTHER, 1, 1 - large)]
+        records = []
+        result = transfer(content, given, config, on_step=records.append)
+        assert {record.scale for record in records} == {1, 2}
+        assert numpy.isfinite(result.image).all()
+        assert all(map(math.isfinite, result.losses.values()))
+
+    def test_a_size_where_a_style_has_no_position_is_left_out(self):
+        content = random_image(1, (1, 3, 40, 48))
+        mask = numpy.zeros((40, 48))
+        mask[11, 11] = 1
+        records = []
+        config = choices(scales=2, alpha=0)
+        transfer(content, style(ONE, mask=mask), config, on_step=records.append)
+        assert {(record.scale, record.scales) for record in records} == {(1, 1)}
 
 
-@pytest.mark.parametrize("metadata", ["", "--no-metadata"])
-def test_a_picture_of_several_styles_is_replayed_byte_for_byte(metadata):
-    stylize(f"{ALL} {metadata}")
-    done = nst("replay out.png -o again.png -q")
-    assert (done.exit_code, done.stderr) == (0, "Identical, byte for byte.\n")
-    assert record("again.png") == record()
+class TestBeta:
+    def test_two_methods_at_half_weight_have_the_beta_of_each_alone(self):
+        given = [style(ONE, 1, method="linear"), style(ONE, 1, method="poly")]
+        found = run(given, beta="auto").beta
+        for method in ("linear", "poly"):
+            alone = run(ONE, beta="auto", method=method).beta[method]
+            assert found[method] == pytest.approx(alone, rel=1e-4)
+
+    def test_in_a_region_it_balances_the_content_there(self):
+        # The same gradients everywhere: half of them need the factor that all need.
+        tile = random_image(6, (1, 3, 20, 12))
+        content, start = (numpy.tile(image, (1, 1, 1, 2)) for image in (tile, tile + 30))
+        mask = numpy.zeros(SIZE)
+        mask[:, :12] = 1
+        config = choices(beta="auto", iterations=0, method="linear")
+        whole, half = (
+            transfer(content, given, config, init=start).beta["linear"]
+            for given in (ONE, style(ONE, mask=mask))
+        )
+        assert half == pytest.approx(whole, rel=0.15)
+
+    @pytest.mark.parametrize(
+        ("beta", "expected"),
+        [("paper", {"bn": PAPER_BETA["bn"], "poly": PAPER_BETA["poly"]}),
+         ("bn=7,poly=0.2", {"bn": 7, "poly": 0.2})],
+    )  # fmt: skip
+    def test_it_is_that_of_the_methods_of_the_styles(self, beta, expected):
+        given = [style(ONE, method="bn"), style(OTHER, method="poly")]
+        assert run(given, method="bn=1,poly=1", beta=beta).beta == expected
+        assert run([style(ONE, method="bn")], method="poly", beta=3).beta == {"bn": 3}
+
+    @pytest.mark.parametrize(
+        ("method", "beta", "words"),
+        [("poly", "poly=1", "beta 'poly=1.0' has no value for bn"),
+         ("poly", 3, "beta 3 is one value, and the styles have the methods bn, poly")],
+    )  # fmt: skip
+    def test_numbers_must_name_every_method(self, method, beta, words):
+        given = [style(ONE, method="bn"), style(OTHER)]
+        with pytest.raises(ConfigError, match=words) as caught:
+            run(given, method=method, beta=beta)
+        assert caught.value.field == "beta" and "\n" not in str(caught.value)
 
 
-def test_styles_and_masks_that_moved_are_recognised_among_those_given(folder):
-    stylize(ALL)
-    Path("away").mkdir()
-    for name in ("a.png", "b.png", "top.png", "bottom.png", "left.png", "many"):
-        Path(name).rename(f"away/{name}")
-    done = nst("replay out.png -o again.png -q")
-    assert done.exit_code == 1 and "Cannot read the style a.png" in done.stderr
-    assert "--style" in done.stderr
-    done = nst("replay out.png -o again.png -q --style away/b.png --style away/a.png "
-               "--style away/many --mask away")  # fmt: skip
-    assert (done.exit_code, done.stderr) == (0, "Identical, byte for byte.\n")
-    done = nst("replay out.png -o third.png -q --style away/b.png --style away/many --mask away")
-    assert done.exit_code == 1
-    assert "None of the 6 files given with --style is the style a.png" in done.stderr
+class TestDraws:
+    def test_another_style_leaves_the_draws_of_the_first_as_they_were(self):
+        others = {"method": "gaussian", "style_layers": "relu1_1"}
+        alone = parts(style(ONE, 1, LEFT), **others)["gaussian/relu1_1"]
+        found = parts([style(ONE, 1, LEFT), style(OTHER, 1, RIGHT)], **others)
+        assert found["gaussian/relu1_1/1"] == pytest.approx(alone, rel=1e-6)
+
+    def test_each_group_draws_of_its_own(self):
+        given = [style(ONE, 1), style(ONE, 1)]
+        found = parts(given, method="gaussian", style_layers="relu1_1", blend="between")
+        assert found["gaussian/relu1_1/1"] != found["gaussian/relu1_1/2"]
+
+    def test_a_state_has_the_draws_of_all_groups(self):
+        terms = [
+            objective.Term("m", "relu1_1", _Drawing(), None, 1.0, None, number, number)
+            for number in (0, 1)
+        ]
+        streams = [numpy.random.RandomState(seed) for seed in (0, 1)]
+        goal = Objective(_Network(), terms, 0.0, streams[0], {1: streams[1]})
+        state = goal.state()
+        first = goal._drawn()
+        assert goal._drawn() != first
+        goal.resume(state)
+        assert goal._drawn() == first and len(set(first.values())) == 2
+
+    @pytest.mark.parametrize("method", ["gaussian", "remd", "sliced"])
+    def test_a_seed_decides_on_everything(self, method):
+        given = [StyleImage((ONE, OTHER), 1, "", SOFT, (None, SOFT)), style(THIRD, 2, LEFT)]
+        same, again = (run(given, method=method) for _ in range(2))
+        assert_identical(same, again)
+        assert run(given, method=method, seed=1).losses != same.losses
 
 
-@pytest.mark.parametrize("name", ["b.png", "many/4.png", "bottom.png", "left.png"])
-def test_a_replay_names_a_style_or_a_mask_that_differs(name):
-    stylize(ALL)
-    with Image.open(name) as image:
-        image.transpose(Image.Transpose.ROTATE_180).save(name)
-    done = nst("replay out.png -q")
-    assert done.exit_code == 1 and f"{name} differs from the one" in done.stderr
+class _Drawing:
+    def draw(self, random, shape, target):
+        return random.uniform()
 
 
-def test_the_page_shows_every_style_and_mask():
-    stylize(ALL, "many/out.png")
-    done = nst("report . -o page.html")
-    assert done.exit_code == 0, done.output
-    page = Path("page.html").read_text()
-    for name in ("a.png", "b.png", "3.png", "4.png", "5.png", "top.png", "bottom.png", "left.png"):
-        assert name in page
-    assert page.count("<figure") == 1 + 1 + 5 + 3
-    assert "weight 0.7" in page and "left.png, style mask" in page
-    Path("many/4.png").unlink()
-    nst("report . -o page.html")
-    assert "not found: 4.png" in Path("page.html").read_text()
+class _Network:
+    def __init__(self):
+        self.shapes = {"relu1_1": (1, 64, 2, 2)}
 
 
-def test_a_record_of_a_stranger_leads_to_no_file_elsewhere(tmp_path):
-    stylize(ALL, "many/out.png")
-    secret = tmp_path.parent / "secret.png"
-    noise(7, 16, 16).save(secret)
-    document = record("many/out.png")
-    sha256 = images.read(secret).sha256
-    source = {"path": str(secret), "sha256": sha256}
-    document["styles"][0].update(source, mask=source)
-    document["styles"][1]["files"][0] = source
-    Path("many/out.png.json").write_text(json.dumps(document))
-    nst("report many -o page.html")
-    page = Path("page.html").read_text()
-    assert page.count("not read, because it is outside") == 3
-    recorded = sidecar.read("many/out.png").styles[0]
-    for folder in ("", "..", "."):
-        places = replay._places("many/out.png", recorded.mask, recorded.mask, folder)
-        assert not any(Path(place).exists() for place in places)
+class TestKit:
+    def test_what_is_shared_changes_no_result(self):
+        kit = NetworkKit()
+        folder = StyleImage((ONE, OTHER), 1.0, "", LEFT, (None, SOFT))
+        varied = (
+            ONE, style(ONE, mask=LEFT), style(ONE, style_mask=SOFT[:18].repeat(2, 1)[:, :33]),
+            [folder, style(THIRD)], [style(ONE, 1), style(OTHER, 3)],
+            [style(ONE, 3), style(OTHER, 1)], ONE,
+        )  # fmt: skip
+        for method in ("poly", "gaussian", "fourier"):
+            for given in varied:
+                assert_identical(run(given, kit, method=method), run(given, method=method))
+
+    def test_the_targets_of_equal_styles_are_made_once(self, monkeypatch):
+        kit, folder = NetworkKit(), StyleImage((ONE, OTHER), 1.0, "", LEFT)
+        run(folder, kit)
+        monkeypatch.setattr(transfers, "pooled_targets", None)
+        run(StyleImage((ONE, OTHER), 2.0, "", RIGHT), kit)
+
+    def test_networks_of_many_pictures_are_not_held(self):
+        kit = NetworkKit()
+        shapes = [(1, 3, 20, width) for width in (22, 24, 26, 28)]
+        run(StyleImage(tuple(random_image(2, shape) for shape in shapes)), kit)
+        assert [shape for shape, _ in kit._networks] == [SHAPE]
 
 
-def a_run():
-    style = styles.listed(Style("many", 0.5, mask="top.png"))
-    other = Style("a.png", 1.0, 1.5, "bottom.png", "left.png", "bn")
-    return plan.Run("photo.png", (style, other), "here.png", Config(**TINY, init="b.png"))
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("given", "words"),
+        [
+            (style(mask=LEFT.T), r"The mask of the style has shape \(24, 20\), its picture"),
+            ([style(), style(mask=LEFT.T)], "The mask of style 2 has shape"),
+            (style(style_mask=LEFT), r"The mask of a picture of the style has shape \(20, 24\)"),
+            (style(mask=LEFT * 0), "The mask of the style is 0 everywhere"),
+            (style(mask=LEFT * 2), "not from 0 to 1"),
+            (style(mask=LEFT * math.nan), "not from 0 to 1"),
+            (StyleImage((ONE, OTHER), style_masks=(None,)), "has 2 pictures and 1 masks of them"),
+            (StyleImage(()), "style has no picture"),
+            ([style(), StyleImage((random_image(1, (1, 3, 8, 8)),))], "style 2 has shape"),
+            ([style(), ONE], "Style 2 is a ndarray, not a StyleImage"),
+            (style(mask=LEFT * 1e-9), "covers less than one position of every style layer"),
+        ],
+    )  # fmt: skip
+    def test_a_shape_or_value_that_does_not_fit(self, given, words):
+        with pytest.raises(ShapeError, match=words) as caught:
+            run(given)
+        assert "\n" not in str(caught.value)
+
+    def test_a_region_too_narrow_for_inside(self):
+        mask = numpy.zeros(SIZE)
+        mask[:, 4:6] = 1
+        assert parts(style(mask=mask))
+        with pytest.raises(ShapeError, match="with all that its features see"):
+            parts(style(mask=mask), mask_inside=True)
+
+    @pytest.mark.parametrize(
+        ("given", "words", "field"),
+        [
+            ([style(weight=0), style(weight=0)], "Every weight of the styles is 0",
+             "style_weights"),
+            ([style(), style(weight=-1)], "The weight of style 2 is -1; it must be at least 0",
+             "style_weights"),
+            (style(weight=math.nan), "must be a finite number", "style_weights"),
+            (style(method="polly"), "Unknown method 'polly': did you mean 'poly'", "method"),
+        ],
+    )  # fmt: skip
+    def test_a_weight_or_method_that_is_not_valid(self, given, words, field):
+        with pytest.raises(ConfigError, match=words) as caught:
+            run(given)
+        assert caught.value.field == field
 
 
-def test_other_processes_and_machines_make_the_same_picture():
-    run = a_run()
-    assert batch.make([run])[0].reason == ""
-    here = Path("here.png").read_bytes()
-    Path("here.png").unlink()
-    assert batch.make([pickle.loads(pickle.dumps(run))])[0].reason == ""
-    assert Path("here.png").read_bytes() == here
-    contents = {role: (path, Path(path).read_bytes()) for role, path in run.pictures.items()}
-    parcel = cluster.Parcel(contents, run.styles, run.config, ".png", Weights().sha256, {})
-    result = cluster.work(pickle.loads(pickle.dumps(parcel)))
-    assert result.picture == here
-    cluster._write(dataclasses.replace(run, output="there.png"), result, "builtin")
-    assert record("there.png") == record("here.png")
+class TestPlugins:
+    def test_a_loss_of_sums_takes_masks_and_several_pictures(self, packages):
+        save_example(packages)
+        given = [StyleImage((ONE, OTHER), 1, "", LEFT), style(THIRD, 1, RIGHT, method="poly")]
+        found = run(given, method="robust", alpha=0, tv_weight=0)
+        assert numpy.isfinite(found.image).all()
+        assert parts(given, method="robust") != parts(given, method="linear")
+
+    @pytest.mark.parametrize(
+        ("given", "words"),
+        [
+            (style(mask=LEFT), "its loss does not take masks; a SumLoss would"),
+            (style(ONE, style_mask=SOFT[:18].repeat(2, 1)[:, :33]), "does not take masks"),
+            ([style(ONE), style(OTHER)], "does not take several pictures as one style"),
+        ],
+    )
+    def test_another_loss_is_refused_in_one_line(self, packages, given, words):
+        source = (
+            "from nst_cli.synthesis.losses import Deterministic, LossGrad\n"
+            "class Loss(Deterministic):\n"
+            "    needs = 'positions'\n"
+            "    def target(self, features, random=None):\n"
+            "        return features.mean()\n"
+            "    def __call__(self, features, target, weight=1.0, drawn=None):\n"
+            "        difference = features.mean() - target\n"
+            "        grad = features * 0 + 2 * weight * difference / features.size\n"
+            "        return LossGrad(weight * difference**2, grad)\n"
+        )
+        sources = {"__init__": DECLARATION.format(package="nst_plain"), "loss": source}
+        save_package(packages, "nst-plain", {"plain": "nst_plain:METHOD"}, sources)
+        assert run(ONE, method="plain").steps == 2
+        with pytest.raises(PluginError, match=words) as caught:
+            run(given, method="plain")
+        assert "nst-plain 1.0" in str(caught.value) and "\n" not in str(caught.value)
+        if isinstance(given, list):
+            assert run(given, method="plain", blend="between").steps == 2

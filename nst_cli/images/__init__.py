@@ -1,7 +1,7 @@
 """Pictures: files to arrays and back. Only this package knows channel means and order."""
 
 from .arrays import MEANS, MIN_SIDE, fit, resize, resize_input, to_input, to_pixels
-from .masks import Mask, check_mask_size, read_mask, resize_mask
+from .masks import Mask, check_mask_size, read_mask
 from .metadata import read_metadata
 from .reading import Picture, is_picture, read, size_of
 from .writing import ENDINGS, check_ending, check_size, holds_alpha, write
@@ -23,7 +23,6 @@ __all__ = [
     "read_metadata",
     "resize",
     "resize_input",
-    "resize_mask",
     "size_of",
     "to_input",
     "to_pixels",

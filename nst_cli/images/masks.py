@@ -91,37 +91,6 @@ def check_mask_size(path: StrPath, picture: StrPath, *, max_pixels: int = MAX_PI
         )
 
 
-def resize_mask(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize by area: each new value is the mean of the old ones under it.
-
-    Parameters
-    ----------
-    values : ndarray, shape (H, W)
-    size : (int, int)
-        Height and width of the result.
-
-    Returns
-    -------
-    ndarray, shape `size`, float32
-    """
-    rows = _means(np.asarray(values, np.float64), size[0])
-    resized = _means(np.ascontiguousarray(rows.T), size[1]).T
-    return np.clip(resized, 0, 1).astype(np.float32)
-
-
-def _means(values, count):
-    """Return the means of `count` equal parts of the first axis."""
-    length = len(values)
-    if count == length:
-        return values
-    sums = np.concatenate([np.zeros_like(values[:1]), np.cumsum(values, axis=0)])
-    edges = np.linspace(0, length, count + 1)
-    whole = np.minimum(edges.astype(int), length - 1)
-    share = (edges - whole)[:, None]
-    sums = sums[whole] * (1 - share) + sums[whole + 1] * share
-    return np.diff(sums, axis=0) * (count / length)
-
-
 def _levels(image):
     """Return the values of an image of mode L, I;16, RGB, CMYK or LAB as grey, 0 to 255."""
     if image.mode == "I;16":

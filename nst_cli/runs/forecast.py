@@ -10,7 +10,7 @@ from typing import Any, Optional
 from .. import engine, images, machine
 from ..config import LAYERS, METHODS, ROUNDED, Config
 from ..errors import EngineError
-from ..synthesis import lbfgs, losses, scale_sizes, steps_at, transfer, vgg, winograd
+from ..synthesis import lbfgs, losses, masks, scale_sizes, steps_at, transfer, vgg, winograd
 from ..synthesis.styles import StyleImage
 from ..weights import Weights
 
@@ -305,12 +305,12 @@ def _shrunk_styles(styles: Any, factor: float, size: Sequence[int]) -> Any:
 
 def _shrunk_style(style: StyleImage, factor: float, size: Sequence[int]) -> StyleImage:
     small = tuple(_shrunk(image, factor) for image in style.images)
-    masks = tuple(
-        mask if mask is None else images.resize_mask(mask, image.shape[2:])
+    style_masks = tuple(
+        mask if mask is None else masks.resized(mask, image.shape[2:])
         for mask, image in zip(style.style_masks, small)
     )
-    mask = style.mask if style.mask is None else images.resize_mask(style.mask, size)
-    return replace(style, images=small, mask=mask, style_masks=masks)
+    mask = style.mask if style.mask is None else masks.resized(style.mask, size)
+    return replace(style, images=small, mask=mask, style_masks=style_masks)
 
 
 def _timed(

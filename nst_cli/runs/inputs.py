@@ -7,6 +7,7 @@ from typing import Any
 from .. import images
 from ..config import INITS, Config
 from ..files import StrPath
+from ..synthesis import masks
 from ..synthesis.styles import StyleImage
 from . import forecast
 from . import styles as named
@@ -150,7 +151,7 @@ def _read_style(
             return None
         whole = images.read_mask(path, picture, max_pixels=config.max_pixels)
         checksums[path] = whole.sha256
-        return images.resize_mask(whole.values, size)
+        return masks.resized(whole.values, size)
 
     style_mask = mask(style.style_mask, style.path, shape)
     image = StyleImage(
