@@ -118,7 +118,7 @@ def _forecast(job: "Job") -> Iterator[str]:
     """Yield the lines that a dry run prints."""
     from ..runs import forecast
 
-    expected = forecast.forecast(job.content, job.for_transfer, job.config, job.weights)
+    expected = forecast.forecast(job.content, job.styles, job.config, job.weights)
     sizes = ", then ".join(f"{width} x {height}" for height, width in expected.sizes)
     yield f"size    {sizes}"
     free = "" if expected.free is None else f"; {expected.free / 1e9:.1f} GB available"

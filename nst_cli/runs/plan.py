@@ -5,7 +5,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
 from .. import checks
@@ -351,15 +351,15 @@ class _Reader:
         }
         if "path" not in paths:
             raise BatchError(f"{where} has no path; name a picture or a folder of pictures.")
-        style = Style(**{key: match.path for key, match in paths.items()})
-        numbers = {
+        choices: dict[str, Any] = {key: match.path for key, match in paths.items()}
+        choices |= {
             key: checks.number(None, entry[key], what=f"{key} of {where}")
             for key in ("weight", "scale")
             if key in entry
         }
         if "method" in entry:
-            style = replace(style, method=OPTIONS["method"].check("method", entry["method"]))
-        return self._listed(replace(style, **numbers)), paths["path"]
+            choices["method"] = OPTIONS["method"].check("method", entry["method"])
+        return self._listed(Style(**choices)), paths["path"]
 
     def _literal(self, key: str, value: Any) -> patterns.Match:
         """Return the file that the text of a key names."""

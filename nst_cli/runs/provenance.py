@@ -3,6 +3,7 @@
 The picture and its sidecar hold the same JSON object; `sidecar` reads and writes the files.
 """
 
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -241,11 +242,12 @@ def _source(document: dict[str, Any], role: str) -> Source:
 def _source_in(entry: Any, role: str, key: str = "path") -> Source:
     """Return the file that an entry of a document names."""
     what = f"{key} or sha256 of {role}"
-    path, checksum = (entry.get(k) if isinstance(entry, dict) else None for k in (key, "sha256"))
+    fields: dict[str, Any] = entry if isinstance(entry, dict) else {}
+    path, checksum = fields.get(key), fields.get("sha256")
     _check_path(path, what)
     if not _is_checksum(checksum):
         raise _lacking(what)
-    return Source(path, checksum)
+    return Source(str(path), str(checksum))
 
 
 def _styles(document: dict[str, Any]) -> tuple[StyleSource, ...]:
@@ -255,10 +257,7 @@ def _styles(document: dict[str, Any]) -> tuple[StyleSource, ...]:
     entries: list[Any] = _field(document, "styles", list)
     if "style" in document or not 0 < len(entries) <= MOST_STYLES:
         raise _lacking("'styles'")
-    styles = tuple(_style(entry, f"style {place}") for place, entry in enumerate(entries, 1))
-    if not all(style.weight for style in styles):
-        raise _lacking("'weight' of 'styles'")
-    return styles
+    return tuple(_style(entry, f"style {place}") for place, entry in enumerate(entries, 1))
 
 
 def _style(entry: Any, role: str) -> StyleSource:
@@ -270,19 +269,26 @@ def _style(entry: Any, role: str) -> StyleSource:
         _check_path(folder, f"path of {role}")
         if "sha256" in entry or not 0 < len(files) <= MOST_PICTURES:
             raise _lacking(f"'files' of {role}")
-    numbers = [entry.get(name) for name in ("weight", "scale")]
-    if not all(log.is_number(value) and value > 0 for value in numbers):
-        raise _lacking(f"'weight' or 'scale' of {role}")
-    weight, scale = map(float, numbers)
-    if scale > MOST_SCALE:
-        raise _lacking(f"'scale' of {role}")
-    masks = [
-        None if entry.get(name) is None else _source_in(entry[name], f"{name} of {role}")
-        for name in ("mask", "style_mask")
-    ]
-    sources = tuple(_source_in(file, role) for file in files)
-    method = _field(entry, "method", str)
-    return StyleSource(sources, folder, weight, scale, *masks, method)
+
+    def number(name: str, most: float = math.inf) -> float:
+        value: Any = entry.get(name)
+        if not log.is_number(value) or not 0 < value <= most:
+            raise _lacking(f"{name!r} of {role}")
+        return float(value)
+
+    def mask(name: str) -> Optional[Source]:
+        value: Any = entry.get(name)
+        return None if value is None else _source_in(value, f"{name} of {role}")
+
+    return StyleSource(
+        files=tuple(_source_in(file, role) for file in files),
+        folder=folder,
+        weight=number("weight"),
+        scale=number("scale", MOST_SCALE),
+        mask=mask("mask"),
+        style_mask=mask("style_mask"),
+        method=_field(entry, "method", str),
+    )
 
 
 def _is_checksum(value: object) -> bool:

@@ -1,8 +1,6 @@
 """Makes a picture again from its own record, and compares the two."""
 
 import contextlib
-import functools
-import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -212,7 +210,14 @@ def _same_styles(
     # In one sidecar or the other, the styles are the same.
     there: Sequence[Optional[StyleSource]] = beside.styles if beside else ()
     given = {role: _files_in(locations.get(role)) for role in ("style", "mask")}
-    checksum = functools.cache(files.sha256)
+    checksums: dict[str, str] = {}
+
+    def checksum(path: StrPath) -> str:
+        # A folder's files may be compared with many records.
+        name = os.fspath(path)
+        if name not in checksums:
+            checksums[name] = files.sha256(name)
+        return checksums[name]
 
     def current(
         role: str, recorded: Optional[Source], other: Optional[Source], folder: str = ""
@@ -224,20 +229,26 @@ def _same_styles(
         return _same_picture(role, recorded, places, given[option], option, checksum)
 
     styles = []
-    for style, other in itertools.zip_longest(description.styles, there):
-        if style is None:
-            break
+    for place, style in enumerate(description.styles):
+        other = there[place] if place < len(there) else None
         folder = os.path.basename(style.folder or "")
-        pairs = itertools.zip_longest(style.files, other.files if other else ())
-        paths = tuple(current("style", *pair, folder) for pair in pairs if pair[0])
-        mask = current("mask", style.mask, other and other.mask)
-        style_mask = current("style mask", style.style_mask, other and other.style_mask)
-        choices = (style.weight, style.scale, mask, style_mask, style.method)
-        if style.folder is None:
-            styles.append(Style(paths[0], *choices))
-        else:
-            place = os.path.dirname(paths[0]) or os.curdir
-            styles.append(Style(place, *choices, files=paths))
+        others: Sequence[Optional[Source]] = other.files if other else ()
+        others = [*others, *[None] * len(style.files)]
+        paths = tuple(current("style", *pair, folder) for pair in zip(style.files, others))
+        whole = style.folder is None
+        styles.append(
+            Style(
+                path=paths[0] if whole else os.path.dirname(paths[0]) or os.curdir,
+                weight=style.weight,
+                scale=style.scale,
+                mask=current("mask", style.mask, other.mask if other else None),
+                style_mask=current(
+                    "style mask", style.style_mask, other.style_mask if other else None
+                ),
+                method=style.method,
+                files=None if whole else paths,
+            )
+        )
     return tuple(styles)
 
 
@@ -245,7 +256,7 @@ def _files_in(paths: Union[None, StrPath, Sequence[StrPath]]) -> list[str]:
     """Return files, and in place of each folder the files in it."""
     paths = [paths] if isinstance(paths, (str, os.PathLike)) else paths or ()
     result = []
-    for path in map(os.fspath, paths):
+    for path in [os.fspath(path) for path in paths]:
         try:
             names = sorted(os.listdir(path))
         except OSError:
@@ -326,8 +337,8 @@ def _same_weights(
     recorded = description.weights
     choices: list[Optional[StrPath]] = [given or recorded.path]
     if not given and recorded.path != BUILTIN:
-        other = beside and beside.weights
-        choices = [None, *filter(os.path.isfile, _places(picture, recorded, other))]
+        places = _places(picture, recorded, beside.weights if beside else None)
+        choices = [None, *(place for place in places if os.path.isfile(place))]
     problem: Optional[WeightsError] = None
     for choice in choices:
         try:

@@ -18,7 +18,7 @@ from ..errors import ImageError, IncompleteError, NonFiniteError, NstError, Outp
 from ..files import StrPath
 from ..synthesis import Record, Result, denoise, scale_sizes, steps_at, transfer, vgg
 from ..synthesis.kit import NetworkKit
-from ..synthesis.styles import StyleImage
+from ..synthesis.styles import StyleImage, grouped
 from ..weights import Weights
 from . import sidecar
 from . import styles as named
@@ -68,14 +68,6 @@ class Job:
     def style(self) -> Any:
         """The first picture of the first style, network input."""
         return self.styles[0].images[0]
-
-    @property
-    def for_transfer(self) -> Any:
-        """The styles as `transfer` takes them: one whole picture for everywhere is an array."""
-        first = self.styles[0]
-        is_one = len(self.styles) == len(first.images) == 1
-        is_plain = is_one and first.mask is None and not (first.method or first.style_masks)
-        return self.style if is_plain else self.styles
 
 
 @dataclass(frozen=True)
@@ -176,6 +168,8 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
 
     Raises
     ------
+    ConfigError, ShapeError
+        The styles do not fit together or the content.
     WeightsError, EngineError
         The weights cannot be read, or the device or precision cannot be used.
     ImageError
@@ -184,6 +178,8 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
     identity = weights.identity()
     device = engine.device_of(config)
     height, width = inputs.content.shape[2:]
+    # What `transfer` would refuse of the styles together is refused here, before the long work.
+    grouped(inputs.styles, (height, width), config)
     alpha = inputs.pictures["content"].alpha
     if alpha is not None:
         alpha = images.resize(alpha, (height, width))
@@ -276,7 +272,7 @@ def run(
 
     try:
         result = transfer(
-            job.content, job.for_transfer, job.config, init=job.init, on_step=after_step, kit=kit,
+            job.content, job.styles, job.config, init=job.init, on_step=after_step, kit=kit,
             weights=job.weights,
         )  # fmt: skip
     except KeyboardInterrupt:

@@ -126,7 +126,7 @@ def _style_parameters(styles: Sequence[Style], labels: dict[str, str]) -> _Table
     table: _Table = {"style": " + ".join(names)}
     described = [style.description for style in styles]
     plain = StyleSource(())
-    columns = {
+    columns: dict[str, tuple[list[Any], Any]] = {
         "style weights": ([one.weight for one in described], plain.weight),
         "style scale": ([one.scale for one in described], plain.scale),
         "masks": ([one.mask and _base(one.mask.path) for one in described], None),
