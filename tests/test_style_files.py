@@ -421,6 +421,8 @@ STRONG = " --preset fast --style-fit squeeze --gamma 1000 --tv-weight 0 --precis
         ("a.png", "a.png --mask top.png"),
         ("a.png", "a.png --style-mask left.png"),
         ("many/3.png", "many"),
+        ("a.png b.png --method wasserstein", "a.png b.png --method wasserstein --blend between"),
+        ("a.png --mask top.png", "a.png --mask top.png --mask-inside"),
     ],
 )
 def test_each_option_of_styles_changes_the_picture(without, words):
