@@ -11,7 +11,7 @@ from .. import engine, images, machine
 from ..config import LAYERS, METHODS, ROUNDED, Config
 from ..errors import EngineError
 from ..synthesis import lbfgs, losses, masks, scale_sizes, steps_at, transfer, vgg, winograd
-from ..synthesis.styles import StyleImage
+from ..synthesis.styles import StyleImage, grouped
 from ..weights import Weights
 
 # Height and width.
@@ -34,6 +34,10 @@ _REMD_BYTES = 6 * 4
 # What the loss of a plugin takes is unknown: as much as the most that a method of nst's takes.
 _PLUGIN_BYTES = max(_METHOD_BYTES.values())
 _FURTHER_METHOD_BYTES = 8.4
+# Measured in runs of two and four masks, and of a folder of six pictures, at 384 x 320.
+_MASKED_BYTES = 8.0
+# Bytes per pixel of a style picture that waits for its turn.
+_STYLE_PICTURE_BYTES = 24
 _LBFGS_BYTES = 1100
 _LOW_PRECISION_BYTES = 51
 # By AMX, oneDNN converts each map to another layout, and back for a loss.
@@ -103,6 +107,7 @@ def forecast(
     device = engine.device_of(config)
     sizes = scale_sizes(config.scales, content.shape[2:])
     steps = [steps_at(config.iterations, n, len(sizes)) for n in range(1, len(sizes) + 1)]
+    terms = _terms(styles, content.shape[2:], config)
     shapes = sorted((image.shape[2:] for image in _images(styles)), key=math.prod, reverse=True)
     first, later = _trial(content, styles, config, weights)
     seconds = sum(
@@ -111,14 +116,21 @@ def forecast(
     return Forecast(
         sizes=sizes,
         steps=steps,
-        memory=round(_SAFETY_FACTOR * memory(config, content.shape[2:], *shapes)),
+        memory=round(_SAFETY_FACTOR * memory(config, content.shape[2:], *shapes, **terms)),
         free=_available(device),
         step_seconds=later(sizes[-1]),
         seconds=seconds,
     )
 
 
-def check_memory(config: Config, size: Size, style_size: Size, *more: Size) -> None:
+def check_memory(
+    config: Config,
+    size: Size,
+    style_size: Size,
+    *more: Size,
+    groups: int = 1,
+    masked: bool = False,
+) -> None:
     """Check, before the long work, that a transfer fits into memory.
 
     Parameters
@@ -128,6 +140,8 @@ def check_memory(config: Config, size: Size, style_size: Size, *more: Size) -> N
         Height and width of the content image and of the style image, the largest of several.
     *more : (int, int)
         Sizes of further style images.
+    groups, masked : int, bool
+        As in `memory`.
 
     Raises
     ------
@@ -135,7 +149,7 @@ def check_memory(config: Config, size: Size, style_size: Size, *more: Size) -> N
         It does not fit; the message names a size that would.
     """
     free = _available(engine.device_of(config))
-    needed = _SAFETY_FACTOR * memory(config, size, style_size, *more)
+    needed = _SAFETY_FACTOR * memory(config, size, style_size, *more, groups=groups, masked=masked)
     values = _largest_array(config, size, style_size)
     share = _MAX_VALUES / values
     if free is not None and needed > free:
@@ -171,7 +185,14 @@ def _largest_array(config: Config, size: Size, style_size: Size) -> float:
     return max(max(layers) * max(pixels, style_pixels), history * pixels, pairs_of_samples)
 
 
-def memory(config: Config, size: Size, style_size: Size, *more: Size) -> int:
+def memory(
+    config: Config,
+    size: Size,
+    style_size: Size,
+    *more: Size,
+    groups: int = 1,
+    masked: bool = False,
+) -> int:
     """Return the peak memory of a transfer's process, as far as the model knows, in bytes.
 
     ::
@@ -180,12 +201,13 @@ def memory(config: Config, size: Size, style_size: Size, *more: Size) -> int:
                   + max(pixels x steps, forward factor x style pixels x network)
         steps   = network + L-BFGS history + copies in low precision
         network = bytes per pixel + bytes per map value x maps + bytes per tap value x taps
-                  + largest method + further method x (methods - 1) x widest tap
+                  + largest method + further method x (methods + groups - 2) x widest tap
+                  + masked features x widest tap, if there are masks
 
     `maps`, `taps` and `widest tap` count values per pixel of the picture: in all feature maps
     down to the deepest layer used, in the maps that a loss reads, and in the largest of these.
     The style image needs no gradients, so only a part of the network's memory, the forward
-    factor.
+    factor. Of several, the largest counts, and the others only as pictures.
 
     Parameters
     ----------
@@ -194,6 +216,10 @@ def memory(config: Config, size: Size, style_size: Size, *more: Size) -> int:
         Height and width of the content image and of the style image, the largest of several.
     *more : (int, int)
         Sizes of further style images.
+    groups : int
+        Number of groups of styles, each of which has its own terms.
+    masked : bool
+        Whether any style has a mask.
     """
     layers = {*config.style_layers * bool(config.gamma), *config.content_layers}
     deepest = max(map(LAYERS.index, layers))
@@ -204,7 +230,8 @@ def memory(config: Config, size: Size, style_size: Size, *more: Size) -> int:
         * _most_own_values(config, method)
         for method in map(config.loss_of, config.methods)
     )
-    method_bytes += _FURTHER_METHOD_BYTES * (len(config.methods) - 1) * max(taps)
+    further = len(config.methods) + groups - 2
+    method_bytes += (_FURTHER_METHOD_BYTES * further + _MASKED_BYTES * masked) * max(taps)
     network = _BYTES_PER_PIXEL + _BYTES_PER_MAP_VALUE * maps
     network += _BYTES_PER_TAP_VALUE * sum(taps) + method_bytes
     steps = network + _LBFGS_BYTES * (config.optimizer == "lbfgs")
@@ -220,6 +247,7 @@ def memory(config: Config, size: Size, style_size: Size, *more: Size) -> int:
     style = _FORWARD_ONLY_FACTOR * network * math.prod(style_size)
     fixed = _FIXED_BYTES + _BYTES_PER_KERNEL * kernels
     fixed += _REMD_BYTES * config.samples**2 * ("remd" in config.methods)
+    fixed += _STYLE_PICTURE_BYTES * sum(map(math.prod, more))
     return round(fixed + max(steps * math.prod(size), style))
 
 
@@ -294,6 +322,14 @@ def _images(styles: Any) -> list[Any]:
     if isinstance(styles, Sequence):
         return [image for style in styles for image in style.images]
     return [styles]
+
+
+def _terms(styles: Any, size: Size, config: Config) -> dict[str, Any]:
+    """Return what `memory` needs to know of the terms of styles."""
+    if not isinstance(styles, Sequence):
+        return {}
+    groups = grouped(styles, size, config)
+    return {"groups": len(groups), "masked": not all(group.whole for group in groups)}
 
 
 def _shrunk_styles(styles: Any, factor: float, size: Sequence[int]) -> Any:

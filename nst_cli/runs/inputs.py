@@ -80,7 +80,7 @@ def read_inputs(content: StrPath, styles: Styles, config: Config) -> Inputs:
     size = images.fit(pictures["content"].pixels.shape, config.size, content)
     shapes = _shapes(content, styles, config, size)
     # First, because the resized pictures themselves might not fit.
-    forecast.check_memory(config, size, *_largest_first(shapes))
+    forecast.check_memory(config, size, *_largest_first(shapes), **_terms(styles, config))
     checksums: dict[str, str] = {}
     read = []
     for style in named.used(styles):
@@ -121,6 +121,15 @@ def _shapes(
 
 def _largest_first(shapes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return sorted(shapes, key=lambda shape: shape[0] * shape[1], reverse=True)
+
+
+def _terms(styles: Sequence[Style], config: Config) -> dict[str, Any]:
+    """Return what `forecast.memory` needs to know of the terms of styles that count."""
+    counted = named.used(styles)
+    # Under mix, styles with the same mask and method have the same terms.
+    alike = {(style.mask, style.method) for style in counted}
+    masked = any(style.mask or style.style_mask for style in counted)
+    return {"groups": len(counted if config.blend == "between" else alike), "masked": masked}
 
 
 def _read_style(
