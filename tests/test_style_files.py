@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy
 import pytest
 from click.testing import CliRunner
+from packages import save_example
 from PIL import Image
 from processes import TINY, content_of, noise
 
@@ -563,3 +564,25 @@ def test_other_processes_and_machines_make_the_same_picture():
     assert result.picture == here
     cluster._write(dataclasses.replace(run, output="there.png"), result, "builtin")
     assert record("there.png") == record("here.png")
+
+
+KNEE = "loss_options = {robust = {knee = 3}}\n"
+
+
+@pytest.mark.parametrize("option", ["", f'method = "poly=1,robust=0"\n{KNEE}'])
+def test_the_method_of_a_style_may_be_of_a_plugin(packages, option):
+    save_example(packages)
+    Path("b.toml").write_text(
+        f'{RUN}{option}styles = ["a.png", {{path = "b.png", method = "robust"}}]\n'
+    )
+    done = nst("batch b.toml -q", shlex.join(OPTIONS))
+    assert done.exit_code == 0, done.output
+    assert record("photo-a+b.png")["plugins"]["robust"]["package"] == "nst-robust"
+    done = nst("replay photo-a+b.png -q")
+    assert done.stderr == "Identical, byte for byte.\n"
+
+
+def test_options_of_a_plugin_that_would_be_dropped_are_refused(packages):
+    save_example(packages)
+    with pytest.raises(BatchError, match="loss_options names 'robust'.*'poly=1,robust=0'"):
+        read(f'{RUN}{KNEE}styles = [{{path = "b.png", method = "robust"}}]\n')

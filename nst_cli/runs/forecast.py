@@ -207,7 +207,7 @@ def memory(
     `maps`, `taps` and `widest tap` count values per pixel of the picture: in all feature maps
     down to the deepest layer used, in the maps that a loss reads, and in the largest of these.
     The style image needs no gradients, so only a part of the network's memory, the forward
-    factor. Of several, the largest counts, and the others only as pictures.
+    factor. The largest of several counts so, and the others only as pictures.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from ..errors import BatchError, ConfigError, ImageError, PluginError
 from ..files import StrPath
 from ..weights import BUILTIN
 from . import patterns, tomlfile
-from .styles import Style, as_styles, check, files_of, is_by_nst, listed, record
+from .styles import Style, as_styles, check, files_of, is_by_nst, listed, methods_of, record
 from .templates import output_path, short
 
 _PATHS = ("content", "style")
@@ -302,6 +302,7 @@ class _Reader:
                 _check_path(key, choices[key])
         config = Config.from_dict({**choices, **self._overrides})
         check([style for style, _ in styles], config)
+        _check_options({**choices, **self._overrides}, styles, config)
         if self._template is None:
             template, folder = table.get("output", _TEMPLATE), self._folder
             if isinstance(template, str) and tomlfile.has_control_characters(template):
@@ -365,6 +366,20 @@ class _Reader:
         """Return the file that the text of a key names."""
         is_path = _is_path(value) and value
         return self._picture(key, patterns.literal(value, self._folder) if is_path else value)
+
+
+def _check_options(
+    choices: Table, styles: Iterable[tuple[Style, patterns.Match]], config: Config
+) -> None:
+    """Refuse options of a plugin's method that a style has and the config drops."""
+    text = OPTIONS["loss_options"].check("loss_options", choices.get("loss_options", ""))
+    given = {entry.partition(".")[0] for entry in text.split(",")}
+    for method in methods_of((style for style, _ in styles), config):
+        if method in given and method not in config.methods:
+            raise BatchError(
+                f"loss_options names {method!r}, which only a style has as its method: add it to "
+                f"method too, with weight 0, as in {f'{config.method}=1,{method}=0'!r}."
+            )
 
 
 def _over(table: Table, other: Table) -> Table:
