@@ -586,3 +586,17 @@ def test_options_of_a_plugin_that_would_be_dropped_are_refused(packages):
     save_example(packages)
     with pytest.raises(BatchError, match="loss_options names 'robust'.*'poly=1,robust=0'"):
         read(f'{RUN}{KNEE}styles = [{{path = "b.png", method = "robust"}}]\n')
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"method": "none"}, "Unknown method 'none'"), ({"weight": "x"}, "'weight' of style 1")],
+)
+def test_a_record_with_an_impossible_style_is_refused_in_one_line(change, words):
+    stylize("a.png b.png --no-metadata")
+    document = record()
+    document["styles"][0].update(change)
+    Path("out.png.json").write_text(json.dumps(document))
+    done = nst("replay out.png -q")
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert words in done.stderr or "does not say how it was made" in done.stderr

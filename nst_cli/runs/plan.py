@@ -376,9 +376,10 @@ def _check_options(
     given = {entry.partition(".")[0] for entry in text.split(",")}
     for method in methods_of((style for style, _ in styles), config):
         if method in given and method not in config.methods:
+            fusion = config.method if "=" in config.method else f"{config.method}=1"
             raise BatchError(
                 f"loss_options names {method!r}, which only a style has as its method: add it to "
-                f"method too, with weight 0, as in {f'{config.method}=1,{method}=0'!r}."
+                f"method too, with weight 0, as in {f'{fusion},{method}=0'!r}."
             )
 
 

@@ -11,12 +11,12 @@ import numpy
 
 from .. import files, images
 from ..config import Config
-from ..errors import ImageError, OutputError, SidecarError, WeightsError, reason
+from ..errors import ConfigError, ImageError, OutputError, SidecarError, WeightsError, reason
 from ..files import StrPath
 from ..weights import BUILTIN, Weights
 from . import runner, sidecar
 from .provenance import Sidecar, Source, StyleSource, printable
-from .styles import Style
+from .styles import Style, check
 
 # If one of these differs, the last digits of the result may differ.
 _MACHINE = ("device", "precision", "convolution", "threads", "processor")
@@ -119,7 +119,8 @@ def read(picture: StrPath, locations: Optional[Mapping[str, Any]] = None) -> Rec
         changes["init"] = inputs["init"]
     try:
         config = description.config(**changes)
-    except SidecarError as error:
+        check(styles, config)
+    except (ConfigError, SidecarError) as error:
         raise SidecarError(f"Cannot replay {picture}: {error}") from error
     return Recipe(picture, description.document, config, weights, inputs["content"], styles)
 
