@@ -1,20 +1,25 @@
 """Pictures: files to arrays and back. Only this package knows channel means and order."""
 
 from .arrays import MEANS, MIN_SIDE, fit, resize, resize_input, to_input, to_pixels
+from .masks import Mask, check_mask_size, read_mask
 from .metadata import read_metadata
-from .reading import Picture, read, size_of
+from .reading import Picture, is_picture, read, size_of
 from .writing import ENDINGS, check_ending, check_size, holds_alpha, write
 
 __all__ = [
     "ENDINGS",
     "MEANS",
     "MIN_SIDE",
+    "Mask",
     "Picture",
     "check_ending",
+    "check_mask_size",
     "check_size",
     "fit",
     "holds_alpha",
+    "is_picture",
     "read",
+    "read_mask",
     "read_metadata",
     "resize",
     "resize_input",

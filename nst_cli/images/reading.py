@@ -11,6 +11,7 @@ from PIL import Image
 
 from .. import machine
 from ..config import MAX_PIXELS
+from ..errors import ImageError
 from ..files import StrPath
 from . import avif, bmp, colorimetry, gif, jpeg, jpeg2000, png, pnm, tiff, webp
 from .colour import to_srgb
@@ -105,7 +106,7 @@ def read(
     with opened(path) as (stream, kind):
         content, checksum = content_of(stream)
         head = header_of(kind, io.BytesIO(content))
-        image, alpha = _decoded(kind, content, head, _shrink(kind, head, long_edge, max_pixels))
+        image, alpha = decoded(kind, content, head, _shrink(kind, head, long_edge, max_pixels))
         del content
         pixels, alpha = _pixels(image, alpha, head)
     return Picture(pixels, alpha, path, checksum)
@@ -135,6 +136,15 @@ def size_of(
             _shrink(kind, head, long_edge, max_pixels)
     height, width = head.size
     return (width, height) if head.orientation in _TURNED else (height, width)
+
+
+def is_picture(path: StrPath) -> bool:
+    """Return whether a file begins as a picture of a kind that nst reads; it may be broken."""
+    try:
+        with opened(os.fspath(path)):
+            return True
+    except ImageError:
+        return False
 
 
 def header_of(kind: str, stream: BinaryIO) -> Header:
@@ -177,7 +187,8 @@ def _fitting_shrink(size, long_edge, max_pixels):
     return None
 
 
-def _decoded(kind, content, head, shrink):
+def decoded(kind, content, head, shrink=1):
+    """Return the image of a file, and its alpha where the format has it apart, else None."""
     try:
         if shrink > 1:
             return jpeg.decode(content, head, shrink)
@@ -189,12 +200,12 @@ def _decoded(kind, content, head, shrink):
 def _pixels(image, alpha, head):
     """Return pixels in sRGB over white, and alpha or None."""
     with guarded():
-        image, split_alpha = _split(image)
-        image = _upright(image, head)
+        image, split_alpha = split(image)
+        image = upright(image, head)
         pixels = to_srgb(image, head.profile)
     if head.colours is not None:
         colorimetry.to_srgb(pixels, head.colours)
-    alpha = _opacity(split_alpha if alpha is None else alpha, head)
+    alpha = opacity(split_alpha if alpha is None else alpha, head)
     if alpha is not None:
         # In place, because a picture can have a gigabyte of them.
         pixels -= 255
@@ -203,7 +214,7 @@ def _pixels(image, alpha, head):
     return pixels, alpha
 
 
-def _split(image):
+def split(image):
     """Return a picture in mode I;16, or of 8 bits per channel; and its alpha apart."""
     # PNG (in older Pillow), PPM and JPEG 2000 bring 16-bit grey in a 32-bit mode.
     is_wide = image.mode == "I" and image.format in ("PNG", "PPM", "JPEG2000")
@@ -225,13 +236,14 @@ def _split(image):
     return image.convert(mode), alpha
 
 
-def _upright(image, head):
+def upright(image, head):
+    """Return an image turned as its header says."""
     transposition = _TRANSPOSITIONS.get(head.orientation)
     return image if transposition is None else image.transpose(transposition)
 
 
-def _opacity(alpha, head):
+def opacity(alpha, head):
     """Return alpha as `Picture` has it."""
     if alpha is None or alpha.min() == 255:
         return None
-    return np.asarray(_upright(Image.fromarray(alpha.astype(np.float32)), head))
+    return np.asarray(upright(Image.fromarray(alpha.astype(np.float32)), head))

@@ -130,7 +130,7 @@ def _up_to_date_check(find_weights: Callable[[str], Weights]) -> Callable[[Run],
         if not os.path.exists(run.output):
             return False
         try:
-            checksums = {name: picture_checksum(path) for name, path in run.pictures.items()}
+            checksums = sidecar.checksums_of(run.record(picture_checksum))
             checksums["weights"] = find_weights(run.config.weights).sha256
             return sidecar.is_up_to_date(run.output, run.config, checksums)
         # The run itself reports what is wrong.
@@ -154,7 +154,7 @@ def _ordered(runs: Iterable[Run]) -> list[Run]:
             not config.deterministic,
             *network_of(config),
             *size,
-            run.style,
+            run.styles,
             config.style_fit,
             config.method,
             config.c,

@@ -93,7 +93,7 @@ class Maker:
     def _make(self, run: Run, on_step: Optional[Observer]) -> runner.Outcome:
         log_path = log_of(run.output)
         job = runner.prepare(
-            run.content, run.style, run.output, run.config, log=log_path,
+            run.content, run.styles, run.output, run.config, log=log_path,
             overwrite=self._overwrite, weights=self._find_weights(run.config.weights),
         )  # fmt: skip
         with log.writing(log_path) as lines:

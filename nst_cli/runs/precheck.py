@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Optional, TypeVar
 
 from .. import files, images
+from ..config import INITS
 from ..errors import BatchError, NstError, OutputError, reason
 from ..files import StrPath
 from ..weights import Weights
-from . import sidecar
+from . import sidecar, styles
 from .plan import Run
 
 _T = TypeVar("_T")
@@ -47,6 +48,11 @@ def check(
     runs = list(runs)
     _check_distinct(runs)
     pictures = _errors(_check_picture, (picture for run in runs for picture in _pictures(run)))
+    # A mask is compared with its picture, whose own faults are in `pictures`.
+    masks = _errors(
+        _check_mask,
+        (mask for run in runs if not _faults(run, pictures) for mask in _masks(run)),
+    )
     names = {run.config.weights for run in runs}
     networks = _errors(lambda name: _check_weights(find_weights(name)), names)
     weights = [find_weights(name) for name in names - networks.keys()]
@@ -54,7 +60,8 @@ def check(
     problems: dict[Run, list[NstError]] = {}
     writable: set[str] = set()
     for run in runs:
-        errors = [pictures[picture] for picture in _pictures(run) if picture in pictures]
+        errors = _faults(run, pictures)
+        errors += [masks[mask] for mask in _masks(run) if mask in masks]
         errors += [networks[name] for name in [run.config.weights] if name in networks]
         try:
             _check_outputs(run, inputs, overwrite, writable, can_be_made=not errors)
@@ -67,8 +74,29 @@ def check(
 
 def _pictures(run: Run) -> list[tuple[str, int, int]]:
     """Return each input with the limits of its reading: long edge and most pixels."""
-    limits = run.config.size, run.config.max_pixels
-    return [(path, *limits) for path in dict.fromkeys(run.pictures.values())]
+    config = run.config
+    pairs = [(run.content, config.size)]
+    pairs += [
+        (path, styles.long_edge(style, config)) for style in run.styles for path in style.pictures
+    ]
+    pairs += [] if config.init in INITS else [(config.init, config.size)]
+    return [(path, edge, config.max_pixels) for path, edge in dict.fromkeys(pairs)]
+
+
+def _faults(run: Run, pictures: Mapping[tuple[str, int, int], NstError]) -> list[NstError]:
+    """Return the errors of a run's pictures."""
+    return [pictures[picture] for picture in _pictures(run) if picture in pictures]
+
+
+def _masks(run: Run) -> list[tuple[str, str, int]]:
+    """Return each mask with its picture and the most pixels."""
+    pairs = [pair for style in run.styles for pair in styles.masks_of(style, run.content)]
+    return [(mask, os.fspath(picture), run.config.max_pixels) for mask, picture in pairs]
+
+
+def _check_mask(mask: tuple[str, str, int]) -> None:
+    path, picture, max_pixels = mask
+    images.read_mask(path, picture, max_pixels=max_pixels)
 
 
 def _check_distinct(runs: Iterable[Run]) -> None:

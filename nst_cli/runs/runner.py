@@ -18,11 +18,14 @@ from ..errors import ImageError, IncompleteError, NonFiniteError, NstError, Outp
 from ..files import StrPath
 from ..synthesis import Record, Result, denoise, scale_sizes, steps_at, transfer, vgg
 from ..synthesis.kit import NetworkKit
+from ..synthesis.styles import StyleImage, grouped
 from ..weights import Weights
 from . import sidecar
+from . import styles as named
 from .inputs import Inputs, read_inputs
 from .log import is_log
 from .sidecar import is_picture, is_sidecar, sidecar_of, step_name
+from .styles import Styles
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,10 @@ class Job:
     config : Config
     weights : Weights
     output : str
-    content, style : numpy.ndarray, shape (1, 3, H, W)
+    content : numpy.ndarray, shape (1, 3, H, W)
         Network input.
+    styles : tuple of StyleImage
+        Those that count, with network inputs.
     init : numpy.ndarray or None
         The start image, if it is a picture.
     alpha : numpy.ndarray or None
@@ -52,12 +57,17 @@ class Job:
     weights: Weights
     output: str
     content: Any
-    style: Any
+    styles: tuple[StyleImage, ...]
     init: Any
     alpha: Any
     provenance: dict[str, Any]
     notes: tuple[str, ...]
     carried: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def style(self) -> Any:
+        """The first picture of the first style, network input."""
+        return self.styles[0].images[0]
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,7 @@ class Outcome:
 
 def prepare(
     content: StrPath,
-    style: StrPath,
+    styles: Styles,
     output: StrPath,
     config: Config,
     *,
@@ -90,8 +100,10 @@ def prepare(
 
     Parameters
     ----------
-    content, style : path-like
-        Pictures.
+    content : path-like
+        A picture.
+    styles : path-like or sequence of styles.Style
+        A picture or a folder of pictures, or several styles.
     output : path-like
         The picture to make; its ending decides the format.
     config : Config
@@ -112,6 +124,8 @@ def prepare(
     ------
     ImageError, WeightsError, EngineError
         An input cannot be used, or there is not enough memory.
+    ConfigError
+        A weight, a scale or a method of a style is not valid.
     OutputError
         An output cannot be written, or would overwrite an input, another output, or a file that
         nst did not make.
@@ -119,7 +133,9 @@ def prepare(
     output = os.fspath(output)
     start = () if config.init in INITS else (config.init,)
     weights = weights or Weights.find(config.weights)
-    protected: list[StrPath] = [content, style, *start]
+    styles = tuple(map(named.listed, named.as_styles(styles)))
+    named.check(styles, config)
+    protected: list[StrPath] = [content, *named.files_of(styles).values(), *start]
     if weights.path:
         protected.append(weights.path)
     images.check_ending(output)
@@ -137,7 +153,7 @@ def prepare(
         _check_step_names(output, steps, protected, overwrite)
     # Checked before MXNet, which takes seconds to load.
     weights.load()
-    return assemble(read_inputs(content, style, config), output, config, weights)
+    return assemble(read_inputs(content, styles, config), output, config, weights)
 
 
 def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> Job:
@@ -152,6 +168,8 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
 
     Raises
     ------
+    ConfigError, ShapeError
+        The styles do not fit together or the content.
     WeightsError, EngineError
         The weights cannot be read, or the device or precision cannot be used.
     ImageError
@@ -160,6 +178,8 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
     identity = weights.identity()
     device = engine.device_of(config)
     height, width = inputs.content.shape[2:]
+    # What `transfer` would refuse of the styles together is refused here, before the long work.
+    grouped(inputs.styles, (height, width), config)
     alpha = inputs.pictures["content"].alpha
     if alpha is not None:
         alpha = images.resize(alpha, (height, width))
@@ -173,9 +193,9 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
             "pillow": PIL.__version__,
             "python": platform.python_version(),
         },
-        **_plugins(config),
+        **_plugins(config, inputs.styles),
         "config": config.to_dict(),
-        **{role: _identity(inputs.pictures.get(role)) for role in ("content", "style", "init")},
+        **inputs.record,
         "weights": identity,
         "device": str(device),
         "precision": engine.precision_of(config, device),
@@ -190,7 +210,7 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
         weights=weights,
         output=output,
         content=inputs.content,
-        style=inputs.style,
+        styles=inputs.styles,
         init=inputs.init,
         alpha=alpha,
         provenance=provenance,
@@ -252,7 +272,7 @@ def run(
 
     try:
         result = transfer(
-            job.content, job.style, job.config, init=job.init, on_step=after_step, kit=kit,
+            job.content, job.styles, job.config, init=job.init, on_step=after_step, kit=kit,
             weights=job.weights,
         )  # fmt: skip
     except KeyboardInterrupt:
@@ -423,14 +443,10 @@ def finished_pixels(image: Any, config: Config) -> Any:
     return pixels
 
 
-def _plugins(config: Config) -> dict[str, dict[str, dict[str, str]]]:
+def _plugins(config: Config, styles: Sequence[StyleImage]) -> dict[str, dict[str, dict[str, str]]]:
     """Return the entry of the packages that methods come from, or none if all are nst's own."""
-    packages = plugins.record(config.methods)
+    packages = plugins.record(named.methods_of(styles, config))
     return {"plugins": packages} if packages else {}
-
-
-def _identity(picture: Optional[images.Picture]) -> Optional[dict[str, str]]:
-    return {"path": picture.path, "sha256": picture.sha256} if picture else None
 
 
 def _notes(
