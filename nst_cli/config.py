@@ -46,6 +46,7 @@ _MOST_SIZE = 2**21 - 1
 _MOST_ITERATIONS = 10**9
 _MOST_PIXELS = 2**40
 _MOST_DRAWN = 2**13
+_MOST_MARGIN = 1024
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,14 @@ class Config:
         CONVOLUTIONS,
         "How convolutions are computed in float32. winograd: with fewer multiplications, from "
         "conv2_2 on; auto: by winograd where that is faster on this processor.",
+        fast="auto",
+    )
+    margin: Union[str, int] = _option(
+        0,
+        checks.or_auto(checks.integer(0, _MOST_MARGIN)),
+        "Pixels of reflected picture around the image while it is optimised, cut off afterwards, "
+        "so that no frame forms along the border; auto: as many as that takes.",
+        "auto|PIXELS",
         fast="auto",
     )
     tv_weight: float = _option(

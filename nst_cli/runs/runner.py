@@ -18,6 +18,7 @@ from ..errors import ImageError, IncompleteError, NonFiniteError, NstError, Outp
 from ..files import StrPath
 from ..synthesis import Record, Result, denoise, scale_sizes, steps_at, transfer, vgg
 from ..synthesis.kit import NetworkKit
+from ..synthesis.margin import padded_size
 from ..weights import Weights
 from . import sidecar
 from .inputs import Inputs, read_inputs
@@ -179,7 +180,7 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
         "weights": identity,
         "device": str(device),
         "precision": engine.precision_of(config, device),
-        "convolution": vgg.convolution_used(config, (height, width), device),
+        "convolution": vgg.convolution_used(config, padded_size(config, (height, width)), device),
         "threads": engine.threads(),
         "processor": machine.describe(),
         "width": width,

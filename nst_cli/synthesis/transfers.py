@@ -15,6 +15,7 @@ from ..errors import ConfigError, NonFiniteError, ShapeError
 from ..weights import Weights
 from . import objective, vgg
 from .kit import NetworkKey, NetworkKit
+from .margin import margin_of, padded_size, with_margin, without_margin
 from .reading import StepNumbers, read_steps
 from .steps import OPTIMIZERS
 
@@ -52,9 +53,9 @@ class Record:
         The step's scale, counted from 1, the smallest; and the number of scales.
     losses : dict of str to float
         ``total`` and its weighted parts: one for each method and layer (``poly/relu1_1``), and
-        ``smoothing``. Computed at the image the step started from.
+        ``smoothing``. Computed at the image the step started from, with its margin.
     relative_change : float
-        ‖new − old‖ / ‖new‖ of the image.
+        ‖new − old‖ / ‖new‖ of the image with its margin.
     gradient_norm : float
         L2 norm of the gradient without the smoothing, before clipping.
     beta : dict of str to float
@@ -69,21 +70,22 @@ class Record:
     gradient_norm: float
     beta: dict[str, float]
     _image: Any = field(repr=False)
+    _margin: int = field(repr=False)
     _size: tuple[int, int] = field(repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the image at this scale, (1, 3, h, w)."""
-        shape: tuple[int, ...] = self._image.shape
-        return shape
+        """Shape of the image at this scale without its margin, (1, 3, h, w)."""
+        *first, height, width = self._image.shape
+        return (*first, height - 2 * self._margin, width - 2 * self._margin)
 
     @property
     def image(self) -> numpy.ndarray:
         """The image after the step, float32 (1, 3, H, W), copied from the device when read.
 
-        At the smaller scales it is enlarged to the size of the result.
+        Its margin is cut off. At the smaller scales it is enlarged to the size of the result.
         """
-        return _enlarged(self._image, self._size)
+        return _enlarged(self._image, self._margin, self._size)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class Result:
         ``stalled`` (L-BFGS finds no lower loss within float32's precision). In the result that
         `NonFiniteError` carries: ``non-finite``.
     losses : dict of str to float
-        ``total`` and its parts at `image`, as in `Record`; empty if ``non-finite``.
+        ``total`` and its parts at `image` with its margin, as in `Record`; empty if
+        ``non-finite``.
     beta : dict of str to float
         β′ of each method, given or measured.
     """
@@ -209,6 +212,7 @@ class _Scale(NamedTuple):
     number: int
     scales: int
     steps_before: int
+    margin: int
 
 
 class _ScaleResult(NamedTuple):
@@ -224,7 +228,8 @@ class _ScaleResult(NamedTuple):
 def _run_scales(setting: _Setting, init: Optional[numpy.ndarray]) -> Result:
     """Optimise at each scale, starting from `init` or, if it is None, as the config says."""
     config, content, style = setting.config, setting.content, setting.style
-    setting.kit.begin(_network_key(setting), content.shape, style.shape)
+    wide_shape = (*content.shape[:2], *padded_size(config, content.shape[2:]))
+    setting.kit.begin(_network_key(setting), wide_shape, style.shape)
     sizes = scale_sizes(config.scales, content.shape[2:])
     beta, steps = objective.given_beta(config), 0
     image: Optional[numpy.ndarray] = None
@@ -235,7 +240,8 @@ def _run_scales(setting: _Setting, init: Optional[numpy.ndarray]) -> Result:
             image = _start_image(config, small_content, small_init)
         else:
             image = _next_start(image, small_content)
-        scale = _Scale(number, len(sizes), steps)
+        scale = _Scale(number, len(sizes), steps, margin_of(config, size))
+        small_content, image = (with_margin(each, scale.margin) for each in (small_content, image))
         result = _optimise(setting, scale, small_content, small_style, image, beta)
         image, beta, steps = result.image, result.beta, steps + result.steps
         engine.release(setting.device)
@@ -370,7 +376,10 @@ def _optimise(
     start: numpy.ndarray,
     beta: Optional[dict[str, float]],
 ) -> _ScaleResult:
-    """Take steps at a scale until the stop rule or the limit on steps ends them."""
+    """Take steps at a scale until the stop rule or the limit on steps ends them.
+
+    Content and start have the scale's margin; the result has none.
+    """
     config = setting.config
     height, width = setting.content.shape[2:]
     final_size = height, width
@@ -385,7 +394,7 @@ def _optimise(
     count, last, decreases = 0, None, _Decreases()
 
     def failure(step: int, what: str) -> NonFiniteError:
-        last_good = _enlarged(good[0], final_size)
+        last_good = _enlarged(good[0], scale.margin, final_size)
         return NonFiniteError(
             f"Step {step}: {what} is not finite; a smaller gamma or lr may help.",
             Result(last_good, good[1], "non-finite", {}, beta or {}),
@@ -405,7 +414,8 @@ def _optimise(
             setting.on_step(
                 Record(
                     number, scale.number, scale.scales, _losses(goal, last.parts),
-                    last.relative_change, last.gradient_norm, beta or {}, image, final_size,
+                    last.relative_change, last.gradient_norm, beta or {}, image, scale.margin,
+                    final_size,
                 )
             )  # fmt: skip
         settled = last.relative_change < config.stop_eps or (
@@ -419,7 +429,8 @@ def _optimise(
     parts = _last_parts(goal, image, last)
     if not _finite(*parts):
         raise failure(scale.steps_before + count, goal.non_finite(image))
-    return _ScaleResult(image.asnumpy(), count, reason, _losses(goal, parts), beta)
+    picture = without_margin(image.asnumpy(), scale.margin)
+    return _ScaleResult(picture, count, reason, _losses(goal, parts), beta)
 
 
 def _last_parts(goal: objective.Objective, image: Any, last: Optional[StepNumbers]) -> list[float]:
@@ -507,8 +518,8 @@ def _resized(image: numpy.ndarray, size: tuple[int, int]) -> numpy.ndarray:
     return image if image.shape[2:] == size else images.resize_input(image, size)
 
 
-def _enlarged(image: Any, size: tuple[int, int]) -> numpy.ndarray:
-    return _resized(image.asnumpy(), size)
+def _enlarged(image: Any, margin: int, size: tuple[int, int]) -> numpy.ndarray:
+    return _resized(without_margin(image.asnumpy(), margin), size)
 
 
 def _finite(*numbers: float) -> bool:
