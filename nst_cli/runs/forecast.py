@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from .. import engine, images, machine
-from ..config import LAYERS, METHODS, ROUNDED, Config
+from ..config import INITS, LAYERS, METHODS, ROUNDED, Config
 from ..errors import EngineError
 from ..synthesis import lbfgs, losses, scale_sizes, steps_at, transfer, vgg, winograd
 from ..synthesis.margin import padded_size
@@ -295,7 +295,7 @@ def _timed(
 ) -> tuple[float, float]:
     """Return the seconds until the first step ends, and those of a later step."""
     moments: list[float] = []
-    init = content if config.init not in ("random", "content") else None
+    init = content if config.init not in INITS else None
     choices = replace(config, scales=1, iterations=_TRIAL_STEPS, stop_eps=0, stop_decrease=0)
     began = time.perf_counter()
     transfer(

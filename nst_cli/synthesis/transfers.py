@@ -13,7 +13,7 @@ from .. import engine, images
 from ..config import LAYERS, Config
 from ..errors import ConfigError, NonFiniteError, ShapeError
 from ..weights import Weights
-from . import objective, vgg
+from . import objective, starts, vgg
 from .kit import NetworkKey, NetworkKit
 from .margin import margin_of, padded_size, with_margin, without_margin
 from .reading import StepNumbers, read_steps
@@ -29,13 +29,12 @@ _DECREASES = 5
 # On a GPU, the numbers of this many steps are read at once, so that it does not wait at each step.
 READ_EVERY = 10
 
-# Noise for `init` random is uniform between plus and minus this.
-START_AMPLITUDE = 0.1
-
 # The random streams of a seed, one for each purpose: the start image, the style image's pairs of
 # positions, each step's pairs, the pairs for measuring β′, and the bases that sums are taken in,
 # which are the same at all scales. A seed's results depend on these numbers, so they never change.
 _START, _STYLE_PAIRS, _PAIRS, _BETA_PAIRS, _BASES = range(5)
+# The colours of `init` style, and the noise of `init_noise`.
+_START_COLOURS, _START_NOISE = 10, 11
 
 # With `scales` auto, no scale has a long edge below this.
 _SMALLEST_EDGE = 256
@@ -133,7 +132,7 @@ def transfer(
         Network input: RGB, 0 to 255, minus the channel means (`images.to_input`). The two may
         differ in size; the result has the content's size.
     config : Config
-        `size`, `style_fit` and `denoise` apply to files and are ignored here.
+        `size`, `style_fit`, `keep_colors` and `denoise` apply to files and are ignored here.
     init : array_like, optional
         Start image, shaped like `content`; by default, ``config.init`` decides.
     on_step : callable, optional
@@ -237,7 +236,7 @@ def _run_scales(setting: _Setting, init: Optional[numpy.ndarray]) -> Result:
         small_content, small_style = _inputs_at(size, content, style)
         if image is None:
             small_init = None if init is None else _resized(init, size)
-            image = _start_image(config, small_content, small_init)
+            image = _start_image(config, small_content, small_style, small_init)
         else:
             image = _next_start(image, small_content)
         scale = _Scale(number, len(sizes), steps, margin_of(config, size))
@@ -275,16 +274,21 @@ def _inputs_at(
 
 
 def _start_image(
-    config: Config, content: numpy.ndarray, init: Optional[numpy.ndarray]
+    config: Config, content: numpy.ndarray, style: numpy.ndarray, init: Optional[numpy.ndarray]
 ) -> numpy.ndarray:
     """Return the image that the first scale starts from."""
     if init is not None:
-        return init
-    if config.init == "random":
-        return _noise(config, content.shape)
-    if config.init == "content":
-        return content
-    raise ConfigError(f"init {config.init!r} names a picture: pass it to transfer.", "init")
+        image = init
+    elif config.init == "random":
+        image = _noise(config, content.shape)
+    elif config.init == "content":
+        image = content
+    elif config.init == "style":
+        random = stream(config.seed, _START_COLOURS)
+        image = starts.in_colours_of([style], [1.0], content.shape, random)
+    else:
+        raise ConfigError(f"init {config.init!r} names a picture: pass it to transfer.", "init")
+    return starts.with_noise(image, config.init_noise, stream(config.seed, _START_NOISE))
 
 
 def _next_start(image: numpy.ndarray, content: numpy.ndarray) -> numpy.ndarray:
@@ -551,8 +555,7 @@ def stream(seed: int, *key: int) -> numpy.random.RandomState:
 
 
 def _noise(config: Config, shape: tuple[int, ...]) -> numpy.ndarray:
-    random = stream(config.seed, _START)
-    return random.uniform(-START_AMPLITUDE, START_AMPLITUDE, shape).astype(numpy.float32)
+    return starts.noise(shape, stream(config.seed, _START))
 
 
 def _ordered(*groups: Sequence[str]) -> tuple[str, ...]:
