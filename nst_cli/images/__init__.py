@@ -1,6 +1,17 @@
 """Pictures: files to arrays and back. Only this package knows channel means and order."""
 
-from .arrays import MEANS, MIN_SIDE, fit, resize, resize_input, to_input, to_pixels
+from .arrays import (
+    MEANS,
+    MIN_SIDE,
+    crop_size,
+    cropped,
+    fit,
+    resize,
+    resize_input,
+    to_float_pixels,
+    to_input,
+    to_pixels,
+)
 from .masks import Mask, check_mask_size, read_mask
 from .metadata import read_metadata
 from .reading import Picture, is_picture, read, size_of
@@ -15,6 +26,8 @@ __all__ = [
     "check_ending",
     "check_mask_size",
     "check_size",
+    "crop_size",
+    "cropped",
     "fit",
     "holds_alpha",
     "is_picture",
@@ -24,6 +37,7 @@ __all__ = [
     "resize",
     "resize_input",
     "size_of",
+    "to_float_pixels",
     "to_input",
     "to_pixels",
     "write",

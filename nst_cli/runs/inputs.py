@@ -7,6 +7,7 @@ from typing import Any
 from .. import images
 from ..config import INITS, Config
 from ..files import StrPath
+from ..images import kept
 from ..synthesis import masks
 from ..synthesis.styles import StyleImage
 from . import forecast
@@ -31,6 +32,8 @@ class Inputs:
         ``init`` if it is a picture.
     record : dict
         The entries of a sidecar for all files: ``content``, ``style`` or ``styles``, ``init``.
+    colours : numpy.ndarray or None, shape (H, W, 3)
+        The content's pixels, if the result gets their colours (`images.kept`).
     """
 
     content: Any
@@ -38,6 +41,7 @@ class Inputs:
     init: Any
     pictures: dict[str, images.Picture]
     record: dict[str, Any]
+    colours: Any = None
 
     @property
     def style(self) -> Any:
@@ -83,18 +87,23 @@ def read_inputs(content: StrPath, styles: Styles, config: Config) -> Inputs:
     forecast.check_memory(config, size, *_largest_first(shapes), **_terms(styles, config))
     checksums: dict[str, str] = {}
     read = []
+    pixels, colours = _pixels(pictures, size, config)
+    alpha = pictures["content"].alpha
+    moved = _Recoloured(
+        config.keep_colors, colours, None if alpha is None else images.resize(alpha, size)
+    )
     for style in named.used(styles):
-        one, picture = _read_style(style, content, size, config, checksums)
+        one, picture = _read_style(style, content, size, config, checksums, moved)
         read.append(one)
         if len(styles) == len(style.pictures) == 1:
             pictures["style"] = picture
-    arrays = {role: _network_input(pictures[role], size, config) for role in paths}
     identities = {role: _identity(pictures[role]) for role in paths}
     return Inputs(
-        content=arrays["content"],
+        content=_network_input(pixels["content"], config),
         styles=tuple(read),
-        init=arrays.get("init"),
+        init=_network_input(pixels["init"], config) if "init" in pixels else None,
         pictures=pictures,
+        colours=colours if kept.returns_chroma(config.keep_colors) else None,
         record={
             "content": identities["content"],
             **named.record(styles, checksums.__getitem__),
@@ -138,6 +147,7 @@ def _read_style(
     size: tuple[int, int],
     config: Config,
     checksums: dict[str, str],
+    recoloured: "_Recoloured",
 ) -> tuple[StyleImage, images.Picture]:
     """Read and resize the files of a style; add their checksums to `checksums`.
 
@@ -147,13 +157,13 @@ def _read_style(
     images.Picture
         The last of its pictures before resizing.
     """
-    arrays, shape = [], size
+    resized, shape = [], size
     for path in style.pictures:
         edge = named.long_edge(style, config)
         picture = images.read(path, long_edge=edge, max_pixels=config.max_pixels)
         checksums[path] = picture.sha256
         shape = named.resized_shape(picture.pixels.shape, path, style, size, config)
-        arrays.append(_network_input(picture, shape, config))
+        resized.append(images.resize(picture.pixels, shape))
 
     def mask(path: str, picture: StrPath, size: tuple[int, int]) -> Any:
         if not path:
@@ -164,7 +174,7 @@ def _read_style(
 
     style_mask = mask(style.style_mask, style.path, shape)
     image = StyleImage(
-        images=tuple(arrays),
+        images=tuple(_network_input(recoloured(pixels, style_mask), config) for pixels in resized),
         weight=style.weight,
         method=style.method,
         mask=mask(style.mask, content, size),
@@ -177,6 +187,30 @@ def _identity(picture: images.Picture) -> dict[str, str]:
     return {"path": picture.path, "sha256": picture.sha256}
 
 
-def _network_input(picture: images.Picture, size: tuple[int, int], config: Config) -> Any:
-    pixels = images.resize(picture.pixels, size)
+@dataclass(frozen=True)
+class _Recoloured:
+    """Gives the pixels of a style picture the colours that `Config.keep_colors` asks for."""
+
+    mode: str
+    content: Any
+    alpha: Any
+
+    def __call__(self, pixels: Any, mask: Any) -> Any:
+        return kept.style_pixels(self.mode, pixels, self.content, mask, self.alpha)
+
+
+def _pixels(
+    pictures: dict[str, images.Picture], size: tuple[int, int], config: Config
+) -> tuple[dict[str, Any], Any]:
+    """Return the pixels of content and start as the network gets them, and the content's own."""
+    content = images.resize(pictures["content"].pixels, size)
+    pixels = {"content": kept.input_pixels(config.keep_colors, content)}
+    if "init" in pictures:
+        start = pictures["init"].pixels
+        middle = images.cropped(start, images.crop_size(start.shape, size))
+        pixels["init"] = kept.input_pixels(config.keep_colors, images.resize(middle, size))
+    return pixels, content
+
+
+def _network_input(pixels: Any, config: Config) -> Any:
     return images.to_input(pixels, 256 if config.faithful else 255)

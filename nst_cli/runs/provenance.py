@@ -21,6 +21,9 @@ PATH_KEYS = {"content": "path", "style": "path", "init": "path", "weights": "sou
 #: The most styles of a run, the most pictures of a folder, and the largest scale of a style.
 MOST_STYLES, MOST_PICTURES, MOST_SCALE = 100, 1000, 1000.0
 
+# What options were before they existed, where that differs from a preset's default now.
+_BEFORE = {"margin": 0}
+
 _PROGRAM = "nst"
 _DEEPEST = 6
 _MAX_STEPS = 10**9
@@ -151,7 +154,7 @@ class Sidecar:
                     "installed."
                 )
         try:
-            return Config.from_dict({**self.choices, **changes})
+            return Config.from_dict({**_BEFORE, **self.choices, **changes})
         except PluginError as error:
             raise SidecarError(str(error)) from error
         except ConfigError as error:

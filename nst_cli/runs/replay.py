@@ -10,7 +10,7 @@ from typing import Any, Optional, Union
 import numpy
 
 from .. import files, images
-from ..config import Config
+from ..config import Config, init_of_path
 from ..errors import ConfigError, ImageError, OutputError, SidecarError, WeightsError, reason
 from ..files import StrPath
 from ..weights import BUILTIN, Weights
@@ -116,7 +116,7 @@ def read(picture: StrPath, locations: Optional[Mapping[str, Any]] = None) -> Rec
     weights = _same_weights(picture, description, beside, locations.get("weights"))
     changes = {"weights": weights.source}
     if "init" in inputs:
-        changes["init"] = inputs["init"]
+        changes["init"] = init_of_path(inputs["init"])
     try:
         config = description.config(**changes)
         check(styles, config)
