@@ -1,6 +1,6 @@
 """Pictures: files to arrays and back. Only this package knows channel means and order."""
 
-from .arrays import MEANS, MIN_SIDE, fit, resize, resize_input, to_input, to_pixels
+from .arrays import MEANS, MIN_SIDE, fit, resize, resize_input, scaled, to_input, to_pixels
 from .metadata import read_metadata
 from .reading import Picture, read, size_of
 from .writing import ENDINGS, check_ending, check_size, holds_alpha, write
@@ -18,6 +18,7 @@ __all__ = [
     "read_metadata",
     "resize",
     "resize_input",
+    "scaled",
     "size_of",
     "to_input",
     "to_pixels",

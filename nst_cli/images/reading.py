@@ -63,12 +63,15 @@ class Picture:
     path : str
     sha256 : str
         The checksum of the file's content, 64 hex digits.
+    own_size : (int, int)
+        Height and width in the file, upright; `pixels` has fewer if a JPEG was decoded smaller.
     """
 
     pixels: np.ndarray
     alpha: Optional[np.ndarray]
     path: str
     sha256: str
+    own_size: tuple[int, int]
 
 
 def read(
@@ -108,7 +111,7 @@ def read(
         image, alpha = _decoded(kind, content, head, _shrink(kind, head, long_edge, max_pixels))
         del content
         pixels, alpha = _pixels(image, alpha, head)
-    return Picture(pixels, alpha, path, checksum)
+    return Picture(pixels, alpha, path, checksum, _upright_size(head))
 
 
 def size_of(
@@ -133,6 +136,10 @@ def size_of(
         head = header_of(kind, stream)
         if max_pixels:
             _shrink(kind, head, long_edge, max_pixels)
+    return _upright_size(head)
+
+
+def _upright_size(head):
     height, width = head.size
     return (width, height) if head.orientation in _TURNED else (height, width)
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import files, images, plugins
+from .. import files, plugins
 from ..config import Config
 from ..errors import (
     BatchError,
@@ -27,7 +27,7 @@ from ..errors import (
 )
 from ..weights import Weights
 from . import runner, sidecar
-from .inputs import resize_inputs
+from .inputs import read_pictures, resize_inputs
 from .log import Log
 from .maker import Finished
 from .plan import Run
@@ -266,12 +266,14 @@ def work(parcel: Parcel) -> WorkerResult:
     """
     _check_plugins(parcel)
     with _one_run, tempfile.TemporaryDirectory() as folder:
-        pictures, config = {}, parcel.config
-        for name, (path, content) in parcel.pictures.items():
-            copy = Path(folder, f"{name}{Path(path).suffix}")
-            copy.write_bytes(content)
-            picture = images.read(copy, long_edge=config.size, max_pixels=config.max_pixels)
-            pictures[name] = replace(picture, path=path)
+        copies, config = {}, parcel.config
+        for role, (path, content) in parcel.pictures.items():
+            copies[role] = Path(folder, f"{role}{Path(path).suffix}")
+            copies[role].write_bytes(content)
+        pictures = {
+            role: replace(picture, path=parcel.pictures[role][0])
+            for role, picture in read_pictures(copies, config).items()
+        }
         output = os.path.join(folder, f"out{parcel.ending}")
         inputs = resize_inputs(pictures, config)
         weights = Weights.find(config.weights)

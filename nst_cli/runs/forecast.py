@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, Optional
 
 from .. import engine, images, machine
@@ -12,9 +13,8 @@ from ..config import LAYERS, METHODS, ROUNDED, Config
 from ..errors import EngineError
 from ..synthesis import lbfgs, losses, scale_sizes, steps_at, transfer, vgg, winograd
 from ..weights import Weights
-
-# Height and width.
-Size = tuple[int, int]
+from . import sizes
+from .sizes import Size
 
 # The terms of `memory`, fitted by benchmarks/memory.py to 42 runs from 256 to 768 pixels.
 _FIXED_BYTES = 330 << 20
@@ -132,26 +132,27 @@ def check_memory(config: Config, size: Size, style_size: Size) -> None:
     needed = _SAFETY_FACTOR * memory(config, size, style_size)
     values = _largest_array(config, size, style_size)
     share = _MAX_VALUES / values
+    pixels = f"{size[1]} x {size[0]} pixels"
     if free is not None and needed > free:
         fixed = _SAFETY_FACTOR * _FIXED_BYTES
         share = min(share, max(free - fixed, 0) / (needed - fixed))
         raise EngineError(
-            f"Not enough memory for size {config.size}: it takes up to {_gigabytes(needed)}, and "
-            f"{_gigabytes(free)} are available; {_advice(config, share)}."
+            f"Not enough memory for {pixels}: the run takes up to {_gigabytes(needed)}, and "
+            f"{_gigabytes(free)} are available; {_advice(config, size, share)}."
         )
     if share < 1:
         raise EngineError(
-            f"Size {config.size} is too large for MXNet: an array would have {values:.2g} values, "
-            f"and MXNet can hold {_MAX_VALUES:.2g}; {_advice(config, share)}."
+            f"A picture of {pixels} is too large for MXNet: an array would have {values:.2g} "
+            f"values, and MXNet can hold {_MAX_VALUES:.2g}; {_advice(config, size, share)}."
         )
 
 
-def _advice(config: Config, share: float) -> str:
+def _advice(config: Config, size: Size, share: float) -> str:
     """Return the advice for a run of which only a share of the pixels would fit."""
-    fitting = math.floor(config.size * math.sqrt(share))
-    return (
-        f"--size {fitting} would fit" if fitting >= images.MIN_SIDE else "free some memory first"
-    )
+    long_edge, ratio = Fraction(max(size)), Fraction(math.sqrt(share))
+    if long_edge * ratio < images.MIN_SIDE:
+        return "free some memory first"
+    return f"{sizes.resized_option(config, long_edge, ratio)} would fit"
 
 
 def _largest_array(config: Config, size: Size, style_size: Size) -> float:

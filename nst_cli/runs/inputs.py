@@ -1,12 +1,13 @@
 """The pictures that a transfer starts from, read and resized."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .. import images
 from ..config import INITS, Config
 from ..files import StrPath
-from . import forecast
+from . import forecast, sizes
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,28 @@ def read_inputs(content: StrPath, style: StrPath, config: Config) -> Inputs:
     paths = {"content": content, "style": style}
     if config.init not in INITS:
         paths["init"] = config.init
-    pictures = {
-        name: images.read(path, long_edge=config.size, max_pixels=config.max_pixels)
-        for name, path in paths.items()
+    return resize_inputs(read_pictures(paths, config), config)
+
+
+def read_pictures(paths: Mapping[str, StrPath], config: Config) -> dict[str, images.Picture]:
+    """Read pictures in the detail that a transfer needs.
+
+    Parameters
+    ----------
+    paths : dict of str to path-like
+        By role, as in `Inputs`.
+    config : Config
+
+    Raises
+    ------
+    ImageError
+        A picture cannot be used.
+    """
+    long_edge = sizes.long_edge_of(paths["content"], config)
+    return {
+        role: images.read(path, long_edge=long_edge, max_pixels=config.max_pixels)
+        for role, path in paths.items()
     }
-    return resize_inputs(pictures, config)
 
 
 def resize_inputs(pictures: dict[str, images.Picture], config: Config) -> Inputs:
@@ -79,13 +97,12 @@ def resize_inputs(pictures: dict[str, images.Picture], config: Config) -> Inputs
         A transfer of that size would not fit into memory.
     """
     content, style = pictures["content"], pictures["style"]
-    size = images.fit(content.pixels.shape, config.size, content.path)
-    sizes = {"content": size, "style": size, "init": size}
-    if config.style_fit == "keep":
-        sizes["style"] = images.fit(style.pixels.shape, config.size, style.path)
+    size = sizes.finished_size(content.own_size, config, content.path)
+    style_size = sizes.style_size(style.own_size, size, config, style.path)
     # First, because the resized pictures themselves might not fit.
-    forecast.check_memory(config, size, sizes["style"])
-    arrays = {name: _network_input(pictures[name], sizes[name], config) for name in pictures}
+    forecast.check_memory(config, size, style_size)
+    size_of = {"content": size, "style": style_size, "init": size}
+    arrays = {role: _network_input(pictures[role], size_of[role], config) for role in pictures}
     return Inputs(arrays["content"], arrays["style"], arrays.get("init"), pictures)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Optional
 
 from .. import images
 from ..checks import did_you_mean
-from ..config import INITS, PRESETS, Config
+from ..config import INITS, PRESETS, Config, override
 from ..errors import BatchError, ConfigError, ImageError, PluginError
 from ..files import StrPath
 from ..weights import BUILTIN
@@ -160,12 +160,12 @@ class _Reader:
                 where = f"{kind} {number}"
                 table = self._table(where, entry)
                 if kind == "run":
-                    yield where, self._single({**defaults, **table})
+                    yield where, self._single(override(defaults, table))
                 else:
                     # A pattern in the defaults is also an axis.
                     paths = {key: defaults[key] for key in _PATHS if key in defaults}
                     for combination in self._combinations(where, {**paths, **table}):
-                        yield where, {**defaults, **combination}
+                        yield where, override(defaults, combination)
 
     def _table(self, where: str, entry: Any) -> Table:
         if not isinstance(entry, dict):
@@ -269,7 +269,7 @@ class _Reader:
             if choices.get(key) not in names:
                 choices[key] = patterns.beside(self._folder, str(choices[key]))
                 _check_path(key, choices[key])
-        config = Config.from_dict({**choices, **self._overrides})
+        config = Config.from_dict(override(choices, self._overrides))
         if self._template is None:
             template, folder = table.get("output", _TEMPLATE), self._folder
             if isinstance(template, str) and tomlfile.has_control_characters(template):

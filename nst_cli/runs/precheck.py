@@ -9,10 +9,13 @@ from .. import files, images
 from ..errors import BatchError, NstError, OutputError, reason
 from ..files import StrPath
 from ..weights import Weights
-from . import sidecar
+from . import sidecar, sizes
 from .plan import Run
 
 _T = TypeVar("_T")
+# Path, long edge and most pixels.
+_Picture = tuple[str, int, int]
+_LongEdge = Callable[..., int]
 
 
 def check(
@@ -46,7 +49,8 @@ def check(
     """
     runs = list(runs)
     _check_distinct(runs)
-    pictures = _errors(_check_picture, (picture for run in runs for picture in _pictures(run)))
+    pictures_of = functools.partial(_pictures, long_edge_of=functools.cache(sizes.long_edge_of))
+    pictures = _errors(_check_picture, (picture for run in runs for picture in pictures_of(run)))
     names = {run.config.weights for run in runs}
     networks = _errors(lambda name: _check_weights(find_weights(name)), names)
     weights = [find_weights(name) for name in names - networks.keys()]
@@ -54,7 +58,7 @@ def check(
     problems: dict[Run, list[NstError]] = {}
     writable: set[str] = set()
     for run in runs:
-        errors = [pictures[picture] for picture in _pictures(run) if picture in pictures]
+        errors = [pictures[picture] for picture in pictures_of(run) if picture in pictures]
         errors += [networks[name] for name in [run.config.weights] if name in networks]
         try:
             _check_outputs(run, inputs, overwrite, writable, can_be_made=not errors)
@@ -65,9 +69,9 @@ def check(
     return problems
 
 
-def _pictures(run: Run) -> list[tuple[str, int, int]]:
+def _pictures(run: Run, long_edge_of: _LongEdge) -> list[_Picture]:
     """Return each input with the limits of its reading: long edge and most pixels."""
-    limits = run.config.size, run.config.max_pixels
+    limits = long_edge_of(run.content, run.config), run.config.max_pixels
     return [(path, *limits) for path in dict.fromkeys(run.pictures.values())]
 
 
@@ -101,7 +105,7 @@ def _errors(check_one: Callable[[_T], None], values: Iterable[_T]) -> dict[_T, N
     return errors
 
 
-def _check_picture(picture: tuple[str, int, int]) -> None:
+def _check_picture(picture: _Picture) -> None:
     path, long_edge, max_pixels = picture
     if os.path.isdir(path):
         raise BatchError(

@@ -19,7 +19,7 @@ from ..files import StrPath
 from ..synthesis import Record, Result, denoise, scale_sizes, steps_at, transfer, vgg
 from ..synthesis.kit import NetworkKit
 from ..weights import Weights
-from . import sidecar
+from . import sidecar, sizes
 from .inputs import Inputs, read_inputs
 from .log import is_log
 from .sidecar import is_picture, is_sidecar, sidecar_of, step_name
@@ -354,7 +354,7 @@ def _unused_name(stem: str) -> str:
 
 def _max_steps(content: StrPath, config: Config) -> int:
     """Return the maximum number of steps over all scales."""
-    size = images.fit(images.size_of(content), config.size, content)
+    size = sizes.finished_size(images.size_of(content), config, content)
     scales = len(scale_sizes(config.scales, size))
     return sum(steps_at(config.iterations, scale, scales) for scale in range(1, scales + 1))
 
