@@ -146,6 +146,19 @@ def integer(low: int, high: int) -> Check:
     return check
 
 
+def either(*numbers: int) -> Check:
+    """Return a check for one of some whole numbers."""
+
+    def check(field: str, value: Any) -> int:
+        result = number(field, value)
+        if result not in numbers:
+            words = " or ".join(map(str, numbers))
+            raise ConfigError(f"{field} is {short(value)}; it must be {words}.", field)
+        return int(result)
+
+    return check
+
+
 def choice(field: str, value: Any, names: Collection[str]) -> str:
     """Return `value` if it is one of `names`."""
     if not isinstance(value, str) or value not in names:

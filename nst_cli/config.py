@@ -36,6 +36,8 @@ CONVOLUTIONS = ("direct", "winograd", "auto")
 POOLINGS = ("avg", "max")
 ESTIMATORS = ("pairs", "fourier")
 STYLE_FITS = ("squeeze", "keep")
+CHROMAS = ("4:4:4", "4:2:2", "4:2:0")
+PROFILES = ("srgb", "keep")
 INITS = ("random", "content")
 # The options that give the finished picture its size: one of them, or width with height.
 SIZES = ("size", "width", "height", "scale")
@@ -326,6 +328,31 @@ class Config:
         "Refuse input pictures with more pixels than this, except a JPEG of which a smaller "
         "copy will do; 0: as many as fit into memory.",
         "N",
+    )
+    bits: int = _option(
+        8,
+        checks.either(8, 16),
+        "Bits per channel of the picture; 16 needs PNG or TIFF.",
+        "8|16",
+    )
+    quality: Optional[int] = _option(
+        None,
+        checks.optional(checks.integer(1, 100)),
+        "Quality of a JPEG or WebP, 1 to 100; without it 95.",
+        "N",
+    )
+    chroma: Optional[str] = _option(
+        None,
+        checks.optional(checks.one_of(CHROMAS)),
+        "Detail of the colours in a JPEG: all, half or a quarter; without it all. WebP has a "
+        "quarter, 4:2:0, in any case.",
+        choices=CHROMAS,
+    )
+    profile: str = _one_of(
+        "srgb",
+        PROFILES,
+        "Colour profile of the picture: that of sRGB; or keep: the content's own, to which the "
+        "finished picture is converted.",
     )
     metadata: bool = _option(
         True,

@@ -148,7 +148,7 @@ def to_input(pixels: np.ndarray, scale: float = 255) -> np.ndarray:
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None])
 
 
-def to_pixels(image: np.ndarray, rounding: str = "round") -> np.ndarray:
+def to_pixels(image: np.ndarray, rounding: str = "round", bits: int = 8) -> np.ndarray:
     """Convert a network input back to pixels.
 
     Parameters
@@ -157,14 +157,18 @@ def to_pixels(image: np.ndarray, rounding: str = "round") -> np.ndarray:
         RGB, means subtracted.
     rounding : {"round", "truncate"}, optional
         The authors' code truncates.
+    bits : {8, 16}, optional
 
     Returns
     -------
-    ndarray, shape (H, W, 3), uint8
+    ndarray, shape (H, W, 3), uint8 or uint16
+        White is the largest number.
     """
     to_integer: Any = {"round": np.rint, "truncate": np.trunc}[rounding]
-    pixels = image[0].transpose(1, 2, 0) + _MEANS
-    return to_integer(np.clip(pixels, 0, 255)).astype(np.uint8)
+    pixels = np.clip(image[0].transpose(1, 2, 0) + _MEANS, 0, 255)
+    if bits == 16:
+        return to_integer(pixels * np.float32(257)).astype(np.uint16)
+    return to_integer(pixels).astype(np.uint8)
 
 
 def _resampled(plane, size):

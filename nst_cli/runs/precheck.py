@@ -9,7 +9,7 @@ from .. import files, images
 from ..errors import BatchError, NstError, OutputError, reason
 from ..files import StrPath
 from ..weights import Weights
-from . import sidecar, sizes
+from . import formats, sidecar, sizes
 from .plan import Run
 
 _T = TypeVar("_T")
@@ -148,7 +148,7 @@ def _check_outputs(
     can_be_made: bool,
 ) -> None:
     """Check the three files of a run; `writable` caches the folders known to be writable."""
-    images.check_ending(run.output)
+    formats.check(run.output, run.config)
     folder = os.path.dirname(run.output)
     if not os.path.isdir(folder or os.curdir):
         if not can_be_made:

@@ -19,7 +19,7 @@ from ..files import StrPath
 from ..synthesis import Record, Result, denoise, scale_sizes, steps_at, transfer, vgg
 from ..synthesis.kit import NetworkKit
 from ..weights import Weights
-from . import sidecar, sizes
+from . import formats, sidecar, sizes
 from .inputs import Inputs, read_inputs
 from .log import is_log
 from .sidecar import is_picture, is_sidecar, sidecar_of, step_name
@@ -40,6 +40,8 @@ class Job:
         The start image, if it is a picture.
     alpha : numpy.ndarray or None
         Transparency of the content, resized to the output.
+    encoding : images.Encoding
+        How the picture is stored.
     provenance : dict
         The part of the sidecar that is known before the run.
     notes : tuple of str
@@ -55,6 +57,7 @@ class Job:
     style: Any
     init: Any
     alpha: Any
+    encoding: images.Encoding
     provenance: dict[str, Any]
     notes: tuple[str, ...]
     carried: dict[str, Any] = field(default_factory=dict)
@@ -117,12 +120,12 @@ def prepare(
         nst did not make.
     """
     output = os.fspath(output)
+    formats.check(output, config)
     start = () if config.init in INITS else (config.init,)
     weights = weights or Weights.find(config.weights)
     protected: list[StrPath] = [content, style, *start]
     if weights.path:
         protected.append(weights.path)
-    images.check_ending(output)
     outputs: list[tuple[StrPath, Callable[[str], bool]]] = [
         (output, is_picture),
         (sidecar_of(output), is_sidecar),
@@ -163,7 +166,8 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
     alpha = inputs.pictures["content"].alpha
     if alpha is not None:
         alpha = images.resize(alpha, (height, width))
-    images.check_size(output, height, width, alpha, None)
+    encoding = formats.encoding_of(config, inputs.pictures["content"])
+    images.check_size(output, height, width, alpha, None, encoding)
     provenance = {
         "program": "nst",
         "versions": {
@@ -193,8 +197,9 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
         style=inputs.style,
         init=inputs.init,
         alpha=alpha,
+        encoding=encoding,
         provenance=provenance,
-        notes=tuple(_notes(inputs, weights, output, alpha, provenance)),
+        notes=tuple(_notes(inputs, weights, output, alpha, encoding, provenance)),
     )
 
 
@@ -389,16 +394,22 @@ def _save(job: Job, path: str, pixels: Any, document: dict[str, Any]) -> None:
     metadata = None
     if job.config.metadata:
         metadata = {**sidecar.carried(document), **job.carried}
-        if not _fits(path, pixels.shape[:2], job.alpha, metadata):
+        if not _fits(path, pixels.shape[:2], job.alpha, metadata, job.encoding):
             metadata = None
-    images.write(path, pixels, job.alpha, metadata)
+    images.write(path, pixels, job.alpha, metadata, job.encoding)
 
 
-def _fits(path: str, size: Sequence[int], alpha: Any, metadata: Optional[dict[str, Any]]) -> bool:
+def _fits(
+    path: str,
+    size: Sequence[int],
+    alpha: Any,
+    metadata: Optional[dict[str, Any]],
+    encoding: images.Encoding,
+) -> bool:
     """Return whether a picture's format has room for its metadata."""
     try:
         height, width = size
-        images.check_size(path, height, width, alpha, metadata)
+        images.check_size(path, height, width, alpha, metadata, encoding)
     except ImageError:
         return False
     return True
@@ -414,12 +425,15 @@ def finished_pixels(image: Any, config: Config) -> Any:
 
     Returns
     -------
-    numpy.ndarray, shape (H, W, 3), uint8
+    numpy.ndarray, shape (H, W, 3), float32
+        sRGB, 0 to 255; whole numbers only if nothing was done after `images.to_pixels`.
     """
-    pixels = images.to_pixels(image, "truncate" if config.faithful else "round")
+    rounding = "truncate" if config.faithful else "round"
+    pixels = images.to_pixels(image, rounding, config.bits).astype(numpy.float32)
+    if config.bits == 16:
+        pixels /= 257
     if config.denoise:
-        smooth = denoise.chambolle(pixels, config.denoise, engine.device_of(config))
-        pixels = numpy.rint(smooth).astype(numpy.uint8)
+        pixels = denoise.chambolle(pixels, config.denoise, engine.device_of(config))
     return pixels
 
 
@@ -438,6 +452,7 @@ def _notes(
     weights: Weights,
     output: str,
     alpha: Any,
+    encoding: images.Encoding,
     provenance: dict[str, Any],
 ) -> Iterator[str]:
     size = inputs.content.shape[2:]
@@ -449,7 +464,10 @@ def _notes(
     if inputs.pictures["content"].alpha is not None and not images.holds_alpha(output):
         yield f"{output}: JPEG has no transparency, so the content's is left out."
     metadata = sidecar.carried(provenance)
-    if provenance["config"]["metadata"] and not _fits(output, size, alpha, metadata):
+    if provenance["config"]["profile"] == "keep" and encoding.profile is None:
+        content = inputs.pictures["content"].path
+        yield f"{content} has no ICC profile to keep, so the picture gets that of sRGB."
+    if provenance["config"]["metadata"] and not _fits(output, size, alpha, metadata, encoding):
         yield (
             f"{output}: its format has no room for the metadata, so the picture carries none; the "
             "sidecar has them."
