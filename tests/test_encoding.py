@@ -223,7 +223,7 @@ def test_chroma_is_stored_as_asked_for(folder):
     ("output", "choices", "words"),
     [
         ("a.jpg", {"bits": 16}, ("bits 16", "a.jpg", ".png or .tif")),
-        ("a.webp", {"bits": 16}, ("bits 16", "a.webp", "WEBP", ".png or .tif")),
+        ("a.webp", {"bits": 16}, ("bits 16", "a.webp", "WebP", ".png or .tif")),
         ("a.png", {"quality": 90}, ("quality 90", "a.png", ".jpg or .webp")),
         ("a.tiff", {"quality": 90}, ("quality 90", "a.tiff", "TIFF")),
         ("a.png", {"chroma": "4:2:0"}, ("chroma 4:2:0", "a.png")),

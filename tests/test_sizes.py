@@ -13,8 +13,9 @@ from PIL import Image
 from nst_cli import Config, cli
 from nst_cli.config import override
 from nst_cli.errors import ConfigError, EngineError, ImageError
-from nst_cli.runs import batch, forecast, plan, precheck, replay, runner, sidecar, sizes
+from nst_cli.runs import batch, cluster, forecast, plan, precheck, replay, runner, sidecar, sizes
 from nst_cli.runs.inputs import read_inputs
+from nst_cli.weights import Weights
 
 SMALL = {
     "style_layers": "relu1_1,relu2_1", "content_layers": "relu2_1", "device": "cpu",
@@ -304,6 +305,17 @@ def test_the_check_before_a_batch_limits_pictures_by_the_finished_size(folder):
         plan.Run("content.jpg", "style.png", "b.png", Config(**limited, size="keep")),
     ]
     assert [run.output for run in precheck.check(runs)] == ["b.png"]
+
+
+def test_a_worker_of_a_cluster_makes_the_same_picture(folder):
+    config = Config(**SMALL, scale=0.5, bits=16)
+    batch.make([plan.Run("content.png", "style.png", "out.png", config)])
+    pictures = {
+        role: (f"{role}.png", (folder / f"{role}.png").read_bytes())
+        for role in ("content", "style")
+    }
+    result = cluster.work(cluster.Parcel(pictures, config, ".png", Weights().sha256, {}))
+    assert result.picture == (folder / "out.png").read_bytes()
 
 
 # Commands

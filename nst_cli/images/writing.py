@@ -183,24 +183,25 @@ def check_encoding(path: StrPath, encoding: Encoding) -> None:
     """
     path = os.fspath(path)
     kind = _format(path)
+    of_kind = f"{path} is to be a {'WebP' if kind == 'WEBP' else kind}"
     if encoding.bits != 8 and kind not in _WIDE:
         raise ConfigError(
-            f"bits {encoding.bits} needs PNG or TIFF, and {path} is to be a {kind}: choose a name "
-            "that ends in .png or .tif, or leave it out.",
+            f"bits {encoding.bits} needs PNG or TIFF, and {of_kind}: choose a name that ends in "
+            ".png or .tif, or leave it out.",
             "bits",
         )
     for name in ("quality", "chroma"):
         value = getattr(encoding, name)
         if value is not None and kind in _WIDE:
             raise ConfigError(
-                f"{name} {value} is for JPEG and WebP, and {path} is to be a {kind}: leave it "
-                "out, or choose a name that ends in .jpg or .webp.",
+                f"{name} {value} is for JPEG and WebP, and {of_kind}: leave it out, or choose a "
+                "name that ends in .jpg or .webp.",
                 name,
             )
     if kind == "WEBP" and encoding.chroma not in (None, _WEBP_CHROMA):
         raise ConfigError(
-            f"chroma {encoding.chroma} is for JPEG, and {path} is to be a WEBP, which has "
-            f"{_WEBP_CHROMA} alone: leave it out, or choose a name that ends in .jpg.",
+            f"chroma {encoding.chroma} is for JPEG, and {of_kind}, which has {_WEBP_CHROMA} "
+            "alone: leave it out, or choose a name that ends in .jpg.",
             "chroma",
         )
 
