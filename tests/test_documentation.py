@@ -228,8 +228,15 @@ def scratch(files_of_the_texts, tmp_path, monkeypatch):
 
 def run(words):
     """Run a command at a small size."""
-    result = CliRunner().invoke(cli.main, [*words, *SMALL.get(words[0], [])])
+    result = CliRunner().invoke(cli.main, [*_without_sizes(words), *SMALL.get(words[0], [])])
     assert result.exit_code == 0, (shlex.join(words), result.output, result.exception)
+
+
+def _without_sizes(words):
+    """Return words without the options that contradict ``--size``, and their values."""
+    sizes = {f"--{name}" for name in nst_cli.config.SIZES} - {"--size"}
+    pairs = zip(words, ["", *words])
+    return [word for word, before in pairs if word not in sizes and before not in sizes]
 
 
 def is_run(line):

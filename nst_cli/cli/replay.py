@@ -77,6 +77,6 @@ def _verdict(result: "Replay", differences: Sequence[str]) -> str:
         return "Identical, byte for byte."
     if result.largest == 0:
         return "Identical pixels; the metadata differ."
-    extent = "in size" if result.largest is None else f"by up to {result.largest} levels of grey"
+    extent = "in size" if result.largest is None else f"by up to {result.largest:g} levels of grey"
     why = "see the notes above" if differences else "the cause is unknown"
     return f"They differ {extent}: {why}."

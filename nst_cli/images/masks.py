@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from ..config import MAX_PIXELS
 from ..errors import ImageError
@@ -66,9 +67,11 @@ def read_mask(path: StrPath, picture: StrPath, *, max_pixels: int = MAX_PIXELS) 
         head = header_of(kind, io.BytesIO(content))
         image, alpha = decoded(kind, content, head)
         with guarded():
-            image, split_alpha = split(image)
-            levels = _levels(upright(image, head))
-        values = _masked(levels, opacity(split_alpha if alpha is None else alpha, head))
+            if isinstance(image, Image.Image):
+                image, split_alpha = split(image)
+                alpha = split_alpha if alpha is None else alpha
+            levels = upright(_levels(image), head)
+        values = _masked(levels, opacity(alpha, head))
     if not values.any():
         raise ImageError(f"The mask {path} is black everywhere; white marks where it applies.")
     return Mask(values, path, checksum)
@@ -92,14 +95,18 @@ def check_mask_size(path: StrPath, picture: StrPath, *, max_pixels: int = MAX_PI
 
 
 def _levels(image):
-    """Return the values of an image of mode L, I;16, RGB, CMYK or LAB as grey, 0 to 255."""
-    if image.mode == "I;16":
-        return np.asarray(image, np.float32) / 257
+    """Return an image of mode L, RGB, CMYK or LAB, or an array of 16 bits, as grey, 0 to 255."""
+    if isinstance(image, np.ndarray):
+        return _grey(image.astype(np.float32) / 257)
     if image.mode == "LAB":
         return np.asarray(image.getchannel("L"), np.float32)
     if image.mode == "L":
         return np.asarray(image, np.float32)
-    colours = np.asarray(image.convert("RGB"), np.float32)
+    return _grey(np.asarray(image.convert("RGB"), np.float32))
+
+
+def _grey(colours):
+    """Return colours, shape (H, W, 1) or (H, W, 3), as their luma."""
     grey = colours[..., 0]
     # A grey picture keeps its values exactly.
     return grey if (colours == grey[..., None]).all() else colours @ _LUMA

@@ -9,7 +9,7 @@ from typing import Any, Optional
 from .. import files, images
 from ..errors import NstError
 from ..weights import Weights
-from . import sidecar
+from . import sidecar, sizes
 from .maker import Finished, Maker, Observer, network_of
 from .plan import Run
 from .workers import Pool
@@ -146,7 +146,7 @@ def _ordered(runs: Iterable[Run]) -> list[Run]:
 
     def key(run: Run) -> tuple[Any, ...]:
         config = run.config
-        size = images.fit(size_of(run.content), config.size, run.content)
+        size = sizes.finished_size(size_of(run.content), config, run.content)
         # On a GPU, float32 and deterministic mode can be relaxed later in a process but never
         # enabled, so strict runs come first.
         return (

@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, Optional
 
 from .. import engine, images, machine
@@ -15,9 +16,8 @@ from ..synthesis import lbfgs, losses, masks, scale_sizes, steps_at, transfer, v
 from ..synthesis.margin import padded_size
 from ..synthesis.styles import StyleImage, grouped
 from ..weights import Weights
-
-# Height and width.
-Size = tuple[int, int]
+from . import sizes
+from .sizes import Size
 
 # The terms of `memory`, fitted by benchmarks/memory.py to 42 runs from 256 to 768 pixels.
 _FIXED_BYTES = 330 << 20
@@ -155,31 +155,31 @@ def check_memory(
     needed = _SAFETY_FACTOR * memory(config, size, style_size, *more, groups=groups, masked=masked)
     values = _largest_array(config, size, style_size)
     share = _MAX_VALUES / values
+    pixels = f"{size[1]} x {size[0]} pixels"
     if free is not None and needed > free:
         fixed = _SAFETY_FACTOR * _FIXED_BYTES
         share = min(share, max(free - fixed, 0) / (needed - fixed))
         raise EngineError(
-            f"Not enough memory for size {config.size}: it takes up to {_gigabytes(needed)}, and "
+            f"Not enough memory for {pixels}: the run takes up to {_gigabytes(needed)}, and "
             f"{_gigabytes(free)} are available; {_advice(config, size, share)}."
         )
     if share < 1:
         raise EngineError(
-            f"Size {config.size} is too large for MXNet: an array would have {values:.2g} values, "
-            f"and MXNet can hold {_MAX_VALUES:.2g}; {_advice(config, size, share)}."
+            f"A picture of {pixels} is too large for MXNet: an array would have {values:.2g} "
+            f"values, and MXNet can hold {_MAX_VALUES:.2g}; {_advice(config, size, share)}."
         )
 
 
 def _advice(config: Config, size: Size, share: float) -> str:
     """Return the advice for a run of which only a share of the pixels would fit."""
-    factor = math.sqrt(share)
     # The margin does not shrink with the picture. It takes the largest part of the short side,
     # so a short side that fits leaves room for the long one.
     margins = padded_size(config, size)[0] - size[0]
-    loss = (1 - factor) * margins * max(size) / min(size)
-    fitting = math.floor(config.size * factor - loss)
-    return (
-        f"--size {fitting} would fit" if fitting >= images.MIN_SIDE else "free some memory first"
-    )
+    long_edge, ratio = Fraction(max(size)), Fraction(math.sqrt(share))
+    ratio -= (1 - ratio) * Fraction(margins, min(size))
+    if long_edge * ratio < images.MIN_SIDE:
+        return "free some memory first"
+    return f"{sizes.resized_option(config, long_edge, ratio)} would fit"
 
 
 def _largest_array(config: Config, size: Size, style_size: Size) -> float:

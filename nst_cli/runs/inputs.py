@@ -10,7 +10,7 @@ from ..files import StrPath
 from ..images import kept
 from ..synthesis import masks
 from ..synthesis.styles import StyleImage
-from . import forecast
+from . import forecast, sizes
 from . import styles as named
 from .styles import Style, Styles
 
@@ -77,11 +77,12 @@ def read_inputs(content: StrPath, styles: Styles, config: Config) -> Inputs:
     paths = {"content": content}
     if config.init not in INITS:
         paths["init"] = config.init
+    edge = sizes.long_edge_of(content, config)
     pictures = {
-        role: images.read(path, long_edge=config.size, max_pixels=config.max_pixels)
+        role: images.read(path, long_edge=edge, max_pixels=config.max_pixels)
         for role, path in paths.items()
     }
-    size = images.fit(pictures["content"].pixels.shape, config.size, content)
+    size = sizes.finished_size(pictures["content"].own_size, config, content)
     shapes = _shapes(content, styles, config, size)
     # First, because the resized pictures themselves might not fit.
     forecast.check_memory(config, size, *_largest_first(shapes), **_terms(styles, config))
@@ -118,7 +119,7 @@ def _shapes(
     """Return the resized sizes of the styles' pictures that count; check all files' headers."""
     shapes, limit = [], config.max_pixels
     for style in styles:
-        edge = named.long_edge(style, config)
+        edge = named.long_edge(style, max(size))
         for path in style.pictures:
             shape = images.size_of(path, long_edge=edge, max_pixels=limit)
             resized = named.resized_shape(shape, path, style, size, config)
@@ -159,10 +160,10 @@ def _read_style(
     """
     resized, shape = [], size
     for path in style.pictures:
-        edge = named.long_edge(style, config)
+        edge = named.long_edge(style, max(size))
         picture = images.read(path, long_edge=edge, max_pixels=config.max_pixels)
         checksums[path] = picture.sha256
-        shape = named.resized_shape(picture.pixels.shape, path, style, size, config)
+        shape = named.resized_shape(picture.own_size, path, style, size, config)
         resized.append(images.resize(picture.pixels, shape))
 
     def mask(path: str, picture: StrPath, size: tuple[int, int]) -> Any:

@@ -110,11 +110,10 @@ class Maker:
 
 
 def network_of(config: Config) -> tuple[object, ...]:
-    """Return the choices that must be equal for runs to share one network's executors."""
+    """Return the choices that runs of one size must share to share a network's executors."""
     return (
         config.weights, config.device, config.precision, config.convolution, config.pooling,
-        config.style_layers, config.content_layers, config.scales, config.size,
-        config.margin,
+        config.style_layers, config.content_layers, config.scales, config.margin,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Optional
 
 from .. import checks
 from ..checks import did_you_mean
-from ..config import INITS, OPTIONS, PRESETS, Config, init_of_path
+from ..config import INITS, OPTIONS, PRESETS, Config, init_of_path, override
 from ..errors import BatchError, ConfigError, ImageError, PluginError
 from ..files import StrPath
 from ..weights import BUILTIN
@@ -302,9 +302,9 @@ class _Reader:
                 _check_path(key, choices[key])
         if choices.get("init") in INITS and table["init"] not in INITS:
             choices["init"] = init_of_path(choices["init"])
-        config = Config.from_dict({**choices, **self._overrides})
+        config = Config.from_dict(override(choices, self._overrides))
         check([style for style, _ in styles], config)
-        _check_options({**choices, **self._overrides}, styles, config)
+        _check_options(override(choices, self._overrides), styles, config)
         if self._template is None:
             template, folder = table.get("output", _TEMPLATE), self._folder
             if isinstance(template, str) and tomlfile.has_control_characters(template):
@@ -388,7 +388,7 @@ def _check_options(
 def _over(table: Table, other: Table) -> Table:
     """Return a table with the keys of another over it; ``style`` and ``styles`` are one choice."""
     replaced = {"style", _STYLES} if {"style", _STYLES} & set(other) else set()
-    return {**{key: value for key, value in table.items() if key not in replaced}, **other}
+    return override({key: v for key, v in table.items() if key not in replaced}, other)
 
 
 def _is_path(value: object) -> bool:

@@ -59,13 +59,13 @@ class Replay:
     path : str
     identical : bool
         Whether the files are equal, byte for byte.
-    largest : int or None
-        Largest difference of a pixel's value, in grey levels; None if the sizes differ.
+    largest : float or None
+        Largest difference of a pixel's value, in grey levels of 8 bits; None if the sizes differ.
     """
 
     path: str
     identical: bool
-    largest: Optional[int]
+    largest: Optional[float]
 
 
 def read(picture: StrPath, locations: Optional[Mapping[str, Any]] = None) -> Recipe:
@@ -177,7 +177,7 @@ def compare(recipe: Recipe, output: StrPath) -> Replay:
     first, second = (images.read(path).pixels for path in (recipe.picture, output))
     largest = None
     if first.shape == second.shape:
-        largest = round(float(numpy.abs(first - second).max()))
+        largest = round(float(numpy.abs(first - second).max()), 3)
     return Replay(os.fspath(output), identical, largest)
 
 

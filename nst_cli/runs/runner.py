@@ -22,7 +22,7 @@ from ..synthesis.kit import NetworkKit
 from ..synthesis.margin import padded_size
 from ..synthesis.styles import StyleImage, grouped
 from ..weights import Weights
-from . import sidecar
+from . import formats, sidecar, sizes
 from . import styles as named
 from .inputs import Inputs, read_inputs
 from .log import is_log
@@ -49,6 +49,8 @@ class Job:
         Transparency of the content, resized to the output.
     colours : numpy.ndarray or None
         The content's pixels, if the picture gets their colours.
+    encoding : images.Encoding
+        How the picture is stored.
     provenance : dict
         The part of the sidecar that is known before the run.
     notes : tuple of str
@@ -65,6 +67,7 @@ class Job:
     init: Any
     alpha: Any
     colours: Any
+    encoding: images.Encoding
     provenance: dict[str, Any]
     notes: tuple[str, ...]
     carried: dict[str, Any] = field(default_factory=dict)
@@ -136,6 +139,7 @@ def prepare(
         nst did not make.
     """
     output = os.fspath(output)
+    formats.check(output, config)
     start = () if config.init in INITS else (config.init,)
     weights = weights or Weights.find(config.weights)
     styles = tuple(map(named.listed, named.as_styles(styles)))
@@ -143,7 +147,6 @@ def prepare(
     protected: list[StrPath] = [content, *named.files_of(styles).values(), *start]
     if weights.path:
         protected.append(weights.path)
-    images.check_ending(output)
     outputs: list[tuple[StrPath, Callable[[str], bool]]] = [
         (output, is_picture),
         (sidecar_of(output), is_sidecar),
@@ -188,7 +191,8 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
     alpha = inputs.pictures["content"].alpha
     if alpha is not None:
         alpha = images.resize(alpha, (height, width))
-    images.check_size(output, height, width, alpha, None)
+    encoding = formats.encoding_of(config, inputs.pictures["content"])
+    images.check_size(output, height, width, alpha, None, encoding)
     provenance = {
         "program": "nst",
         "versions": {
@@ -219,8 +223,9 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
         init=inputs.init,
         alpha=alpha,
         colours=inputs.colours,
+        encoding=encoding,
         provenance=provenance,
-        notes=tuple(_notes(inputs, weights, output, alpha, provenance)),
+        notes=tuple(_notes(inputs, weights, output, alpha, encoding, provenance)),
     )
 
 
@@ -380,7 +385,7 @@ def _unused_name(stem: str) -> str:
 
 def _max_steps(content: StrPath, config: Config) -> int:
     """Return the maximum number of steps over all scales."""
-    size = images.fit(images.size_of(content), config.size, content)
+    size = sizes.finished_size(images.size_of(content), config, content)
     scales = len(scale_sizes(config.scales, size))
     return sum(steps_at(config.iterations, scale, scales) for scale in range(1, scales + 1))
 
@@ -419,16 +424,22 @@ def _save(job: Job, path: str, pixels: Any, document: dict[str, Any]) -> None:
     metadata = None
     if job.config.metadata:
         metadata = {**sidecar.carried(document), **job.carried}
-        if not _fits(path, pixels.shape[:2], job.alpha, metadata):
+        if not _fits(path, pixels.shape[:2], job.alpha, metadata, job.encoding):
             metadata = None
-    images.write(path, pixels, job.alpha, metadata)
+    images.write(path, pixels, job.alpha, metadata, job.encoding)
 
 
-def _fits(path: str, size: Sequence[int], alpha: Any, metadata: Optional[dict[str, Any]]) -> bool:
+def _fits(
+    path: str,
+    size: Sequence[int],
+    alpha: Any,
+    metadata: Optional[dict[str, Any]],
+    encoding: images.Encoding,
+) -> bool:
     """Return whether a picture's format has room for its metadata."""
     try:
         height, width = size
-        images.check_size(path, height, width, alpha, metadata)
+        images.check_size(path, height, width, alpha, metadata, encoding)
     except ImageError:
         return False
     return True
@@ -448,19 +459,21 @@ def finished_pixels(image: Any, config: Config, colours: Any = None) -> Any:
 
     Returns
     -------
-    numpy.ndarray, shape (H, W, 3), uint8
+    numpy.ndarray, shape (H, W, 3), float32
+        sRGB, 0 to 255; whole numbers only if nothing was done after `images.to_pixels`.
     """
     if colours is not None:
         pixels = images.to_float_pixels(image)
-        if config.denoise:
-            pixels = denoise.chambolle(pixels, config.denoise, engine.device_of(config))
-        pixels = kept.with_colours(config.keep_colors, pixels, colours)
-        return numpy.rint(pixels).astype(numpy.uint8)
-    # The authors round before they denoise.
-    pixels = images.to_pixels(image, "truncate" if config.faithful else "round")
+    else:
+        # The authors round before they denoise.
+        rounding = "truncate" if config.faithful else "round"
+        pixels = images.to_pixels(image, rounding, config.bits).astype(numpy.float32)
+        if config.bits == 16:
+            pixels /= 257
     if config.denoise:
-        smooth = denoise.chambolle(pixels, config.denoise, engine.device_of(config))
-        pixels = numpy.rint(smooth).astype(numpy.uint8)
+        pixels = denoise.chambolle(pixels, config.denoise, engine.device_of(config))
+    if colours is not None:
+        pixels = kept.with_colours(config.keep_colors, pixels, colours)
     return pixels
 
 
@@ -475,23 +488,25 @@ def _notes(
     weights: Weights,
     output: str,
     alpha: Any,
+    encoding: images.Encoding,
     provenance: dict[str, Any],
 ) -> Iterator[str]:
-    size = inputs.content.shape[2:]
+    content, size = inputs.pictures["content"], inputs.content.shape[2:]
     if not weights.path:
         yield (
             "The built-in filter bank stands in for the trained network: colours and brush "
             "strokes come through, objects' textures do not. nst weights fetch gets VGG-19."
         )
-    if inputs.pictures["content"].alpha is not None and not images.holds_alpha(output):
+    if content.alpha is not None and not images.holds_alpha(output):
         yield f"{output}: JPEG has no transparency, so the content's is left out."
     metadata = sidecar.carried(provenance)
-    if provenance["config"]["metadata"] and not _fits(output, size, alpha, metadata):
+    if provenance["config"]["profile"] == "keep" and encoding.profile is None:
+        yield f"{content.path} has no ICC profile to keep, so the picture gets that of sRGB."
+    if provenance["config"]["metadata"] and not _fits(output, size, alpha, metadata, encoding):
         yield (
             f"{output}: its format has no room for the metadata, so the picture carries none; the "
             "sidecar has them."
         )
-    content = inputs.pictures["content"]
     mode = provenance["config"]["keep_colors"]
     if mode != "off" and kept.is_grey(content.pixels):
         yield (

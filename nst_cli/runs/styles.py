@@ -11,7 +11,7 @@ from ..checks import number, parse_weights
 from ..config import OPTIONS, Config
 from ..errors import ConfigError, ImageError, reason
 from ..files import StrPath
-from . import sidecar
+from . import sidecar, sizes
 from .provenance import MOST_PICTURES, MOST_SCALE, MOST_STYLES
 
 #: The word for a style without a mask, where others have one.
@@ -261,9 +261,9 @@ def record(styles: Styles, checksum: Callable[[str], str]) -> dict[str, Any]:
     return {"styles": list(map(entry, styles))}
 
 
-def long_edge(style: Style, config: Config) -> int:
-    """Return the long edge to which a style is resized at most."""
-    return max(1, math.floor(config.size * style.scale + 0.5))
+def long_edge(style: Style, finished: int) -> int:
+    """Return the long edge to which a style is resized at most, beside a finished picture's."""
+    return max(1, math.floor(finished * style.scale + 0.5))
 
 
 def resized_shape(
@@ -287,12 +287,12 @@ def resized_shape(
     ImageError
         A side would be too small.
     """
-    edge = long_edge(style, config)
+    if style.scale == 1:
+        return sizes.style_size(shape, size, config, path)
+    edge = long_edge(style, max(size))
     try:
         return images.fit(size if config.style_fit == "squeeze" else shape, edge, path)
     except ImageError as error:
-        if style.scale == 1:
-            raise
         raise ImageError(
             f"The style {path} is too small at scale {style.scale:g}: its long edge becomes "
             f"{edge} pixels, and each side needs {images.MIN_SIDE}; give a larger scale."

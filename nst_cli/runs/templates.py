@@ -121,6 +121,8 @@ def _names_in(template: str) -> list[str]:
 
 
 def _word(value: object) -> str:
+    if value is None:
+        return "auto"
     values = value if isinstance(value, tuple) else [value]
     words = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
     return "+".join(words).replace(os.sep, "-")

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Optional, Union
 
 from ... import __version__
-from ...config import PRESETS
+from ...config import OPTIONS, PRESETS
 from ...runs import log
 from ...runs.provenance import StyleSource
 from .. import curves
@@ -321,13 +321,14 @@ def _labels(sources: Iterable[Source]) -> dict[str, str]:
 
 def _parameters(document: dict[str, Any]) -> _Table:
     """Return a flat table of everything in a sidecar except losses, steps and stop reason."""
-    config = dict(document["config"])
+    # Options that were not given, such as a quality, are not shown.
+    config = {key: value for key, value in document["config"].items() if value is not None}
     others: _Table = {}
     for key, value in document.items():
         if key in ("config", "losses", "steps", "stop_reason", "program", "styles"):
             continue
         # The value that `auto` resolved to.
-        key = f"{key} used" if key in config and not isinstance(value, dict) else key
+        key = f"{key} used" if key in OPTIONS and not isinstance(value, dict) else key
         if isinstance(value, dict):
             others |= {f"{key} {name}": inner for name, inner in value.items()}
         elif value is not None:
