@@ -196,7 +196,7 @@ class State:
     def _drawn(self, steps: tuple[Step, ...], last: bool) -> str:
         """Return the curves, drawn again if it is time or the run has ended."""
         with self._making:
-            if last or self._curve_pace.due:
+            if steps and (last or self._curve_pace.due):
                 with self._curve_pace.measured():
                     self._curves = "".join(svg.figures(steps, clean(self.title)))
             return self._curves
