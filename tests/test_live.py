@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -35,7 +36,7 @@ from nst_cli import Config, cli, engine
 from nst_cli.errors import NonFiniteError, OutputError
 from nst_cli.runs import runner, sidecar
 from nst_cli.synthesis import Record
-from nst_cli.views import live
+from nst_cli.views import live, report
 from nst_cli.views.live import state
 
 GREY = numpy.full((24, 32, 3), 128, numpy.uint8)
@@ -247,7 +248,7 @@ def test_the_page_shows_how_the_run_failed_before_it_closes():
 
 
 class Clock:
-    """Stands in for the module `time`: it moves when told to."""
+    """Stands in for the module `time`; the test moves it."""
 
     def __init__(self):
         self.now = 100.0
@@ -363,6 +364,8 @@ def test_a_stopped_picture_is_not_what_its_options_make_so_a_batch_makes_it_agai
     assert sidecar.is_picture(outcome.path)
     done = CliRunner().invoke(cli.main, ["replay", outcome.path])
     assert done.exit_code == 1 and "step 1 of an unfinished run (stopped)" in done.output
+    path, _ = report.make(tmp_path)
+    assert "stopped by the user" in Path(path).read_text(encoding="utf-8")
 
 
 def test_a_stop_before_the_first_step_waits_for_it(tmp_path):

@@ -21,8 +21,8 @@ from ..report.escape import clean
 if TYPE_CHECKING:
     from ...synthesis import Record
 
-# Seconds. Pictures and curves are made anew after this time at the earliest, and after so many
-# times what they took, so that they cost the run a tenth at most.
+# Seconds. Pictures and curves are made anew after this time at the earliest, and after ten
+# times what they took, so that they cost a tenth of the run at most.
 _PAUSE, _TIMES = 1.0, 10
 # Somebody looks if the page asked within this many seconds; it asks every second.
 _LOOKING = 5.0
