@@ -94,6 +94,14 @@ def positive(field: str, value: Any) -> float:
     return number(field, value, positive=True)
 
 
+def share(field: str, value: Any) -> float:
+    """Return `value` as a float from 0 to 1."""
+    result = number(field, value)
+    if result > 1:
+        raise ConfigError(f"{field} is {result:g}; it must be at most 1.", field)
+    return result
+
+
 def or_auto(check: Check) -> Check:
     """Return a check that also accepts ``auto``."""
     return lambda field, value: value if value == "auto" else check(field, value)

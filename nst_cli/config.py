@@ -37,7 +37,8 @@ POOLINGS = ("avg", "max")
 ESTIMATORS = ("pairs", "fourier")
 BLENDS = ("mix", "between")
 STYLE_FITS = ("squeeze", "keep")
-INITS = ("random", "content")
+INITS = ("random", "content", "style")
+KEEP_COLORS = ("off", "luminance", "match", "after")
 # Larger pictures are refused, as by Pillow: a small file may claim any size.
 MAX_PIXELS = 89_478_485
 
@@ -47,6 +48,12 @@ _MOST_SIZE = 2**21 - 1
 _MOST_ITERATIONS = 10**9
 _MOST_PIXELS = 2**40
 _MOST_DRAWN = 2**13
+_MOST_MARGIN = 1024
+
+
+def init_of_path(path: str) -> str:
+    """Return `init` for a start picture of any path, such as a file with the name of a word."""
+    return f"./{path}" if path in INITS else path
 
 
 @dataclass(frozen=True)
@@ -211,6 +218,13 @@ class Config:
     size: int = _option(
         600, checks.integer(16, _MOST_SIZE), "Long edge of the finished picture.", "PIXELS"
     )
+    keep_colors: str = _one_of(
+        "off",
+        KEEP_COLORS,
+        "Keep the content's colours. luminance: transfer brightness alone; match: move the "
+        "style's colours to the content's first; after: give the finished picture the content's "
+        "colours.",
+    )
     style_fit: str = _one_of(
         "squeeze",
         STYLE_FITS,
@@ -271,6 +285,14 @@ class Config:
         "conv2_2 on; auto: by winograd where that is faster on this processor.",
         fast="auto",
     )
+    margin: Union[str, int] = _option(
+        0,
+        checks.or_auto(checks.integer(0, _MOST_MARGIN)),
+        "Pixels of reflected picture around the image while it is optimised, cut off afterwards, "
+        "so that no frame forms along the border; auto: as many as that takes.",
+        "auto|PIXELS",
+        fast="auto",
+    )
     tv_weight: float = _option(
         1e-2, checks.number, "Weight of the total variation smoothing in each step.", "X"
     )
@@ -283,10 +305,17 @@ class Config:
     init: str = _option(
         "random",
         checks.text,
-        "Start image: random noise, the content, or any picture.",
-        "random|content|FILE",
+        "Start image: random noise, the content, random spots in the colours of the style, or "
+        "any picture.",
+        "random|content|style|FILE",
         fast="content",
         names_path=True,
+    )
+    init_noise: float = _option(
+        0.0,
+        checks.share,
+        "Share of the start image that is replaced by strong noise, from 0 to 1.",
+        "X",
     )
     seed: int = _option(0, checks.integer(0, 2**32 - 1), "Seed of all random numbers.", "N")
     device: str = _option("auto", checks.device, "Device to compute on.", "auto|cpu|gpu|gpu:N")

@@ -132,8 +132,50 @@ def to_pixels(image: np.ndarray, rounding: str = "round") -> np.ndarray:
     ndarray, shape (H, W, 3), uint8
     """
     to_integer: Any = {"round": np.rint, "truncate": np.trunc}[rounding]
-    pixels = image[0].transpose(1, 2, 0) + _MEANS
-    return to_integer(np.clip(pixels, 0, 255)).astype(np.uint8)
+    return to_integer(to_float_pixels(image)).astype(np.uint8)
+
+
+def to_float_pixels(image: np.ndarray) -> np.ndarray:
+    """Convert a network input back to pixels without rounding.
+
+    Parameters
+    ----------
+    image : ndarray, shape (1, 3, H, W)
+        RGB, means subtracted.
+
+    Returns
+    -------
+    ndarray, shape (H, W, 3), float32
+        Clipped to 0 to 255.
+    """
+    pixels: np.ndarray = np.clip(image[0].transpose(1, 2, 0) + _MEANS, 0, 255)
+    return pixels
+
+
+def crop_size(shape: Sequence[int], size: Sequence[int]) -> tuple[int, int]:
+    """Return height and width of the largest part of a picture that has the shape of `size`.
+
+    Parameters
+    ----------
+    shape : tuple
+        Height and width of the picture; further entries are ignored.
+    size : (int, int)
+        Height and width that the part will be resized to. Shapes that differ by rounding alone,
+        half a pixel of the smaller picture, count as equal.
+    """
+    (height, width), (to_height, to_width) = shape[:2], size
+    excess = height * to_width - width * to_height
+    if abs(excess) <= max(height, width, to_height, to_width):
+        return height, width
+    if excess > 0:
+        return max(1, round(width * to_height / to_width)), width
+    return height, max(1, round(height * to_width / to_height))
+
+
+def cropped(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Return the middle of an array, shape (H, W, ...), of height and width `size`."""
+    top, left = ((side - part) // 2 for side, part in zip(array.shape, size))
+    return array[top : top + size[0], left : left + size[1]]
 
 
 def _resampled(plane, size):

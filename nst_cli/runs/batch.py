@@ -156,6 +156,7 @@ def _ordered(runs: Iterable[Run]) -> list[Run]:
             *size,
             run.style,
             config.style_fit,
+            config.keep_colors,
             config.method,
             config.c,
         )

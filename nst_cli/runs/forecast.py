@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from .. import engine, images, machine
-from ..config import LAYERS, METHODS, ROUNDED, Config
+from ..config import INITS, LAYERS, METHODS, ROUNDED, Config
 from ..errors import EngineError
 from ..methods import BY_FOURIER
 from ..synthesis import lbfgs, losses, scale_sizes, steps_at, transfer, vgg, winograd
+from ..synthesis.margin import padded_size
 from ..weights import Weights
 
 # Height and width.
@@ -102,15 +103,16 @@ def forecast(
     sizes = scale_sizes(config.scales, content.shape[2:])
     steps = [steps_at(config.iterations, n, len(sizes)) for n in range(1, len(sizes) + 1)]
     first, later = _trial(content, style, config, weights)
+    padded_sizes = [padded_size(config, size) for size in sizes]
     seconds = sum(
-        first(size) + max(count - 1, 0) * later(size) for size, count in zip(sizes, steps)
+        first(size) + max(count - 1, 0) * later(size) for size, count in zip(padded_sizes, steps)
     )
     return Forecast(
         sizes=sizes,
         steps=steps,
         memory=round(_SAFETY_FACTOR * memory(config, content.shape[2:], style.shape[2:])),
         free=_available(device),
-        step_seconds=later(sizes[-1]),
+        step_seconds=later(padded_sizes[-1]),
         seconds=seconds,
     )
 
@@ -138,18 +140,23 @@ def check_memory(config: Config, size: Size, style_size: Size) -> None:
         share = min(share, max(free - fixed, 0) / (needed - fixed))
         raise EngineError(
             f"Not enough memory for size {config.size}: it takes up to {_gigabytes(needed)}, and "
-            f"{_gigabytes(free)} are available; {_advice(config, share)}."
+            f"{_gigabytes(free)} are available; {_advice(config, size, share)}."
         )
     if share < 1:
         raise EngineError(
             f"Size {config.size} is too large for MXNet: an array would have {values:.2g} values, "
-            f"and MXNet can hold {_MAX_VALUES:.2g}; {_advice(config, share)}."
+            f"and MXNet can hold {_MAX_VALUES:.2g}; {_advice(config, size, share)}."
         )
 
 
-def _advice(config: Config, share: float) -> str:
+def _advice(config: Config, size: Size, share: float) -> str:
     """Return the advice for a run of which only a share of the pixels would fit."""
-    fitting = math.floor(config.size * math.sqrt(share))
+    factor = math.sqrt(share)
+    # The margin does not shrink with the picture. It takes the largest part of the short side,
+    # so a short side that fits leaves room for the long one.
+    margins = padded_size(config, size)[0] - size[0]
+    loss = (1 - factor) * margins * max(size) / min(size)
+    fitting = math.floor(config.size * factor - loss)
     return (
         f"--size {fitting} would fit" if fitting >= images.MIN_SIDE else "free some memory first"
     )
@@ -161,7 +168,7 @@ def _largest_array(config: Config, size: Size, style_size: Size) -> float:
     if config.gamma:
         layers += [_most_own_values(config, method) for method in config.methods]
     history = 2 * lbfgs.HISTORY * 3 if config.optimizer == "lbfgs" else 0
-    pixels, style_pixels = math.prod(size), math.prod(style_size)
+    pixels, style_pixels = math.prod(padded_size(config, size)), math.prod(style_size)
     pairs_of_samples = config.samples**2 if "remd" in config.methods else 0
     return max(max(layers) * max(pixels, style_pixels), history * pixels, pairs_of_samples)
 
@@ -177,8 +184,9 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
         network = bytes per pixel + bytes per map value x maps + bytes per tap value x taps
                   + largest method + further method x (methods - 1) x widest tap
 
-    `maps`, `taps` and `widest tap` count values per pixel of the picture: in all feature maps
-    down to the deepest layer used, in the maps that a loss reads, and in the largest of these.
+    The margin counts as pixels of the picture. `maps`, `taps` and `widest tap` count values per
+    pixel: in all feature maps down to the deepest layer used, in the maps that a loss reads, and
+    in the largest of these.
     The style image needs no gradients, so only a part of the network's memory, the forward
     factor.
 
@@ -186,8 +194,9 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
     ----------
     config : Config
     size, style_size : (int, int)
-        Height and width of the content image and of the style image.
+        Height and width of the content image, without the margin, and of the style image.
     """
+    size = padded_size(config, size)
     layers = {*config.style_layers * bool(config.gamma), *config.content_layers}
     deepest = max(map(LAYERS.index, layers))
     maps = sum(map(_values_per_pixel, LAYERS[: deepest + 1]))
@@ -277,7 +286,8 @@ def _trial(
     trials = []
     for edge in edges:
         small, small_style = (_shrunk(image, edge / longest) for image in (content, style))
-        trials.append((math.prod(small.shape[2:]), *_timed(small, small_style, config, weights)))
+        pixels = math.prod(padded_size(config, small.shape[2:]))
+        trials.append((pixels, *_timed(small, small_style, config, weights)))
     return [_line([(row[0], row[n]) for row in trials]) for n in (1, 2)]
 
 
@@ -291,7 +301,7 @@ def _timed(
 ) -> tuple[float, float]:
     """Return the seconds until the first step ends, and those of a later step."""
     moments: list[float] = []
-    init = content if config.init not in ("random", "content") else None
+    init = content if config.init not in INITS else None
     choices = replace(config, scales=1, iterations=_TRIAL_STEPS, stop_eps=0, stop_decrease=0)
     began = time.perf_counter()
     transfer(

@@ -6,6 +6,7 @@ from typing import Any
 from .. import images
 from ..config import INITS, Config
 from ..files import StrPath
+from ..images import kept
 from . import forecast
 
 
@@ -21,12 +22,15 @@ class Inputs:
         The start image, if it is a picture.
     pictures : dict of str to images.Picture
         The pictures before resizing, by role: ``content``, ``style`` and, if given, ``init``.
+    colours : numpy.ndarray or None, shape (H, W, 3)
+        The content's pixels, if the result gets their colours (`images.kept`).
     """
 
     content: Any
     style: Any
     init: Any
     pictures: dict[str, images.Picture]
+    colours: Any = None
 
 
 def read_inputs(content: StrPath, style: StrPath, config: Config) -> Inputs:
@@ -80,15 +84,27 @@ def resize_inputs(pictures: dict[str, images.Picture], config: Config) -> Inputs
     """
     content, style = pictures["content"], pictures["style"]
     size = images.fit(content.pixels.shape, config.size, content.path)
-    sizes = {"content": size, "style": size, "init": size}
+    style_size = size
     if config.style_fit == "keep":
-        sizes["style"] = images.fit(style.pixels.shape, config.size, style.path)
+        style_size = images.fit(style.pixels.shape, config.size, style.path)
     # First, because the resized pictures themselves might not fit.
-    forecast.check_memory(config, size, sizes["style"])
-    arrays = {name: _network_input(pictures[name], sizes[name], config) for name in pictures}
-    return Inputs(arrays["content"], arrays["style"], arrays.get("init"), pictures)
-
-
-def _network_input(picture: images.Picture, size: tuple[int, int], config: Config) -> Any:
-    pixels = images.resize(picture.pixels, size)
-    return images.to_input(pixels, 256 if config.faithful else 255)
+    forecast.check_memory(config, size, style_size)
+    content_pixels = images.resize(content.pixels, size)
+    alpha = None if content.alpha is None else images.resize(content.alpha, size)
+    mode = config.keep_colors
+    pixels = {
+        "content": kept.input_pixels(mode, content_pixels),
+        "style": kept.style_pixels(
+            mode, images.resize(style.pixels, style_size), content_pixels, content_weights=alpha
+        ),
+    }  # fmt: skip
+    start = pictures.get("init")
+    if start is not None:
+        middle = images.cropped(start.pixels, images.crop_size(start.pixels.shape, size))
+        pixels["init"] = kept.input_pixels(mode, images.resize(middle, size))
+    scale = 256 if config.faithful else 255
+    arrays = {name: images.to_input(values, scale) for name, values in pixels.items()}
+    return Inputs(
+        arrays["content"], arrays["style"], arrays.get("init"), pictures,
+        content_pixels if kept.returns_chroma(mode) else None,
+    )  # fmt: skip

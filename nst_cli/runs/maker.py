@@ -114,6 +114,7 @@ def network_of(config: Config) -> tuple[object, ...]:
     return (
         config.weights, config.device, config.precision, config.convolution, config.pooling,
         config.style_layers, config.content_layers, config.scales, config.size,
+        config.margin,
     )  # fmt: skip
 
 

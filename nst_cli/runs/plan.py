@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Optional
 
 from .. import images
 from ..checks import did_you_mean
-from ..config import INITS, PRESETS, Config
+from ..config import INITS, PRESETS, Config, init_of_path
 from ..errors import BatchError, ConfigError, ImageError, PluginError
 from ..files import StrPath
 from ..weights import BUILTIN
@@ -269,6 +269,8 @@ class _Reader:
             if choices.get(key) not in names:
                 choices[key] = patterns.beside(self._folder, str(choices[key]))
                 _check_path(key, choices[key])
+        if choices.get("init") in INITS and table["init"] not in INITS:
+            choices["init"] = init_of_path(choices["init"])
         config = Config.from_dict({**choices, **self._overrides})
         if self._template is None:
             template, folder = table.get("output", _TEMPLATE), self._folder

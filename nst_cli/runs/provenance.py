@@ -18,6 +18,9 @@ FINISHED = ("converged", "iterations", "stalled")
 #: Key of the path in the entry of each input.
 PATH_KEYS = {"content": "path", "style": "path", "init": "path", "weights": "source"}
 
+# What options were before they existed, where that differs from a preset's default now.
+_BEFORE = {"margin": 0}
+
 _PROGRAM = "nst"
 _DEEPEST = 6
 _MAX_STEPS = 10**9
@@ -117,7 +120,7 @@ class Sidecar:
                     "installed."
                 )
         try:
-            return Config.from_dict({**self.choices, **changes})
+            return Config.from_dict({**_BEFORE, **self.choices, **changes})
         except PluginError as error:
             raise SidecarError(str(error)) from error
         except ConfigError as error:

@@ -10,7 +10,7 @@ from typing import Any, Optional
 import numpy
 
 from .. import files, images
-from ..config import Config
+from ..config import Config, init_of_path
 from ..errors import ImageError, OutputError, SidecarError, WeightsError, reason
 from ..files import StrPath
 from ..weights import BUILTIN, Weights
@@ -106,7 +106,7 @@ def read(picture: StrPath, locations: Optional[Mapping[str, StrPath]] = None) ->
     weights = _same_weights(picture, description, beside, locations.get("weights"))
     changes = {"weights": weights.source}
     if "init" in inputs:
-        changes["init"] = inputs["init"]
+        changes["init"] = init_of_path(inputs["init"])
     try:
         config = description.config(**changes)
     except SidecarError as error:

@@ -16,8 +16,10 @@ from .. import __version__, engine, files, images, machine, plugins
 from ..config import INITS, Config
 from ..errors import ImageError, IncompleteError, NonFiniteError, NstError, OutputError, reason
 from ..files import StrPath
+from ..images import kept
 from ..synthesis import Record, Result, denoise, scale_sizes, steps_at, transfer, vgg
 from ..synthesis.kit import NetworkKit
+from ..synthesis.margin import padded_size
 from ..weights import Weights
 from . import sidecar
 from .inputs import Inputs, read_inputs
@@ -40,6 +42,8 @@ class Job:
         The start image, if it is a picture.
     alpha : numpy.ndarray or None
         Transparency of the content, resized to the output.
+    colours : numpy.ndarray or None
+        The content's pixels, if the picture gets their colours.
     provenance : dict
         The part of the sidecar that is known before the run.
     notes : tuple of str
@@ -55,6 +59,7 @@ class Job:
     style: Any
     init: Any
     alpha: Any
+    colours: Any
     provenance: dict[str, Any]
     notes: tuple[str, ...]
     carried: dict[str, Any] = field(default_factory=dict)
@@ -179,7 +184,7 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
         "weights": identity,
         "device": str(device),
         "precision": engine.precision_of(config, device),
-        "convolution": vgg.convolution_used(config, (height, width), device),
+        "convolution": vgg.convolution_used(config, padded_size(config, (height, width)), device),
         "threads": engine.threads(),
         "processor": machine.describe(),
         "width": width,
@@ -193,6 +198,7 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
         style=inputs.style,
         init=inputs.init,
         alpha=alpha,
+        colours=inputs.colours,
         provenance=provenance,
         notes=tuple(_notes(inputs, weights, output, alpha, provenance)),
     )
@@ -299,7 +305,7 @@ def write(job: Job, result: Result) -> Outcome:
     OutputError
         The picture could not be written anywhere.
     """
-    failure, path, pixels = "", job.output, finished_pixels(result.image, job.config)
+    failure, path, pixels = "", job.output, _finished_pixels(job, result)
     document = _document(job, result)
     try:
         _restore_folder(path)
@@ -371,7 +377,11 @@ def _check_step_names(
 
 
 def _write_picture(job: Job, path: str, result: Result) -> None:
-    _save(job, path, finished_pixels(result.image, job.config), _document(job, result))
+    _save(job, path, _finished_pixels(job, result), _document(job, result))
+
+
+def _finished_pixels(job: Job, result: Result) -> Any:
+    return finished_pixels(result.image, job.config, job.colours)
 
 
 def _document(job: Job, result: Result) -> dict[str, Any]:
@@ -404,18 +414,29 @@ def _fits(path: str, size: Sequence[int], alpha: Any, metadata: Optional[dict[st
     return True
 
 
-def finished_pixels(image: Any, config: Config) -> Any:
-    """Convert an optimised image to the pixels of the picture, and denoise it if asked to.
+def finished_pixels(image: Any, config: Config, colours: Any = None) -> Any:
+    """Convert an optimised image to the pixels of the picture.
+
+    It is denoised and gets the content's colours, if the config asks for them.
 
     Parameters
     ----------
     image : numpy.ndarray, shape (1, 3, H, W)
     config : Config
+    colours : numpy.ndarray, shape (H, W, 3), optional
+        The content's pixels, for `images.kept.with_colours`.
 
     Returns
     -------
     numpy.ndarray, shape (H, W, 3), uint8
     """
+    if colours is not None:
+        pixels = images.to_float_pixels(image)
+        if config.denoise:
+            pixels = denoise.chambolle(pixels, config.denoise, engine.device_of(config))
+        pixels = kept.with_colours(config.keep_colors, pixels, colours)
+        return numpy.rint(pixels).astype(numpy.uint8)
+    # The authors round before they denoise.
     pixels = images.to_pixels(image, "truncate" if config.faithful else "round")
     if config.denoise:
         smooth = denoise.chambolle(pixels, config.denoise, engine.device_of(config))
@@ -454,13 +475,19 @@ def _notes(
             f"{output}: its format has no room for the metadata, so the picture carries none; the "
             "sidecar has them."
         )
+    content = inputs.pictures["content"]
+    mode = provenance["config"]["keep_colors"]
+    if mode != "off" and kept.is_grey(content.pixels):
+        yield (
+            f"The content {content.path} is grey, and keep_colors {mode} keeps its colours, so "
+            "the picture will be grey."
+        )
     start = inputs.pictures.get("init")
     if start is not None:
-        height, width = start.pixels.shape[:2]
-        to_height, to_width = size
-        # Shapes may differ by rounding, half a pixel of the smaller picture.
-        if abs(height * to_width - width * to_height) > max(height, width, to_height, to_width):
+        (height, width), part = start.pixels.shape[:2], images.crop_size(start.pixels.shape, size)
+        if part != (height, width):
             yield (
-                f"The start image {start.path} has {width} x {height} pixels and is stretched to "
-                f"the content's shape, {to_width} x {to_height}."
+                f"The start image {start.path} has {width} x {height} pixels, and the content's "
+                f"shape is {size[1]} x {size[0]}: only its middle of {part[1]} x {part[0]} is "
+                "used."
             )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 from .. import files, images
-from ..config import INITS, Config
+from ..config import INITS, Config, init_of_path
 from ..errors import ImageError, OutputError, SidecarError, reason
 from ..files import StrPath
 from ..weights import BUILTIN
@@ -247,7 +247,7 @@ def _with_paths(document: Mapping[str, Any], change: Callable[[str], str]) -> di
     choices = dict(document["config"])
     # The choices have the paths as the user typed them.
     if choices["init"] not in INITS:
-        choices["init"] = changed["init"]["path"]
+        choices["init"] = init_of_path(changed["init"]["path"])
     if choices["weights"]:
         choices["weights"] = changed["weights"]["source"]
     return {**changed, "config": choices}

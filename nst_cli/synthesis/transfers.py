@@ -13,8 +13,9 @@ from .. import engine, images
 from ..config import LAYERS, Config
 from ..errors import ConfigError, NonFiniteError, ShapeError
 from ..weights import Weights
-from . import objective, vgg
+from . import objective, starts, vgg
 from .kit import NetworkKey, NetworkKit
+from .margin import margin_of, padded_size, with_margin, without_margin
 from .pooling import pooled_targets
 from .reading import StepNumbers, read_steps
 from .steps import OPTIMIZERS
@@ -30,9 +31,6 @@ _DECREASES = 5
 # On a GPU, the numbers of this many steps are read at once, so that it does not wait at each step.
 READ_EVERY = 10
 
-# Noise for `init` random is uniform between plus and minus this.
-START_AMPLITUDE = 0.1
-
 # The random streams of a seed, one for each purpose: the start image, the style image's pairs of
 # positions, each step's pairs, the pairs for measuring β′, and the bases that sums are taken in,
 # which are the same at all scales. A seed's results depend on these numbers, so they never change.
@@ -40,6 +38,8 @@ START_AMPLITUDE = 0.1
 # (_PAIRS,), and that of group n is (_PAIRS, n). So another style leaves the draws for those before
 # it as they are. A target depends on the style's pictures alone, not on the place of its group.
 _START, _STYLE_PAIRS, _PAIRS, _BETA_PAIRS, _BASES = range(5)
+# The colours of `init` style, and the noise of `init_noise`.
+_START_COLOURS, _START_NOISE = 10, 11
 
 # With `scales` auto, no scale has a long edge below this.
 _SMALLEST_EDGE = 256
@@ -58,9 +58,9 @@ class Record:
     losses : dict of str to float
         ``total`` and its weighted parts: one for each method and layer (``poly/relu1_1``), and
         ``smoothing``. If several styles have a method, the number of the style follows
-        (``poly/relu1_1/2``). Computed at the image the step started from.
+        (``poly/relu1_1/2``). Computed at the image the step started from, with its margin.
     relative_change : float
-        ‖new − old‖ / ‖new‖ of the image.
+        ‖new − old‖ / ‖new‖ of the image with its margin.
     gradient_norm : float
         L2 norm of the gradient without the smoothing, before clipping.
     beta : dict of str to float
@@ -75,21 +75,22 @@ class Record:
     gradient_norm: float
     beta: dict[str, float]
     _image: Any = field(repr=False)
+    _margin: int = field(repr=False)
     _size: tuple[int, int] = field(repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the image at this scale, (1, 3, h, w)."""
-        shape: tuple[int, ...] = self._image.shape
-        return shape
+        """Shape of the image at this scale without its margin, (1, 3, h, w)."""
+        *first, height, width = self._image.shape
+        return (*first, height - 2 * self._margin, width - 2 * self._margin)
 
     @property
     def image(self) -> numpy.ndarray:
         """The image after the step, float32 (1, 3, H, W), copied from the device when read.
 
-        At the smaller scales it is enlarged to the size of the result.
+        Its margin is cut off. At the smaller scales it is enlarged to the size of the result.
         """
-        return _enlarged(self._image, self._size)
+        return _enlarged(self._image, self._margin, self._size)
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ class Result:
         ``stalled`` (L-BFGS finds no lower loss within float32's precision). In the result that
         `NonFiniteError` carries: ``non-finite``.
     losses : dict of str to float
-        ``total`` and its parts at `image`, as in `Record`; empty if ``non-finite``.
+        ``total`` and its parts at `image` with its margin, as in `Record`; empty if
+        ``non-finite``.
     beta : dict of str to float
         β′ of each method, given or measured.
     """
@@ -139,7 +141,7 @@ def transfer(
         A style image, which may differ in size from the content; or one or several styles with
         their weights, methods and masks.
     config : Config
-        `size`, `style_fit` and `denoise` apply to files and are ignored here.
+        `size`, `style_fit`, `keep_colors` and `denoise` apply to files and are ignored here.
     init : array_like, optional
         Start image, shaped like `content`; by default, ``config.init`` decides.
     on_step : callable, optional
@@ -227,6 +229,7 @@ class _Scale(NamedTuple):
     number: int
     scales: int
     steps_before: int
+    margin: int
 
 
 class _ScaleResult(NamedTuple):
@@ -243,7 +246,8 @@ def _run_scales(setting: _Setting, init: Optional[numpy.ndarray]) -> Result:
     """Optimise at each scale, starting from `init` or, if it is None, as the config says."""
     config, content, groups = setting.config, setting.content, setting.groups
     pictures = (picture.image.shape for group in groups for picture in group.pictures)
-    setting.kit.begin(_network_key(setting), content.shape, *pictures)
+    wide_shape = (*content.shape[:2], *padded_size(config, content.shape[2:]))
+    setting.kit.begin(_network_key(setting), wide_shape, *pictures)
     sizes = _sizes(setting)
     beta, steps = objective.given_beta(config, shares(groups)), 0
     image: Optional[numpy.ndarray] = None
@@ -251,10 +255,12 @@ def _run_scales(setting: _Setting, init: Optional[numpy.ndarray]) -> Result:
         small_content, small_groups = _inputs_at(size, content, groups)
         if image is None:
             small_init = None if init is None else _resized(init, size)
-            image = _start_image(config, small_content, small_init)
+            image = _start_image(config, small_content, small_groups, small_init)
         else:
             image = _next_start(image, small_content)
-        scale = _Scale(number, len(sizes), steps)
+        scale = _Scale(number, len(sizes), steps, margin_of(config, size))
+        small_content, image = (with_margin(each, scale.margin) for each in (small_content, image))
+        small_groups = [group.with_margin(scale.margin) for group in small_groups]
         result = _optimise(setting, scale, small_content, small_groups, image, beta)
         image, beta, steps = result.image, result.beta, steps + result.steps
         engine.release(setting.device)
@@ -302,16 +308,27 @@ def _inputs_at(
 
 
 def _start_image(
-    config: Config, content: numpy.ndarray, init: Optional[numpy.ndarray]
+    config: Config,
+    content: numpy.ndarray,
+    groups: Sequence[Group],
+    init: Optional[numpy.ndarray],
 ) -> numpy.ndarray:
     """Return the image that the first scale starts from."""
     if init is not None:
-        return init
-    if config.init == "random":
-        return _noise(config, content.shape)
-    if config.init == "content":
-        return content
-    raise ConfigError(f"init {config.init!r} names a picture: pass it to transfer.", "init")
+        image = init
+    elif config.init == "random":
+        image = _noise(config, content.shape)
+    elif config.init == "content":
+        image = content
+    elif config.init == "style":
+        random = stream(config.seed, _START_COLOURS)
+        pictures = [(group, picture) for group in groups for picture in group.pictures]
+        parts = [group.weight * group.area * picture.share for group, picture in pictures]
+        styles = [picture.image for _, picture in pictures]
+        image = starts.in_colours_of(styles, parts, content.shape, random)
+    else:
+        raise ConfigError(f"init {config.init!r} names a picture: pass it to transfer.", "init")
+    return starts.with_noise(image, config.init_noise, stream(config.seed, _START_NOISE))
 
 
 def _next_start(image: numpy.ndarray, content: numpy.ndarray) -> numpy.ndarray:
@@ -436,7 +453,10 @@ def _optimise(
     start: numpy.ndarray,
     beta: Optional[dict[str, float]],
 ) -> _ScaleResult:
-    """Take steps at a scale until the stop rule or the limit on steps ends them."""
+    """Take steps at a scale until the stop rule or the limit on steps ends them.
+
+    Content and start have the scale's margin; the result has none.
+    """
     config = setting.config
     height, width = setting.content.shape[2:]
     final_size = height, width
@@ -454,7 +474,7 @@ def _optimise(
     least_decrease = config.stop_decrease * goal.degree / 2
 
     def failure(step: int, what: str) -> NonFiniteError:
-        last_good = _enlarged(good[0], final_size)
+        last_good = _enlarged(good[0], scale.margin, final_size)
         return NonFiniteError(
             f"Step {step}: {what} is not finite; a smaller gamma or lr may help.",
             Result(last_good, good[1], "non-finite", {}, beta or {}),
@@ -474,7 +494,8 @@ def _optimise(
             setting.on_step(
                 Record(
                     number, scale.number, scale.scales, _losses(goal, last.parts),
-                    last.relative_change, last.gradient_norm, beta or {}, image, final_size,
+                    last.relative_change, last.gradient_norm, beta or {}, image, scale.margin,
+                    final_size,
                 )
             )  # fmt: skip
         settled = last.relative_change < config.stop_eps or (
@@ -488,7 +509,8 @@ def _optimise(
     parts = _last_parts(goal, image, last)
     if not _finite(*parts):
         raise failure(scale.steps_before + count, goal.non_finite(image))
-    return _ScaleResult(image.asnumpy(), count, reason, _losses(goal, parts), beta)
+    picture = without_margin(image.asnumpy(), scale.margin)
+    return _ScaleResult(picture, count, reason, _losses(goal, parts), beta)
 
 
 def _last_parts(goal: objective.Objective, image: Any, last: Optional[StepNumbers]) -> list[float]:
@@ -576,8 +598,8 @@ def _resized(image: numpy.ndarray, size: tuple[int, int]) -> numpy.ndarray:
     return image if image.shape[2:] == size else images.resize_input(image, size)
 
 
-def _enlarged(image: Any, size: tuple[int, int]) -> numpy.ndarray:
-    return _resized(image.asnumpy(), size)
+def _enlarged(image: Any, margin: int, size: tuple[int, int]) -> numpy.ndarray:
+    return _resized(without_margin(image.asnumpy(), margin), size)
 
 
 def _finite(*numbers: float) -> bool:
@@ -609,8 +631,7 @@ def stream(seed: int, *key: int) -> numpy.random.RandomState:
 
 
 def _noise(config: Config, shape: tuple[int, ...]) -> numpy.ndarray:
-    random = stream(config.seed, _START)
-    return random.uniform(-START_AMPLITUDE, START_AMPLITUDE, shape).astype(numpy.float32)
+    return starts.noise(shape, stream(config.seed, _START))
 
 
 def _ordered(*groups: Sequence[str]) -> tuple[str, ...]:
