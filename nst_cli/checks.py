@@ -119,9 +119,40 @@ def share(field: str, value: Any) -> float:
     return result
 
 
+def positive_to(high: float) -> Check:
+    """Return a check of numbers above 0, up to `high`."""
+
+    def check(field: str, value: Any) -> float:
+        result = number(field, value, positive=True)
+        if result > high:
+            raise ConfigError(f"{field} is {result:g}; it must be at most {high:g}.", field)
+        return result
+
+    return check
+
+
 def or_auto(check: Check) -> Check:
     """Return a check that also accepts ``auto``."""
-    return lambda field, value: value if value == "auto" else check(field, value)
+    return or_word("auto", check)
+
+
+def or_word(word: str, check: Check) -> Check:
+    """Return a check that also accepts a word."""
+
+    def check_or_word(field: str, value: Any) -> Any:
+        if value == word:
+            return value
+        try:
+            return check(field, value)
+        except ConfigError as error:
+            raise ConfigError(f"{str(error).removesuffix('.')} or {word}.", field) from None
+
+    return check_or_word
+
+
+def optional(check: Check) -> Check:
+    """Return a check that also accepts None, for an option that is not given."""
+    return lambda field, value: None if value is None else check(field, value)
 
 
 def integer(low: int, high: int) -> Check:
@@ -135,6 +166,19 @@ def integer(low: int, high: int) -> Check:
                 f"{field} is {short(value)}; it must be a whole number from {low} to {high}.",
                 field,
             )
+        return int(result)
+
+    return check
+
+
+def either(*numbers: int) -> Check:
+    """Return a check for one of some whole numbers."""
+
+    def check(field: str, value: Any) -> int:
+        result = number(field, value)
+        if result not in numbers:
+            words = " or ".join(map(str, numbers))
+            raise ConfigError(f"{field} is {short(value)}; it must be {words}.", field)
         return int(result)
 
     return check

@@ -7,7 +7,7 @@ loading anything else.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 from . import checks, methods, plugins, presets
 from .checks import did_you_mean, parse_weights, short
@@ -39,12 +39,20 @@ BLENDS = ("mix", "between")
 STYLE_FITS = ("squeeze", "keep")
 INITS = ("random", "content", "style")
 KEEP_COLORS = ("off", "luminance", "match", "after")
+CHROMAS = ("4:4:4", "4:2:2", "4:2:0")
+PROFILES = ("srgb", "keep")
+# The options that give the finished picture its size: one of them, or width with height.
+SIZES = ("size", "width", "height", "scale")
 # Larger pictures are refused, as by Pillow: a small file may claim any size.
 MAX_PIXELS = 89_478_485
 
 # MXNet indexes arrays with 31 bits. At the smallest height, 16 pixels, the 64 channels of the
 # first layer reach that limit at this width.
 _MOST_SIZE = 2**21 - 1
+_LEAST_SIZE = 16
+_MOST_SCALE = 1000.0
+#: The check of a side or a long edge in pixels.
+check_pixels = checks.integer(_LEAST_SIZE, _MOST_SIZE)
 _MOST_ITERATIONS = 10**9
 _MOST_PIXELS = 2**40
 _MOST_DRAWN = 2**13
@@ -216,8 +224,32 @@ class Config:
         POOLINGS,
         "Pooling in the network: avg as in the paper, max as in VGG-19's training.",
     )
-    size: int = _option(
-        600, checks.integer(16, _MOST_SIZE), "Long edge of the finished picture.", "PIXELS"
+    size: Union[None, str, int] = _option(
+        600,
+        checks.optional(checks.or_word("keep", check_pixels)),
+        "Long edge of the finished picture; keep: the content's own size.",
+        "PIXELS|keep",
+    )
+    width: Optional[int] = _option(
+        None,
+        checks.optional(check_pixels),
+        "Width of the finished picture, in place of --size; its height follows from the "
+        "content's shape. With --height: the largest picture of that shape within both.",
+        "PIXELS",
+    )
+    height: Optional[int] = _option(
+        None,
+        checks.optional(check_pixels),
+        "Height of the finished picture, in place of --size; its width follows from the "
+        "content's shape.",
+        "PIXELS",
+    )
+    scale: Optional[float] = _option(
+        None,
+        checks.optional(checks.positive_to(_MOST_SCALE)),
+        "Size of the finished picture as a factor on the content's own, in place of --size: 0.5 "
+        "halves both sides. Not to be confused with --scales, the number of sizes on the way.",
+        "X",
     )
     keep_colors: str = _one_of(
         "off",
@@ -230,7 +262,7 @@ class Config:
         "squeeze",
         STYLE_FITS,
         "squeeze: resize the style image to the content's exact size, as the authors do; keep: "
-        "preserve its aspect ratio, with a long edge of --size pixels.",
+        "preserve its aspect ratio, with a long edge as long as that of the finished picture.",
         fast="keep",
     )
     iterations: int = _option(
@@ -268,7 +300,7 @@ class Config:
         1,
         checks.or_auto(checks.integer(1, 8)),
         "Number of image sizes, each twice the previous one and starting from its result; auto "
-        "depends on --size.",
+        "depends on the size of the finished picture.",
         "N|auto",
         fast="auto",
     )
@@ -345,6 +377,31 @@ class Config:
         "copy will do; 0: as many as fit into memory.",
         "N",
     )
+    bits: int = _option(
+        8,
+        checks.either(8, 16),
+        "Bits per channel of the picture; 16 needs PNG or TIFF.",
+        "8|16",
+    )
+    quality: Optional[int] = _option(
+        None,
+        checks.optional(checks.integer(1, 100)),
+        "Quality of a JPEG or WebP, 1 to 100; without it 95.",
+        "N",
+    )
+    chroma: Optional[str] = _option(
+        None,
+        checks.optional(checks.one_of(CHROMAS)),
+        "Detail of the colours in a JPEG: all, half or a quarter; without it all. WebP has a "
+        "quarter, 4:2:0, in any case.",
+        choices=CHROMAS,
+    )
+    profile: str = _one_of(
+        "srgb",
+        PROFILES,
+        "Colour profile of the picture: that of sRGB; or keep: the content's own, to which the "
+        "finished picture is converted.",
+    )
     metadata: bool = _option(
         True,
         checks.flag,
@@ -362,8 +419,10 @@ class Config:
         self._check_together()
 
     def _defaults(self) -> dict[str, Any]:
-        """Return the preset's values, without weights of layers that the user leaves out."""
+        """Return the preset's values, without what other choices of the user rule out."""
         defaults = dict(PRESETS[self.preset])
+        if any(getattr(self, name) is not None for name in SIZES):
+            defaults["size"] = None
         weights = parse_weights(defaults["layer_weights"])
         if self.style_layers is not None and weights:
             layers = OPTIONS["style_layers"].check("style_layers", self.style_layers)
@@ -373,6 +432,7 @@ class Config:
         return defaults
 
     def _check_together(self) -> None:
+        self._check_sizes()
         for layer in parse_weights(self.layer_weights):
             if layer not in self.style_layers:
                 raise ConfigError(
@@ -404,6 +464,16 @@ class Config:
                 "alpha is 0, and so is gamma, beta, or every weight of a method or layer: nothing "
                 "is left to minimise.",
                 "alpha" if self.gamma else "gamma",
+            )
+
+    def _check_sizes(self) -> None:
+        """Refuse two options that would each give the finished picture its size."""
+        given = [name for name in SIZES if getattr(self, name) is not None]
+        if len(given) > 1 and given != ["width", "height"]:
+            values = " and ".join(f"{name} {getattr(self, name)}" for name in given)
+            raise ConfigError(
+                f"{values} contradict each other: give size, or scale, or width, or height, or "
+                "width and height."
             )
 
     def _has_style(self) -> bool:
@@ -471,6 +541,15 @@ class Config:
             if key not in names:
                 raise ConfigError(f"Unknown key {short(key)}{did_you_mean(key, names)}")
         return cls(**choices)
+
+
+def override(choices: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Return choices with `others` in place of theirs.
+
+    A size in `others`, by whichever option, takes the place of every size in `choices`.
+    """
+    replaced = SIZES if any(others.get(name) is not None for name in SIZES) else ()
+    return {**{name: v for name, v in choices.items() if name not in replaced}, **others}
 
 
 #: Every option of a `Config` but the preset, by field name.

@@ -56,6 +56,7 @@ PRESETS: dict[str, Preset] = {
             "gamma": 1.5625,
             "layer_weights": _AS_MEANS,
             "pooling": "max",
+            "size": "keep",
             "optimizer": "adam",
             "lr": 10.0,
             "tv_weight": 2560 / 3,

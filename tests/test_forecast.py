@@ -173,3 +173,12 @@ def test_the_memory_of_a_run_is_within_a_fifth_of_the_forecast(real_weights, cho
     predicted = forecast.memory(config, (384, 320), (384, 320))
     # The model is off by up to 14 %, and runs differ by the placement of their arrays.
     assert measured.memory == pytest.approx(predicted, rel=0.2)
+
+
+def test_more_styles_masks_and_pictures_take_more_memory():
+    config, size = Config(device="cpu"), (300, 400)
+    one = forecast.memory(config, size, size)
+    two = forecast.memory(config, size, size, groups=2)
+    assert one < two < forecast.memory(config, size, size, groups=2, masked=True)
+    # The others of a folder are only kept as pictures.
+    assert one < forecast.memory(config, size, size, size, size) < 1.01 * one

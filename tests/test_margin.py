@@ -112,7 +112,7 @@ class TestTransfers:
 
 
 def test_preset_fast_has_a_margin_and_preset_paper_none():
-    for size, margin in (((600, 450), 16), ((300, 128), 16), ((300, 90), 11), ((16, 24), 2)):
+    for size, margin in (((600, 450), 16), ((300, 240), 10), ((300, 128), 8), ((16, 24), 2)):
         assert margin_of(Config(preset="fast"), size) == margin
         assert margin_of(Config(), size) == 0
         assert margin_of(Config(margin="7"), size) == 7

@@ -347,11 +347,6 @@ def test_a_start_image_of_another_shape_is_noted(folder):
     assert stylize("-o", "out.png", "--init", "large.png")[1] == []
 
 
-def test_an_error_for_too_many_pictures_suggests_nst_batch(folder):
-    _, errors = stylize("style.png", "content.png", "-o", "out.png", code=2)
-    assert "Got 4 pictures" in errors[-1] and "nst batch" in errors[-1]
-
-
 @pytest.mark.parametrize(
     ("name", "guess"),
     [

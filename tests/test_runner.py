@@ -340,7 +340,7 @@ def test_a_sidecar_that_can_no_longer_be_written_is_an_error_that_names_it(folde
 def test_a_picture_too_large_for_the_memory_is_not_even_resized(monkeypatch):
     monkeypatch.setattr(engine, "free_memory", lambda device: 0)
     monkeypatch.setattr(images, "resize", None)
-    with pytest.raises(EngineError, match="Not enough memory for size 4000"):
+    with pytest.raises(EngineError, match="Not enough memory for 4000 x"):
         prepare(size=4000)
 
 

@@ -13,16 +13,18 @@ from ..runs import log as logs
 from .options import PATH, ConfigCommand, config_options, overwrite_option
 from .output import echo_note, echo_path
 from .progress import duration, observing
+from .styling import style_options, styles_of
 
 if TYPE_CHECKING:
     from ..runs.runner import Job
 
 
-@click.command(cls=ConfigCommand, context_settings={"allow_extra_args": True})
+@click.command(cls=ConfigCommand, short_help="Give a picture the style of another, or of several.")
 @click.argument("content", type=PATH)
-@click.argument("style", type=PATH)
+@click.argument("style", type=PATH, nargs=-1, required=True)
 @click.option("-o", "--output", metavar="OUT", type=PATH, required=True,
               help="Picture to make; .png, .jpg, .tif or .webp.")  # fmt: skip
+@style_options
 @config_options
 @click.option("--save-every", type=click.IntRange(min=1), metavar="N",
               help="Also write OUT-00N.png and so on, every N steps.")  # fmt: skip
@@ -33,13 +35,14 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True,
               help="Make no picture: time a few small steps and print the memory and time that "
               "the run would need.")  # fmt: skip
-@click.pass_context
 def stylize(
-    ctx: click.Context,
-    /,
     content: str,
-    style: str,
+    style: tuple[str, ...],
     output: str,
+    style_weights: Optional[str],
+    style_scale: Optional[str],
+    masks: tuple[str, ...],
+    style_masks: tuple[str, ...],
     save_every: Optional[int],
     log: Optional[str],
     overwrite: bool,
@@ -47,7 +50,9 @@ def stylize(
     dry_run: bool,
     **choices: Any,
 ) -> None:
-    """Give the picture CONTENT the style of the picture STYLE.
+    """Give the picture CONTENT the style of the picture STYLE, or of several.
+
+    A STYLE that is a folder stands for all pictures in it together.
 
     Prints the path of the picture. A sidecar beside it, OUT.png.json, describes how it was made,
     and so do the picture's own metadata. Ctrl-C saves the image so far.
@@ -58,15 +63,11 @@ def stylize(
     """
     from ..runs import runner
 
-    if ctx.args:
-        raise click.UsageError(
-            f"Got {2 + len(ctx.args)} pictures, up to {ctx.args[-1]!r}. nst stylize takes one "
-            "CONTENT and one STYLE; nst batch makes all pictures that a file lists."
-        )
     settings = config.Config(**choices)
+    styles = styles_of(style, style_weights, style_scale, masks, style_masks)
     save_every = save_every or 0
     job = runner.prepare(
-        content, style, output, settings, save_every=save_every, log=log, overwrite=overwrite
+        content, styles, output, settings, save_every=save_every, log=log, overwrite=overwrite
     )
     # Even with --quiet, because the picture will look different.
     for note in job.notes:
@@ -117,7 +118,7 @@ def _forecast(job: "Job") -> Iterator[str]:
     """Yield the lines that a dry run prints."""
     from ..runs import forecast
 
-    expected = forecast.forecast(job.content, job.style, job.config, job.weights)
+    expected = forecast.forecast(job.content, job.styles, job.config, job.weights)
     sizes = ", then ".join(f"{width} x {height}" for height, width in expected.sizes)
     yield f"size    {sizes}"
     free = "" if expected.free is None else f"; {expected.free / 1e9:.1f} GB available"

@@ -5,18 +5,19 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, Optional
 
 from .. import engine, images, machine
 from ..config import INITS, LAYERS, METHODS, ROUNDED, Config
 from ..errors import EngineError
 from ..methods import BY_FOURIER
-from ..synthesis import lbfgs, losses, scale_sizes, steps_at, transfer, vgg, winograd
+from ..synthesis import lbfgs, losses, masks, scale_sizes, steps_at, transfer, vgg, winograd
 from ..synthesis.margin import padded_size
+from ..synthesis.styles import StyleImage, grouped
 from ..weights import Weights
-
-# Height and width.
-Size = tuple[int, int]
+from . import sizes
+from .sizes import Size
 
 # The terms of `memory`, fitted by benchmarks/memory.py to 42 runs from 256 to 768 pixels.
 _FIXED_BYTES = 330 << 20
@@ -35,6 +36,10 @@ _REMD_BYTES = 6 * 4
 # What the loss of a plugin takes is unknown: as much as the most that a method of nst's takes.
 _PLUGIN_BYTES = max(_METHOD_BYTES.values())
 _FURTHER_METHOD_BYTES = 8.4
+# Measured in runs of two and four masks, and of a folder of six pictures, at 384 x 320.
+_MASKED_BYTES = 8.0
+# Bytes per pixel of a style picture that waits for its turn.
+_STYLE_PICTURE_BYTES = 24
 _LBFGS_BYTES = 1100
 _LOW_PRECISION_BYTES = 51
 # By AMX, oneDNN converts each map to another layout, and back for a loss.
@@ -83,13 +88,15 @@ class Forecast:
 
 
 def forecast(
-    content: Any, style: Any, config: Config, weights: Optional[Weights] = None
+    content: Any, styles: Any, config: Config, weights: Optional[Weights] = None
 ) -> Forecast:
     """Predict memory and time of a transfer, after a trial of a few seconds.
 
     Parameters
     ----------
-    content, style : numpy.ndarray, shape (1, 3, H, W)
+    content : numpy.ndarray, shape (1, 3, H, W)
+        As for `synthesis.transfer`.
+    styles : numpy.ndarray or sequence of StyleImage
         As for `synthesis.transfer`.
     config : Config
     weights : Weights, optional
@@ -102,7 +109,9 @@ def forecast(
     device = engine.device_of(config)
     sizes = scale_sizes(config.scales, content.shape[2:])
     steps = [steps_at(config.iterations, n, len(sizes)) for n in range(1, len(sizes) + 1)]
-    first, later = _trial(content, style, config, weights)
+    terms = _terms(styles, content.shape[2:], config)
+    shapes = sorted((image.shape[2:] for image in _images(styles)), key=math.prod, reverse=True)
+    first, later = _trial(content, styles, config, weights)
     padded_sizes = [padded_size(config, size) for size in sizes]
     seconds = sum(
         first(size) + max(count - 1, 0) * later(size) for size, count in zip(padded_sizes, steps)
@@ -110,21 +119,32 @@ def forecast(
     return Forecast(
         sizes=sizes,
         steps=steps,
-        memory=round(_SAFETY_FACTOR * memory(config, content.shape[2:], style.shape[2:])),
+        memory=round(_SAFETY_FACTOR * memory(config, content.shape[2:], *shapes, **terms)),
         free=_available(device),
         step_seconds=later(padded_sizes[-1]),
         seconds=seconds,
     )
 
 
-def check_memory(config: Config, size: Size, style_size: Size) -> None:
+def check_memory(
+    config: Config,
+    size: Size,
+    style_size: Size,
+    *more: Size,
+    groups: int = 1,
+    masked: bool = False,
+) -> None:
     """Check, before the long work, that a transfer fits into memory.
 
     Parameters
     ----------
     config : Config
     size, style_size : (int, int)
-        Height and width of the content image and of the style image.
+        Height and width of the content image and of the style image, the largest of several.
+    *more : (int, int)
+        Sizes of further style images.
+    groups, masked : int, bool
+        As in `memory`.
 
     Raises
     ------
@@ -132,34 +152,34 @@ def check_memory(config: Config, size: Size, style_size: Size) -> None:
         It does not fit; the message names a size that would.
     """
     free = _available(engine.device_of(config))
-    needed = _SAFETY_FACTOR * memory(config, size, style_size)
+    needed = _SAFETY_FACTOR * memory(config, size, style_size, *more, groups=groups, masked=masked)
     values = _largest_array(config, size, style_size)
     share = _MAX_VALUES / values
+    pixels = f"{size[1]} x {size[0]} pixels"
     if free is not None and needed > free:
         fixed = _SAFETY_FACTOR * _FIXED_BYTES
         share = min(share, max(free - fixed, 0) / (needed - fixed))
         raise EngineError(
-            f"Not enough memory for size {config.size}: it takes up to {_gigabytes(needed)}, and "
+            f"Not enough memory for {pixels}: the run takes up to {_gigabytes(needed)}, and "
             f"{_gigabytes(free)} are available; {_advice(config, size, share)}."
         )
     if share < 1:
         raise EngineError(
-            f"Size {config.size} is too large for MXNet: an array would have {values:.2g} values, "
-            f"and MXNet can hold {_MAX_VALUES:.2g}; {_advice(config, size, share)}."
+            f"A picture of {pixels} is too large for MXNet: an array would have {values:.2g} "
+            f"values, and MXNet can hold {_MAX_VALUES:.2g}; {_advice(config, size, share)}."
         )
 
 
 def _advice(config: Config, size: Size, share: float) -> str:
     """Return the advice for a run of which only a share of the pixels would fit."""
-    factor = math.sqrt(share)
     # The margin does not shrink with the picture. It takes the largest part of the short side,
     # so a short side that fits leaves room for the long one.
     margins = padded_size(config, size)[0] - size[0]
-    loss = (1 - factor) * margins * max(size) / min(size)
-    fitting = math.floor(config.size * factor - loss)
-    return (
-        f"--size {fitting} would fit" if fitting >= images.MIN_SIDE else "free some memory first"
-    )
+    long_edge, ratio = Fraction(max(size)), Fraction(math.sqrt(share))
+    ratio -= (1 - ratio) * Fraction(margins, min(size))
+    if long_edge * ratio < images.MIN_SIDE:
+        return "free some memory first"
+    return f"{sizes.resized_option(config, long_edge, ratio)} would fit"
 
 
 def _largest_array(config: Config, size: Size, style_size: Size) -> float:
@@ -173,7 +193,14 @@ def _largest_array(config: Config, size: Size, style_size: Size) -> float:
     return max(max(layers) * max(pixels, style_pixels), history * pixels, pairs_of_samples)
 
 
-def memory(config: Config, size: Size, style_size: Size) -> int:
+def memory(
+    config: Config,
+    size: Size,
+    style_size: Size,
+    *more: Size,
+    groups: int = 1,
+    masked: bool = False,
+) -> int:
     """Return the peak memory of a transfer's process, as far as the model knows, in bytes.
 
     ::
@@ -182,19 +209,27 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
                   + max(pixels x steps, forward factor x style pixels x network)
         steps   = network + L-BFGS history + copies in low precision
         network = bytes per pixel + bytes per map value x maps + bytes per tap value x taps
-                  + largest method + further method x (methods - 1) x widest tap
+                  + largest method + further method x (methods + groups - 2) x widest tap
+                  + masked features x widest tap, if there are masks
 
     The margin counts as pixels of the picture. `maps`, `taps` and `widest tap` count values per
     pixel: in all feature maps down to the deepest layer used, in the maps that a loss reads, and
     in the largest of these.
     The style image needs no gradients, so only a part of the network's memory, the forward
-    factor.
+    factor. The largest of several counts so, and the others only as pictures.
 
     Parameters
     ----------
     config : Config
     size, style_size : (int, int)
-        Height and width of the content image, without the margin, and of the style image.
+        Height and width of the content image, without the margin, and of the style image, the
+        largest of several.
+    *more : (int, int)
+        Sizes of further style images.
+    groups : int
+        Number of groups of styles, each of which has its own terms.
+    masked : bool
+        Whether any style has a mask.
     """
     size = padded_size(config, size)
     layers = {*config.style_layers * bool(config.gamma), *config.content_layers}
@@ -206,7 +241,8 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
         * _most_own_values(config, method)
         for method in (_costing(config, name) for name in config.methods)
     )
-    method_bytes += _FURTHER_METHOD_BYTES * (len(config.methods) - 1) * max(taps)
+    further = len(config.methods) + groups - 2
+    method_bytes += (_FURTHER_METHOD_BYTES * further + _MASKED_BYTES * masked) * max(taps)
     network = _BYTES_PER_PIXEL + _BYTES_PER_MAP_VALUE * maps
     network += _BYTES_PER_TAP_VALUE * sum(taps) + method_bytes
     steps = network + _LBFGS_BYTES * (config.optimizer == "lbfgs")
@@ -222,6 +258,7 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
     style = _FORWARD_ONLY_FACTOR * network * math.prod(style_size)
     fixed = _FIXED_BYTES + _BYTES_PER_KERNEL * kernels
     fixed += _REMD_BYTES * config.samples**2 * ("remd" in config.methods)
+    fixed += _STYLE_PICTURE_BYTES * sum(map(math.prod, more))
     return round(fixed + max(steps * math.prod(size), style))
 
 
@@ -272,7 +309,7 @@ def _available(device: Any) -> Optional[int]:
 
 
 def _trial(
-    content: Any, style: Any, config: Config, weights: Optional[Weights]
+    content: Any, styles: Any, config: Config, weights: Optional[Weights]
 ) -> list[Callable[[Sequence[int]], float]]:
     """Return two functions of a size: the seconds until the first step ends, and of a later step.
 
@@ -285,9 +322,10 @@ def _trial(
         edges.insert(0, edges[0] // 2)
     trials = []
     for edge in edges:
-        small, small_style = (_shrunk(image, edge / longest) for image in (content, style))
+        small = _shrunk(content, edge / longest)
+        small_styles = _shrunk_styles(styles, edge / longest, small.shape[2:])
         pixels = math.prod(padded_size(config, small.shape[2:]))
-        trials.append((pixels, *_timed(small, small_style, config, weights)))
+        trials.append((pixels, *_timed(small, small_styles, config, weights)))
     return [_line([(row[0], row[n]) for row in trials]) for n in (1, 2)]
 
 
@@ -296,8 +334,40 @@ def _shrunk(image: Any, factor: float) -> Any:
     return images.resize_input(image, size)
 
 
+def _images(styles: Any) -> list[Any]:
+    """Return all pictures of styles that are given as for `transfer`."""
+    if isinstance(styles, Sequence):
+        return [image for style in styles for image in style.images]
+    return [styles]
+
+
+def _terms(styles: Any, size: Size, config: Config) -> dict[str, Any]:
+    """Return what `memory` needs to know of the terms of styles."""
+    if not isinstance(styles, Sequence):
+        return {}
+    groups = grouped(styles, size, config)
+    return {"groups": len(groups), "masked": not all(group.whole for group in groups)}
+
+
+def _shrunk_styles(styles: Any, factor: float, size: Sequence[int]) -> Any:
+    """Return styles resized by a factor; `size` is that of the content, resized."""
+    if not isinstance(styles, Sequence):
+        return _shrunk(styles, factor)
+    return tuple(_shrunk_style(style, factor, size) for style in styles)
+
+
+def _shrunk_style(style: StyleImage, factor: float, size: Sequence[int]) -> StyleImage:
+    small = tuple(_shrunk(image, factor) for image in style.images)
+    style_masks = tuple(
+        mask if mask is None else masks.resized(mask, image.shape[2:])
+        for mask, image in zip(style.style_masks, small)
+    )
+    mask = style.mask if style.mask is None else masks.resized(style.mask, size)
+    return replace(style, images=small, mask=mask, style_masks=style_masks)
+
+
 def _timed(
-    content: Any, style: Any, config: Config, weights: Optional[Weights]
+    content: Any, styles: Any, config: Config, weights: Optional[Weights]
 ) -> tuple[float, float]:
     """Return the seconds until the first step ends, and those of a later step."""
     moments: list[float] = []
@@ -305,7 +375,7 @@ def _timed(
     choices = replace(config, scales=1, iterations=_TRIAL_STEPS, stop_eps=0, stop_decrease=0)
     began = time.perf_counter()
     transfer(
-        content, style, choices, init=init, weights=weights,
+        content, styles, choices, init=init, weights=weights,
         on_step=lambda record: moments.append(time.perf_counter()),
     )  # fmt: skip
     # L-BFGS makes no step from a stationary point.

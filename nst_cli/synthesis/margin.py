@@ -11,16 +11,17 @@ import numpy
 
 from ..config import Config
 
-# `margin` auto is this number of pixels, which is one position of relu5_1, but of a small picture
-# no more than this part of the short side: there, the pixels of the margin cost more than the
-# frame that is left (benchmarks/border.py).
-_AUTO, _AUTO_PART = 16, 8
+# `margin` auto is this part of the short side, from 8 to 16 pixels; 16 are one position of
+# relu5_1, and more do not help. The smaller the picture, the more the pixels of a margin cost
+# (benchmarks/border.py), so it is never above an eighth of the short side.
+_AUTO_PART, _AUTO_LEAST, _AUTO_MOST, _MOST_PART = 24, 8, 16, 8
 
 
 def margin_of(config: Config, size: Sequence[int]) -> int:
     """Return the margin in pixels at a scale whose picture has a size, (H, W)."""
     if config.margin == "auto":
-        return min(_AUTO, min(size) // _AUTO_PART)
+        short = min(size)
+        return min(max(short // _AUTO_PART, _AUTO_LEAST), _AUTO_MOST, short // _MOST_PART)
     return int(config.margin)
 
 

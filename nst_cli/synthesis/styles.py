@@ -128,8 +128,8 @@ class Group:
         return replace(self, pictures=tuple(pictures), mask=mask)
 
     def with_margin(self, margin: int) -> "Group":
-        """Return the group for content with a margin of this number of pixels."""
-        if self.mask is None:
+        """Return the group for content with a margin."""
+        if not margin or self.mask is None:
             return self
         return replace(self, mask=with_margin(self.mask, margin))
 

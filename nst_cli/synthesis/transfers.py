@@ -245,8 +245,8 @@ class _ScaleResult(NamedTuple):
 def _run_scales(setting: _Setting, init: Optional[numpy.ndarray]) -> Result:
     """Optimise at each scale, starting from `init` or, if it is None, as the config says."""
     config, content, groups = setting.config, setting.content, setting.groups
-    pictures = (picture.image.shape for group in groups for picture in group.pictures)
     wide_shape = (*content.shape[:2], *padded_size(config, content.shape[2:]))
+    pictures = (picture.image.shape for group in groups for picture in group.pictures)
     setting.kit.begin(_network_key(setting), wide_shape, *pictures)
     sizes = _sizes(setting)
     beta, steps = objective.given_beta(config, shares(groups)), 0
@@ -322,10 +322,11 @@ def _start_image(
         image = content
     elif config.init == "style":
         random = stream(config.seed, _START_COLOURS)
-        pictures = [(group, picture) for group in groups for picture in group.pictures]
-        parts = [group.weight * group.area * picture.share for group, picture in pictures]
-        styles = [picture.image for _, picture in pictures]
-        image = starts.in_colours_of(styles, parts, content.shape, random)
+        pictures = [(one, group) for group in groups for one in group.pictures]
+        weights = [one.share * group.weight for one, group in pictures]
+        image = starts.in_colours_of(
+            [one.image for one, _ in pictures], weights, content.shape, random
+        )
     else:
         raise ConfigError(f"init {config.init!r} names a picture: pass it to transfer.", "init")
     return starts.with_noise(image, config.init_noise, stream(config.seed, _START_NOISE))
