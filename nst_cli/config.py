@@ -567,4 +567,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "fast": {name: option.fast for name, option in OPTIONS.items()},
 }
 for _name, _preset in presets.PRESETS.items():
-    PRESETS[_name] = {**PRESETS[_preset.base], **_preset.values}
+    PRESETS[_name] = {
+        **PRESETS[_preset.base],
+        **{key: OPTIONS[key].check(key, value) for key, value in _preset.values.items()},
+    }

@@ -234,6 +234,12 @@ def nine_points(image):
 
 
 @pytest.mark.parametrize("name", TABLES)
+def test_a_presets_values_are_in_the_form_of_the_sidecar_so_that_reports_know_them(name):
+    config = Config(preset=name)
+    assert {option: getattr(config, option) for option in PRESETS[name]} == PRESETS[name]
+
+
+@pytest.mark.parametrize("name", TABLES)
 def test_a_presets_table_holds_valid_values_that_differ_from_its_base(name):
     table, config = TABLES[name], Config(preset=name)
     base = Config(preset=table.base)
