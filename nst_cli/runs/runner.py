@@ -78,6 +78,10 @@ class Job:
         return self.styles[0].images[0]
 
 
+class StopRequest(Exception):
+    """Raised by `on_step` to end a run whose user is content with the image so far."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The files and the result of a run.
@@ -242,7 +246,7 @@ def run(
     ----------
     job : Job
     on_step : callable, optional
-        Called with a `synthesis.Record` after each step.
+        Called with a `synthesis.Record` after each step. It may raise `StopRequest`.
     save_every : int
         Also write the picture each time this many steps have been made, with the name
         `step_name`; 0 means never.
@@ -253,7 +257,7 @@ def run(
     -------
     Outcome
         If the user interrupts the run, it has the image so far and the stop reason
-        ``interrupted``.
+        ``interrupted``; after a `StopRequest`, ``stopped``.
 
     Raises
     ------
@@ -286,11 +290,12 @@ def run(
             job.content, job.styles, job.config, init=job.init, on_step=after_step, kit=kit,
             weights=job.weights,
         )  # fmt: skip
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, StopRequest) as end:
         if last is None:
             raise
         # The record has the losses before its step; those after it would take another step.
-        result = _partial_result(last, "interrupted")
+        wanted = isinstance(end, StopRequest)
+        result = _partial_result(last, "stopped" if wanted else "interrupted")
     except NonFiniteError as error:
         if error.result.steps:
             error.path = _write_last_finite(job, error.result)
