@@ -93,6 +93,18 @@ PRESETS: dict[str, Preset] = {
         },
         "cysmith/neural-style-tf",
     ),
+    # Decided by looking at sheets of benchmarks/candidates.py. More weight on deep layers makes
+    # larger strokes, and a little smoothing takes single pixels away.
+    "fine": Preset(
+        "fast",
+        {
+            "method": "wasserstein",
+            "layer_weights": "relu1_1=0.5,relu4_1=2,relu5_1=4",
+            "tv_weight": 30.0,
+            "iterations": 300,
+            "stop_decrease": 0.002,
+        },
+    ),
     "jcjohnson": Preset(
         "fast",
         {
