@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional, Union
 
-from . import checks, methods, plugins
+from . import checks, methods, plugins, presets
 from .checks import did_you_mean, parse_weights, short
 from .errors import ConfigError
 
@@ -120,7 +120,8 @@ class Config:
     """All choices of one transfer; a field left out takes its value from the preset.
 
     Each field below states its default in preset ``paper`` (and in ``fast``, if that differs),
-    the check of its values, and its description. `OPTIONS` holds the same by name.
+    the check of its values, and its description. `OPTIONS` holds the same by name; the defaults
+    of further presets are in `presets`.
 
     Raises
     ------
@@ -325,8 +326,12 @@ class Config:
         "auto|PIXELS",
         fast="auto",
     )
-    tv_weight: float = _option(
-        1e-2, checks.number, "Weight of the total variation smoothing in each step.", "X"
+    tv_weight: Union[str, float] = _option(
+        1e-2,
+        checks.number_or_per_pixel,
+        "Weight of the total variation smoothing in each step; X/pixel: X times the number of "
+        "pixels of the image.",
+        "X|X/pixel",
     )
     denoise: float = _option(
         0.02,
@@ -405,16 +410,26 @@ class Config:
 
     def __post_init__(self) -> None:
         checks.choice("preset", self.preset, PRESETS)
-        defaults = PRESETS[self.preset]
-        if any(getattr(self, name) is not None for name in SIZES):
-            defaults = {**defaults, "size": None}
-        for name, default in defaults.items():
+        for name, default in self._defaults().items():
             given = getattr(self, name)
             checked = OPTIONS[name].check(name, default if given is None else given)
             object.__setattr__(self, name, checked)
         options = plugins.complete_options(self.loss_options, self.methods)
         object.__setattr__(self, "loss_options", options)
         self._check_together()
+
+    def _defaults(self) -> dict[str, Any]:
+        """Return the preset's values, without what other choices of the user rule out."""
+        defaults = dict(PRESETS[self.preset])
+        if any(getattr(self, name) is not None for name in SIZES):
+            defaults["size"] = None
+        weights = parse_weights(defaults["layer_weights"])
+        if self.style_layers is not None and weights:
+            layers = OPTIONS["style_layers"].check("style_layers", self.style_layers)
+            defaults["layer_weights"] = {
+                layer: weight for layer, weight in weights.items() if layer in layers
+            }
+        return defaults
 
     def _check_together(self) -> None:
         self._check_sizes()
@@ -489,12 +504,19 @@ class Config:
     @property
     def faithful(self) -> bool:
         """Whether pixels are scaled by 256 and truncated, as in the authors' code."""
-        return self.preset == "paper"
+        return self.preset == "paper" or (
+            self.preset in presets.PRESETS and presets.PRESETS[self.preset].pixels_of_256
+        )
 
     @property
     def learning_rate(self) -> float:
         """`lr` as a number."""
         return LEARNING_RATES[self.optimizer] if self.lr == "auto" else float(self.lr)
+
+    def smoothing_weight(self, pixels: int) -> float:
+        """Return `tv_weight` as a number for an image with a number of pixels."""
+        number, unit, _ = str(self.tv_weight).partition(checks.PER_PIXEL)
+        return float(number) * (pixels if unit else 1)
 
     def layer_weight(self, layer: str) -> float:
         """Return w_l of Eq. 5 for a style layer."""
@@ -539,8 +561,13 @@ OPTIONS: dict[str, Option] = {
 
 #: The values of each preset by field name. ``paper`` repeats the experiments of section 4 of the
 #: paper with the constants of the authors' code. ``fast`` minimises the same objective in a
-#: fraction of the time.
+#: fraction of the time. The others are described in `presets`.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {name: option.paper for name, option in OPTIONS.items()},
     "fast": {name: option.fast for name, option in OPTIONS.items()},
 }
+for _name, _preset in presets.PRESETS.items():
+    PRESETS[_name] = {
+        **PRESETS[_preset.base],
+        **{key: OPTIONS[key].check(key, value) for key, value in _preset.values.items()},
+    }

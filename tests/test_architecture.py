@@ -25,7 +25,7 @@ ROWS = (
     ("images", "weights", "samples"),
     ("config", "download"),
     ("plugins",),
-    ("methods", "checks", "files", "folders", "machine", "signals"),
+    ("methods", "presets", "checks", "files", "folders", "machine", "signals"),
     ("errors",),
 )
 ROW_OF = {unit: row for row, units in enumerate(ROWS) for unit in units}

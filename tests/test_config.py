@@ -313,7 +313,7 @@ def valid_choices(draw):
         "stop_eps": weights,
         "optimizer": st.sampled_from(OPTIMIZERS),
         "lr": positive,
-        "tv_weight": weights,
+        "tv_weight": st.one_of(weights, weights.map("{}/pixel".format)),
         "denoise": weights,
         "init": st.one_of(st.sampled_from(INITS), st.text(min_size=1)),
         "seed": st.integers(0, 2**32 - 1),

@@ -371,7 +371,8 @@ def _objective(
     if setting.with_style and beta is not None:
         factors = {method: config.gamma * value for method, value in beta.items()}
         terms += objective.scaled(style_terms, factors)
-    goal = objective.Objective(network, terms, config.tv_weight, setting.random, setting.streams)
+    smoothing = config.smoothing_weight(content.shape[2] * content.shape[3])
+    goal = objective.Objective(network, terms, smoothing, setting.random, setting.streams)
     return goal, beta
 
 
