@@ -27,8 +27,12 @@ from .frame import (
     LossGrad,
     Mask,
     Moments,
+    Sample,
+    SampleLoss,
     SumLoss,
     Totals,
+    channel_moments,
+    inside,
     masked,
     mass_of,
     weights_of,
@@ -45,8 +49,9 @@ __all__ = [
     "CORAL", "BNStatistics", "CentralMoments", "ChannelWasserstein", "Content", "Deterministic",
     "EnergyDistance", "FourierLaplaceMMD", "FourierMMD", "FourierMixtureMMD", "GaussianMMD",
     "GaussianWasserstein", "Head", "LaplaceMMD", "LinearMMD", "Loss", "LossGrad", "Mask",
-    "MixtureMMD", "Moments", "Pairs", "PolynomialMMD", "RelaxedEMD", "SlicedWasserstein",
-    "SumLoss", "Totals", "masked", "mass_of", "plain", "smoothing", "style_loss", "weights_of",
+    "MixtureMMD", "Moments", "Pairs", "PolynomialMMD", "RelaxedEMD", "Sample", "SampleLoss",
+    "SlicedWasserstein", "SumLoss", "Totals", "channel_moments", "inside", "masked", "mass_of",
+    "plain", "smoothing", "style_loss", "weights_of",
 ]  # fmt: skip
 
 

@@ -6,8 +6,8 @@ from typing import Any, Optional
 import numpy
 
 from ... import engine
-from .arrays import check_channels, plain, squares_of
-from .frame import Head, Mask, Moments, SumLoss, masked, mass_of, weights_of
+from .arrays import check_channels, squares_of
+from .frame import Head, Mask, Moments, SumLoss, channel_moments, masked
 
 # A standard deviation below this many units in the last place of the mean is rounding error.
 _ROUNDING = 32
@@ -32,12 +32,7 @@ class BNStatistics(SumLoss):
 
     def sums(self, features: Any, basis: Any = None, mask: Optional[Mask] = None) -> Moments:
         """Return the channels' means, and their squares about them, each (N, 1)."""
-        nd, mass, flat = engine.nd, mass_of(features, mask), plain(features)
-        weights = weights_of(flat, mask)
-        means = nd.dot(flat, weights) / mass
-        # Centre first: in float32, E[x²] − μ² loses all digits of a small deviation.
-        centred = nd.broadcast_sub(flat, means, out=flat)
-        return Moments(mass, means, nd.dot(nd.square(centred, out=centred), weights))
+        return channel_moments(features, mask)
 
     def reduced(self, sums: Moments, basis: Any = None) -> Any:
         """Return the channels' means and standard deviations, each (N, 1)."""

@@ -7,7 +7,7 @@ import numpy
 
 from ... import engine
 from .arrays import check_channels, convolved, ones_for, plain, squares_of
-from .frame import Head, LossGrad, Mask, SumLoss, Totals, masked, mass_of, weights_of
+from .frame import Head, LossGrad, Mask, Moments, SumLoss, Totals, masked, mass_of, weights_of
 
 # With ``auto``, two features for each channel, and no more than this.
 _MOST_FEATURES = 1024
@@ -61,19 +61,30 @@ class FourierMMD(SumLoss):
     """
 
     seeded: ClassVar[bool] = True
+    by_moments: ClassVar[bool] = True
 
     features: Union[int, str] = "auto"
     bandwidth: Optional[float] = None
 
     def basis(self, features: Any, random: Any = None) -> Waves:
         """Draw the frequencies, (N, J), with the bandwidth of a style map (1, N, H, W)."""
-        channels = features.shape[1]
+        distance = None if self.bandwidth is not None else _mean_distance(features)
+        return self._drawn(random, features.shape[1], features, distance)
+
+    def basis_by(self, moments: Moments, random: Any = None) -> Waves:
+        """Draw the frequencies, (N, J), with the bandwidth of a style of some moments."""
+        variance = engine.nd.sum(moments.squares).reshape((1,)) / moments.mass
+        distance = _bounded(2 * variance, moments.means)
+        return self._drawn(random, moments.means.shape[0], moments.means, distance)
+
+    def _drawn(self, random: Any, channels: int, like: Any, distance: Any) -> Waves:
+        """Draw the frequencies with a mean squared distance, (1,), unless a bandwidth is given."""
         count = self.waves(channels) // 2
         drawn = random.standard_normal((channels, count)) * self._scales(random, count)
-        standard = engine.array(drawn, features.context, features.dtype)
+        standard = engine.array(drawn, like.context, like.dtype)
         if self.bandwidth is not None:
             return Waves(standard * (2 / self.bandwidth) ** 0.5)
-        inverse_root = (2 / _mean_distance(features)) ** 0.5
+        inverse_root = (2 / distance) ** 0.5
         return Waves(engine.nd.broadcast_mul(standard, inverse_root.reshape((1, 1))))
 
     def _scales(self, random: Any, count: int) -> Any:
@@ -177,7 +188,12 @@ def _mean_distance(features: Any) -> Any:
     positions = flat.shape[1]
     means = nd.dot(flat, ones_for(flat, positions, 1)) / positions
     variance = squares_of(nd.broadcast_sub(flat, means, out=flat)) / positions
-    return nd.maximum(nd.maximum(2 * variance, _LEAST_SHARE * squares_of(means)), 1e-30)
+    return _bounded(2 * variance, means)
+
+
+def _bounded(distance: Any, means: Any) -> Any:
+    nd = engine.nd
+    return nd.maximum(nd.maximum(distance, _LEAST_SHARE * squares_of(means)), 1e-30)
 
 
 def _waves(features: Any, basis: Optional[Waves]) -> Any:

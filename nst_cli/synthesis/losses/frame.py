@@ -1,5 +1,6 @@
 """The interface of every loss, and the frame of those that only need sums over positions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Optional, Protocol
 
@@ -7,10 +8,13 @@ import numpy
 
 from ... import engine
 from ...errors import ShapeError
-from .arrays import ones_for
+from .arrays import index_array, ones_for, plain
 
 # The least mass of a mask: one that is zero everywhere then gives zeros, not 0 / 0.
 _LEAST_MASS = 1e-12
+
+# Weights that differ by less than this part of the largest are equal.
+_ROUNDING = 1e-9
 
 
 class LossGrad(NamedTuple):
@@ -25,6 +29,13 @@ class LossGrad(NamedTuple):
 
     value: Any
     grad: Any
+
+
+def no_pull(features: Any) -> LossGrad:
+    """Return a value of 0 and a gradient of zeros at features."""
+    nd = engine.nd
+    value = nd.zeros((1,), ctx=features.context, dtype=features.dtype)
+    return LossGrad(value, nd.zeros_like(features))
 
 
 @dataclass(frozen=True)
@@ -64,12 +75,17 @@ def mass_of(features: Any, mask: Optional[Mask]) -> float:
     height, width = features.shape[2:]
     if mask is None:
         return int(height * width)
-    if mask.values.shape != (height, width):
+    check_size(mask, features.shape)
+    return mask.mass
+
+
+def check_size(mask: Mask, shape: Sequence[int]) -> None:
+    """Raise a `ShapeError` unless a mask has the height and width of a map's shape."""
+    if mask.values.shape != tuple(shape[2:]):
         raise ShapeError(
             f"A mask needs the size of its feature map: the mask has {mask.values.shape}, the "
-            f"map has {(height, width)}."
+            f"map has {tuple(shape[2:])}."
         )
-    return mask.mass
 
 
 def weights_of(flat: Any, mask: Optional[Mask]) -> Any:
@@ -82,6 +98,105 @@ def masked(grad: Any, mask: Optional[Mask]) -> Any:
     if mask is None:
         return grad
     return engine.nd.broadcast_mul(grad, mask.column.reshape((1, 1, *grad.shape[2:])), out=grad)
+
+
+def inside(features: Any, mask: Optional[Mask]) -> Any:
+    """Return the positions of a map where a mask is not 0, as a map (1, N, 1, positions)."""
+    if mask is None:
+        return features
+    return Sample.of(features, mask).flat.reshape((1, features.shape[1], 1, -1))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Positions of one style map or of several, for losses that look at them one by one.
+
+    Attributes
+    ----------
+    flat : NDArray, shape (N, K)
+        The features at K positions.
+    weights : numpy.ndarray or None, shape (K,)
+        How much each counts; their sum is 1. None if all count equally.
+    """
+
+    flat: Any
+    weights: Optional[numpy.ndarray]
+
+    @classmethod
+    def of(
+        cls,
+        features: Any,
+        mask: Optional[Mask] = None,
+        most: Optional[int] = None,
+        random: Optional[numpy.random.RandomState] = None,
+    ) -> "Sample":
+        """Return the positions of a map (1, N, H, W) where its mask is not 0.
+
+        Parameters
+        ----------
+        features : NDArray, shape (1, N, H, W)
+        mask : Mask, optional
+        most : int, optional
+            Of more positions than this, so many are drawn at random.
+        random : numpy.random.RandomState, optional
+        """
+        flat, count = plain(features), features.shape[2] * features.shape[3]
+        values = numpy.ones(count)
+        if mask is not None:
+            check_size(mask, features.shape)
+            values = mask.values.ravel()
+        positions = numpy.flatnonzero(values)
+        if most is not None and random is not None and len(positions) > most:
+            positions = numpy.sort(random.permutation(positions)[:most])
+        if 0 < len(positions) < count:
+            flat = engine.nd.take(flat, index_array(positions, flat), axis=1, mode="clip")
+            values = values[positions]
+        return cls(flat, _shares(values))
+
+    @classmethod
+    def joined(cls, samples: Sequence["Sample"], shares: Sequence[float]) -> "Sample":
+        """Return several samples as one, in which each has its share of the weight."""
+        if len(samples) == 1:
+            return samples[0]
+        weights = []
+        for sample, share in zip(samples, shares):
+            count = sample.flat.shape[1]
+            even = numpy.full(count, 1 / count)
+            weights.append(share * (even if sample.weights is None else sample.weights))
+        flat = engine.nd.concat(*(sample.flat for sample in samples), dim=1)
+        return cls(flat, _shares(numpy.concatenate(weights)))
+
+
+def _shares(values: numpy.ndarray) -> Optional[numpy.ndarray]:
+    """Return weights with the sum 1, or None if they are equal or all 0."""
+    if numpy.ptp(values) <= _ROUNDING * values.max():
+        return None
+    shares: numpy.ndarray = values / values.sum()
+    return shares
+
+
+def weighted_draw(
+    random: numpy.random.RandomState, weights: numpy.ndarray, count: int
+) -> numpy.ndarray:
+    """Draw `count` positions in random order, each about `count` times its weight.
+
+    A position is drawn as often as that product says, rounded up or down at random.
+    """
+    order = random.permutation(len(weights))
+    bounds = numpy.cumsum(weights[order])
+    places = (numpy.arange(count) + random.uniform()) / count * bounds[-1]
+    drawn = order[numpy.minimum(numpy.searchsorted(bounds, places, "right"), len(order) - 1)]
+    shuffled: numpy.ndarray = random.permutation(drawn)
+    return shuffled
+
+
+def drawn_inside(random: numpy.random.RandomState, mask: Mask) -> numpy.ndarray:
+    """Draw each position with the probability that is its mask; return them in random order."""
+    values = mask.values.ravel()
+    drawn: numpy.ndarray = random.permutation(
+        numpy.flatnonzero(random.uniform(size=values.size) < values)
+    )
+    return drawn
 
 
 class Loss(Protocol):
@@ -100,6 +215,11 @@ class Loss(Protocol):
     degree : int, optional
         The power of s by which the loss grows when the features of both sides are s times as
         large; 2 by default, and for losses that do not grow by a power of at least 2.
+
+    Notes
+    -----
+    A `SumLoss` and a `SampleLoss` also have a class attribute `pools`, which is True: they take
+    a mask as the last argument of `target`, `draw` and a call, and several pictures as one style.
     """
 
     needs: ClassVar[str]
@@ -127,7 +247,9 @@ class Deterministic:
     draws: ClassVar[bool] = False
     seeded: ClassVar[bool] = False
 
-    def draw(self, random: Any, shape: tuple[int, ...], target: Any) -> None:
+    def draw(
+        self, random: Any, shape: tuple[int, ...], target: Any, mask: Optional[Mask] = None
+    ) -> None:
         """Return None, because this loss draws nothing."""
 
 
@@ -211,6 +333,34 @@ class Moments:
         return Moments(self.mass * factor, self.means, self.squares * factor)
 
 
+def channel_moments(features: Any, mask: Optional[Mask] = None) -> Moments:
+    """Return the channels' means, and their squares about them, each (N, 1)."""
+    nd, mass, flat = engine.nd, mass_of(features, mask), plain(features)
+    weights = weights_of(flat, mask)
+    means = nd.dot(flat, weights) / mass
+    # Centre first: in float32, E[x²] − μ² loses all digits of a small deviation.
+    centred = nd.broadcast_sub(flat, means, out=flat)
+    return Moments(mass, means, nd.dot(nd.square(centred, out=centred), weights))
+
+
+class SampleLoss:
+    """A loss that looks at positions of the style one by one.
+
+    With masks, each position counts as much as its mask says, on both sides. The style is a
+    `Sample`, which may hold positions of several pictures.
+    """
+
+    pools: ClassVar[bool] = True
+
+    def pooled(self, sample: Sample, random: Any = None) -> Any:
+        """Return the target that a sample of the style's positions gives."""
+        raise NotImplementedError
+
+    def target(self, features: Any, random: Any = None, mask: Optional[Mask] = None) -> Any:
+        """Reduce the features of one style image, shape (1, N, H, W), to a target."""
+        return self.pooled(Sample.of(features, mask), random)
+
+
 class SumLoss(Deterministic):
     """A loss that only needs sums over the positions of a map.
 
@@ -223,13 +373,20 @@ class SumLoss(Deterministic):
     a position then does not depend on the size of its region.
 
     What the sums are of may depend on the style: `basis` makes this choice once, from a style map,
-    and the target holds it.
+    and the target holds it. For a style of several pictures the map is that of the first; with
+    `by_moments`, `basis_by` makes the choice from the means and deviations of all of them.
     """
 
     needs: ClassVar[str] = "sums"
+    pools: ClassVar[bool] = True
+    by_moments: ClassVar[bool] = False
 
     def basis(self, features: Any, random: Any = None) -> Any:
         """Return what `sums` needs to know of the style; None for most losses."""
+
+    def basis_by(self, moments: Moments, random: Any = None) -> Any:
+        """Return the same from the `channel_moments` of the style."""
+        raise NotImplementedError
 
     def basis_in(self, target: Any) -> Any:
         """Return the basis that a target holds."""
@@ -237,6 +394,11 @@ class SumLoss(Deterministic):
     def sums(self, features: Any, basis: Any = None, mask: Optional[Mask] = None) -> Any:
         """Return the sums of a map (1, N, H, W), which can be added and scaled."""
         raise NotImplementedError
+
+    def combined(self, sums: Any, other: Any, share: float) -> Any:
+        """Return some sums, or None, and `share` times others, added up."""
+        scaled = other.scaled(share)
+        return scaled if sums is None else sums + scaled
 
     def reduced(self, sums: Any, basis: Any = None) -> Any:
         """Return the target that the sums of the style give."""
@@ -252,7 +414,10 @@ class SumLoss(Deterministic):
 
     def target(self, features: Any, random: Any = None, mask: Optional[Mask] = None) -> Any:
         """Reduce the features of one style image, shape (1, N, H, W), to a target."""
-        basis = self.basis(features, random)
+        if mask is None or not self.by_moments:
+            basis = self.basis(inside(features, mask), random)
+        else:
+            basis = self.basis_by(channel_moments(features, mask), random)
         return self.reduced(self.sums(features, basis, mask), basis)
 
     def __call__(

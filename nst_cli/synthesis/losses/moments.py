@@ -2,11 +2,20 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional
+from typing import Any, ClassVar, NamedTuple, Optional
 
 from ... import engine
-from .arrays import check_channels, ones_for, plain, squares_of
-from .frame import Head, LossGrad, Mask, SumLoss, mass_of, weights_of
+from .arrays import check_channels, plain, squares_of
+from .frame import (
+    Head,
+    LossGrad,
+    Mask,
+    Moments,
+    SumLoss,
+    channel_moments,
+    mass_of,
+    weights_of,
+)
 
 # Channels are divided by their deviation in the style, or by this part of the layer's if that is
 # larger: a channel that is silent in the style would else count more than all others.
@@ -94,18 +103,21 @@ class CentralMoments(SumLoss):
        for Neural Style Transfer", CVPR 2021, arXiv:2103.07208.
     """
 
+    by_moments: ClassVar[bool] = True
+
     orders: int = 5
 
     def basis(self, features: Any, random: Any = None) -> Standard:
         """Return the means and deviations that features are standardised by, each (N, 1)."""
-        nd, flat = engine.nd, plain(features)
-        column = ones_for(flat, flat.shape[1], 1)
-        means = nd.dot(flat, column) / flat.shape[1]
-        centred = nd.broadcast_sub(flat, means, out=flat)
-        deviations = nd.sqrt(nd.dot(nd.square(centred, out=centred), column) / flat.shape[1])
-        layer = nd.sqrt(squares_of(deviations) / flat.shape[0])
+        return self.basis_by(channel_moments(features))
+
+    def basis_by(self, moments: Moments, random: Any = None) -> Standard:
+        """Return the same for a style of some moments."""
+        nd, means = engine.nd, moments.means
+        deviations = nd.sqrt(moments.squares / moments.mass)
+        layer = nd.sqrt(squares_of(deviations) / means.shape[0])
         # Without any deviation, the size of the values themselves is the only measure there is.
-        layer = nd.maximum(layer, nd.sqrt(squares_of(means) / flat.shape[0]) * 1e-3)
+        layer = nd.maximum(layer, nd.sqrt(squares_of(means) / means.shape[0]) * 1e-3)
         least = nd.maximum(_LEAST_SHARE * layer, 1e-12)
         return Standard(means, nd.broadcast_maximum(deviations, least.reshape((1, 1))))
 

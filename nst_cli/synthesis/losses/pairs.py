@@ -7,7 +7,16 @@ import numpy
 
 from ... import engine
 from .arrays import check_channels, index_array, row_squares, rows_of, select, shuffled, total_of
-from .frame import LossGrad
+from .frame import (
+    LossGrad,
+    Mask,
+    Sample,
+    SampleLoss,
+    check_size,
+    drawn_inside,
+    no_pull,
+    weighted_draw,
+)
 
 # At least this many pairs are drawn within the style. They are drawn once, so too few of them
 # would bias the whole run.
@@ -21,7 +30,7 @@ _LEAST_DISTANCE = 1e-6
 _LEAST_TOTAL = 1e-20
 
 
-class PairMMD:
+class PairMMD(SampleLoss):
     """MMD under a kernel k of the distance, estimated from random pairs of positions.
 
     The value is 1 / (2 N M) Σ [ k(f, f′) + k(s, s′) − k(f, s′) − k(f′, s) ] over M / 2 random
@@ -35,6 +44,12 @@ class PairMMD:
     The pairs within the style have no gradient. They are drawn once, and many of them; the
     authors of the paper draw a few at each step.
 
+    With a mask, each evaluation keeps a position with the probability that is its mask, and pairs
+    those that it keeps. On average this is the MMD of the weighted distributions times the part
+    of the map that the mask covers; M remains the number of all positions, so the pull on one
+    does not depend on the size of its region. Positions of a weighted style are drawn in
+    proportion to their weights.
+
     References
     ----------
     .. [1] Gretton et al., "A Kernel Two-Sample Test", JMLR 13 (2012), section 6.
@@ -46,32 +61,48 @@ class PairMMD:
 
     bandwidth: Optional[float] = None
 
-    def target(self, features: Any, random: Any = None) -> tuple[Any, Any]:
+    def pooled(self, sample: Sample, random: Any = None) -> tuple[Any, ...]:
         """Return the style features as rows, and the squared distances of random pairs of them.
 
         Parameters
         ----------
-        features : NDArray, shape (1, N, H, W)
+        sample : Sample
         random : numpy.random.RandomState
 
         Returns
         -------
         rows : NDArray, shape (M_S, N)
         distances : NDArray, shape (pairs, 1)
+        weights : numpy.ndarray, shape (M_S,)
+            Left out if all positions count equally.
         """
-        rows = rows_of(features)
+        rows = engine.nd.transpose(sample.flat)
+        if sample.weights is not None:
+            return self._weighted(rows, sample.weights, random)
         half = rows.shape[0] // 2
         if not half:
-            # A single position can only be paired with itself, at distance 0.
-            return rows, engine.nd.zeros((1, 1), ctx=rows.context, dtype=rows.dtype)
+            return rows, _no_distance(rows)
         rounds = -(-_STYLE_PAIRS // half)
         orders = [random.permutation(rows.shape[0]) for _ in range(rounds)]
         first = numpy.concatenate([order[:half] for order in orders])
         second = numpy.concatenate([order[half : 2 * half] for order in orders])
         return rows, row_squares(select(rows, first) - select(rows, second))
 
+    def _weighted(self, rows: Any, weights: numpy.ndarray, random: Any) -> tuple[Any, ...]:
+        count = max(_STYLE_PAIRS, rows.shape[0] // 2)
+        first, second = (weighted_draw(random, weights, count) for _ in range(2))
+        pairs = first != second
+        if not pairs.any():
+            return rows, _no_distance(rows), weights
+        distances = row_squares(select(rows, first[pairs]) - select(rows, second[pairs]))
+        return rows, distances, weights
+
     def draw(
-        self, random: Any, shape: tuple[int, ...], target: tuple[Any, Any]
+        self,
+        random: Any,
+        shape: tuple[int, ...],
+        target: tuple[Any, ...],
+        mask: Optional[Mask] = None,
     ) -> Optional["Pairs"]:
         """Draw the pairs of one evaluation.
 
@@ -82,29 +113,44 @@ class PairMMD:
             Shape of the feature map, (1, N, H, W).
         target : tuple
             What `target` returned.
+        mask : Mask, optional
 
         Returns
         -------
         Pairs or None
-            None if the map has a single position, which has no partner.
+            None if there is a single position, which has no partner, or none.
         """
-        rows, _ = target
+        rows, _, *weights = target
         positions = shape[2] * shape[3]
-        if positions < 2:
+        if mask is None:
+            order = random.permutation(positions)
+        else:
+            check_size(mask, shape)
+            order = drawn_inside(random, mask)
+        if len(order) < 2:
             return None
-        order = random.permutation(positions)
-        half = positions // 2
-        place = numpy.empty(positions, dtype=numpy.int32)
-        place[order] = numpy.arange(positions)
+        half = len(order) // 2
+        place = numpy.zeros(positions, dtype=numpy.int32)
+        place[order] = numpy.arange(len(order))
+        if weights:
+            style = weighted_draw(random, *weights, 2 * half)
+        else:
+            style = shuffled(random, rows.shape[0], 2 * half)
         return Pairs(
             order=index_array(order[: 2 * half], rows),
             place=index_array(numpy.minimum(place, 2 * half - 1), rows),
-            style=index_array(shuffled(random, rows.shape[0], 2 * half), rows),
-            odd=int(order[-1]) if positions % 2 else None,
+            style=index_array(style, rows),
+            odd=int(order[-1]) if len(order) % 2 else None,
+            kept=None if mask is None else _column_of(order, positions, rows),
         )
 
     def __call__(
-        self, features: Any, target: Any, weight: float = 1.0, drawn: Any = None
+        self,
+        features: Any,
+        target: Any,
+        weight: float = 1.0,
+        drawn: Any = None,
+        mask: Optional[Mask] = None,
     ) -> LossGrad:
         """Compare features with a target over drawn pairs.
 
@@ -114,6 +160,8 @@ class PairMMD:
         target : tuple
         weight : float
         drawn : Pairs or None
+        mask : Mask, optional
+            The one that `draw` had, which decided on the pairs.
 
         Returns
         -------
@@ -122,12 +170,10 @@ class PairMMD:
             if `drawn` is None.
         """
         nd = engine.nd
-        style, d_style = target
+        style, d_style, *_ = target
         check_channels(features.shape[1], style, axis=1)
         if drawn is None:
-            return LossGrad(
-                nd.zeros((1,), ctx=features.context, dtype=features.dtype), nd.zeros_like(features)
-            )
+            return no_pull(features)
         _, channels, height, width = features.shape
         rows = nd.take(rows_of(features), drawn.order, mode="clip")
         half = rows.shape[0] // 2
@@ -150,6 +196,8 @@ class PairMMD:
         grad = nd.take(difference[half:], drawn.place, mode="clip")
         if drawn.odd is not None:
             grad[drawn.odd] = 0
+        if drawn.kept is not None:
+            nd.broadcast_mul(grad, drawn.kept, out=grad)
         grad = nd.transpose(grad.reshape((1, height, width, channels)), axes=(0, 3, 1, 2))
         return LossGrad(total.reshape((1,)) * (scale / 2), grad)
 
@@ -180,13 +228,29 @@ class Pairs(NamedTuple):
     style : NDArray of int32, shape (2h,)
         The style position that each position of `order` is compared with.
     odd : int or None
-        The position without a partner, if M is odd.
+        The position without a partner, if their number is odd.
+    kept : NDArray or None, shape (M, 1)
+        With a mask: 1 for the positions that were kept, 0 for all others, whose `place` is
+        arbitrary and which `order` lacks.
     """
 
     order: Any
     place: Any
     style: Any
     odd: Optional[int]
+    kept: Any = None
+
+
+def _column_of(positions: numpy.ndarray, count: int, like: Any) -> Any:
+    """Return a column (count, 1) of ones at some positions and zeros at all others."""
+    column = numpy.zeros((count, 1))
+    column[positions] = 1
+    return engine.array(column, like.context, like.dtype)
+
+
+def _no_distance(rows: Any) -> Any:
+    """Return the distance of a single position, which can only be paired with itself."""
+    return engine.nd.zeros((1, 1), ctx=rows.context, dtype=rows.dtype)
 
 
 @dataclass(frozen=True)

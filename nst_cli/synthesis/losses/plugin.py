@@ -32,6 +32,36 @@ class PluginLoss:
         with self._blamed("target"):
             return self.inner.target(*arguments, **named)
 
+    def basis(self, *arguments: Any, **named: Any) -> Any:
+        """Return the basis of a `SumLoss`."""
+        with self._blamed("basis"):
+            return self.inner.basis(*arguments, **named)
+
+    def basis_by(self, *arguments: Any, **named: Any) -> Any:
+        """Return the basis of a `SumLoss`."""
+        with self._blamed("basis"):
+            return self.inner.basis_by(*arguments, **named)
+
+    def sums(self, *arguments: Any, **named: Any) -> Any:
+        """Return the sums of a `SumLoss`."""
+        with self._blamed("sums"):
+            return self.inner.sums(*arguments, **named)
+
+    def combined(self, sums: Any, other: Any, share: float) -> Any:
+        """Return the sums of a style's pictures; see `SumLoss`."""
+        with self._blamed("sum of sums"):
+            return self.inner.combined(sums, other, share)
+
+    def reduced(self, *arguments: Any, **named: Any) -> Any:
+        """Return the target of a `SumLoss` that its sums give."""
+        with self._blamed("target"):
+            return self.inner.reduced(*arguments, **named)
+
+    def pooled(self, *arguments: Any, **named: Any) -> Any:
+        """Return the target of a `SampleLoss`."""
+        with self._blamed("target"):
+            return self.inner.pooled(*arguments, **named)
+
     def draw(self, *arguments: Any, **named: Any) -> Any:
         """Return the draw of the loss."""
         with self._blamed("draw"):

@@ -1,13 +1,23 @@
 """The relaxed earth mover's distance: each position to its nearest match on the other side."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Optional
 
 import numpy
 
 from ... import engine
 from .arrays import check_channels, index_array, row_dots, row_squares, rows_of, total_of
-from .frame import LossGrad
+from .frame import (
+    LossGrad,
+    Mask,
+    Sample,
+    SampleLoss,
+    check_size,
+    drawn_inside,
+    mass_of,
+    no_pull,
+    weighted_draw,
+)
 
 # A vector shorter than this part of the style's mean length has no direction worth following.
 _LEAST_SHARE = 1e-4
@@ -32,7 +42,7 @@ class Samples(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RelaxedEMD:
+class RelaxedEMD(SampleLoss):
     """The relaxed earth mover's distance under the cosine distance, on random positions [1]_.
 
     The value is M max( mean_i min_j c_ij, mean_j min_i c_ij ), where c_ij is 1 less the cosine of
@@ -49,6 +59,9 @@ class RelaxedEMD:
     these too, as the paper's moment term does. The paper joins the features of all layers into
     one vector; here each layer has a loss of its own.
 
+    With a mask, its mass takes the place of M, and positions are drawn in proportion to it; those
+    of a weighted style in proportion to their weights.
+
     References
     ----------
     .. [1] Kolkin, Salavon and Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and
@@ -61,31 +74,62 @@ class RelaxedEMD:
 
     samples: int = 1024
 
-    def target(self, features: Any, random: Any = None) -> tuple[Any, Any]:
-        """Return the style's features as unit rows, (M_S, N), and the least length, (1, 1)."""
-        rows = rows_of(features)
+    def pooled(self, sample: Sample, random: Any = None) -> tuple[Any, ...]:
+        """Return the style's features as unit rows, (M_S, N), and the least length, (1, 1).
+
+        Then the weights of the rows, a numpy.ndarray (M_S,), unless all count equally.
+        """
+        rows = engine.nd.transpose(sample.flat)
         lengths = engine.nd.sqrt(row_squares(rows))
         least = total_of(lengths) * (_LEAST_SHARE / rows.shape[0])
         least = engine.nd.maximum(least, 1e-12)
-        return _unit(rows, lengths, least), least
+        weights = () if sample.weights is None else (sample.weights,)
+        return _unit(rows, lengths, least), least, *weights
 
-    def draw(self, random: Any, shape: tuple[int, ...], target: tuple[Any, Any]) -> Samples:
-        """Draw the positions of one evaluation of a map of a shape, (1, N, H, W)."""
-        rows, count = target[0], shape[2] * shape[3]
-        positions = random.permutation(count)[: self.samples]
+    def draw(
+        self,
+        random: Any,
+        shape: tuple[int, ...],
+        target: tuple[Any, ...],
+        mask: Optional[Mask] = None,
+    ) -> Optional[Samples]:
+        """Draw the positions of one evaluation of a map of a shape, (1, N, H, W).
+
+        None if a mask leaves no position.
+        """
+        rows, _, *weights = target
+        count, style_count = shape[2] * shape[3], rows.shape[0]
+        if mask is None:
+            order = random.permutation(count)
+        else:
+            check_size(mask, shape)
+            order = drawn_inside(random, mask)
+        if not len(order):
+            return None
+        positions = order[: self.samples]
         place = numpy.full(count, len(positions), dtype=numpy.int32)
         place[positions] = numpy.arange(len(positions))
-        style = random.permutation(rows.shape[0])[: self.samples]
+        if weights:
+            style = weighted_draw(random, *weights, min(self.samples, style_count))
+        else:
+            style = random.permutation(style_count)[: self.samples]
         return Samples(*(index_array(part, rows) for part in (positions, place, style)))
 
     def __call__(
-        self, features: Any, target: Any, weight: float = 1.0, drawn: Any = None
+        self,
+        features: Any,
+        target: Any,
+        weight: float = 1.0,
+        drawn: Any = None,
+        mask: Optional[Mask] = None,
     ) -> LossGrad:
         """Compare features (1, N, H, W) with a target at the drawn positions."""
         nd = engine.nd
-        style_rows, least = target
+        style_rows, least, *_ = target
         _, channels, height, width = features.shape
         check_channels(channels, style_rows, axis=1)
+        if drawn is None:
+            return no_pull(features)
         rows = nd.take(rows_of(features), drawn.positions, mode="clip")
         style = nd.take(style_rows, drawn.style, mode="clip")
         lengths = nd.sqrt(row_squares(rows))
@@ -99,7 +143,7 @@ class RelaxedEMD:
         costs = [1 - engine.dot(shares, similarity) for shares in (forth, back)]
         first_is_larger = nd.broadcast_greater_equal(*costs).reshape((1, 1))
         shares = back + nd.broadcast_mul(forth - back, first_is_larger)
-        positions = height * width
+        positions = mass_of(features, mask)
         value = weight * positions * nd.maximum(*costs)
         pull = nd.dot(shares, style)
         along = row_dots(units, pull)

@@ -1,13 +1,23 @@
-"""Wasserstein-2 distances of one-dimensional distributions: of channels, or of projections."""
+"""Wasserstein-2 distances of one-dimensional distributions: of channels, or of projections.
+
+With a mask, the value of position i has the weight m_i, and is compared with the style's quantile
+at (c_i − m_i / 2) / Σ m, where c_i is the sum of the weights up to this value in ascending order.
+Value and gradient have the residual m_i times, so the mass Σ m takes the place of M. The style's
+distribution is given by its quantiles at (k + ½) / K: its K values in ascending order if they
+count equally, or else as many quantiles of the weighted values.
+"""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Optional
 
 import numpy
 
 from ... import engine
 from .arrays import check_channels, convolved, index_array, plain, squares_of
-from .frame import Deterministic, LossGrad
+from .frame import Deterministic, LossGrad, Mask, Sample, SampleLoss, check_size
+
+# The least distance of two levels that is divided by.
+_LEAST_GAP = 1e-30
 
 
 class Slices(NamedTuple):
@@ -17,16 +27,30 @@ class Slices(NamedTuple):
     ----------
     directions : NDArray, shape (N, D)
         Unit vectors.
-    quantiles : NDArray, shape (D, M)
-        The projections of the style in ascending order, as many as the map has positions.
+    quantiles : NDArray, shape (D, K)
+        The projections of the style in ascending order. Without a mask, these are as many as the
+        map has positions.
     """
 
     directions: Any
     quantiles: Any
 
 
+class WeightedMap(NamedTuple):
+    """A style of positions that do not count equally.
+
+    Attributes
+    ----------
+    features : NDArray, shape (1, N, 1, K)
+    weights : NDArray, shape (K,)
+    """
+
+    features: Any
+    weights: Any
+
+
 @dataclass(frozen=True)
-class SlicedWasserstein:
+class SlicedWasserstein(SampleLoss):
     """The Wasserstein-2 distance of projections on random directions, squared, on average [1]_.
 
     The value is 1 / (2 D) Σ (P − Q)² over D directions and M positions, where P are a map's
@@ -55,33 +79,63 @@ class SlicedWasserstein:
 
     directions: int = 32
 
-    def target(self, features: Any, random: Any = None) -> Any:
+    def target(self, features: Any, random: Any = None, mask: Optional[Mask] = None) -> Any:
         """Return a copy of the style features, (1, N, H, W)."""
-        return features.copy()
+        return features.copy() if mask is None else super().target(features, random, mask)
 
-    def draw(self, random: Any, shape: tuple[int, ...], target: Any) -> Slices:
+    def pooled(self, sample: Sample, random: Any = None) -> Any:
+        """Return the sample as a map (1, N, 1, K), or as a `WeightedMap`."""
+        features = sample.flat.reshape((1, sample.flat.shape[0], 1, -1))
+        if sample.weights is None:
+            return features
+        return WeightedMap(
+            features, engine.array(sample.weights, features.context, features.dtype)
+        )
+
+    def draw(
+        self, random: Any, shape: tuple[int, ...], target: Any, mask: Optional[Mask] = None
+    ) -> Slices:
         """Draw the directions of one evaluation, and sort the style along them."""
-        vectors = random.standard_normal((self.directions, target.shape[1]))
+        weighted = isinstance(target, WeightedMap)
+        features = target.features if weighted else target
+        vectors = random.standard_normal((self.directions, features.shape[1]))
         vectors /= numpy.linalg.norm(vectors, axis=1, keepdims=True)
-        directions = engine.array(vectors.T, target.context, target.dtype)
-        projections = _projected(target, directions)
-        ordered = engine.nd.sort(projections, axis=1)
-        return Slices(directions, _quantiles(ordered, shape[2] * shape[3]))
+        directions = engine.array(vectors.T, features.context, features.dtype)
+        projections = _projected(features, directions)
+        if weighted:
+            ordered = _weighted_quantiles(projections, target.weights)
+        else:
+            ordered = engine.nd.sort(projections, axis=1)
+        if mask is None:
+            ordered = _quantiles(ordered, shape[2] * shape[3])
+        return Slices(directions, ordered)
 
     def __call__(
-        self, features: Any, target: Any, weight: float = 1.0, drawn: Any = None
+        self,
+        features: Any,
+        target: Any,
+        weight: float = 1.0,
+        drawn: Any = None,
+        mask: Optional[Mask] = None,
     ) -> LossGrad:
         """Compare features (1, N, H, W) with a target along the drawn directions."""
-        check_channels(features.shape[1], target, axis=1)
+        channels = target.features if isinstance(target, WeightedMap) else target
+        check_channels(features.shape[1], channels, axis=1)
         scale = weight / self.directions
-        residuals = _residuals(_projected(features, drawn.directions), drawn.quantiles)
-        value = scale / 2 * squares_of(residuals)
+        projections = _projected(features, drawn.directions)
+        if mask is None:
+            residuals = _residuals(projections, drawn.quantiles)
+            value = scale / 2 * squares_of(residuals)
+        else:
+            check_size(mask, features.shape)
+            residuals, squares = _weighted_residuals(projections, drawn.quantiles, mask)
+            value = scale / 2 * squares
         maps = residuals.reshape((1, -1, *features.shape[2:]))
         return LossGrad(value, convolved(maps, drawn.directions.T * scale))
 
 
 @dataclass(frozen=True)
-class ChannelWasserstein(Deterministic):
+class ChannelWasserstein(SampleLoss, Deterministic):
     """The Wasserstein-2 distance of each channel's histogram to the style's, squared [1]_.
 
     The value is 1 / (2 N) Σ (x − q)² over channels and positions, where q is the style's value
@@ -101,18 +155,31 @@ class ChannelWasserstein(Deterministic):
 
     needs: ClassVar[str] = "order"
 
-    def target(self, features: Any, random: Any = None) -> Any:
-        """Return the values of each channel in ascending order, (N, M_S)."""
-        return engine.nd.sort(plain(features), axis=1)
+    def pooled(self, sample: Sample, random: Any = None) -> Any:
+        """Return the values of each channel in ascending order, (N, K), or its quantiles."""
+        if sample.weights is None:
+            return engine.nd.sort(sample.flat, axis=1)
+        weights = engine.array(sample.weights, sample.flat.context, sample.flat.dtype)
+        return _weighted_quantiles(sample.flat, weights)
 
     def __call__(
-        self, features: Any, target: Any, weight: float = 1.0, drawn: Any = None
+        self,
+        features: Any,
+        target: Any,
+        weight: float = 1.0,
+        drawn: Any = None,
+        mask: Optional[Mask] = None,
     ) -> LossGrad:
         """Compare features (1, N, H, W) with a target."""
         check_channels(features.shape[1], target)
         flat, scale = plain(features), weight / features.shape[1]
-        residuals = _residuals(flat, _quantiles(target, flat.shape[1]))
-        value = scale / 2 * squares_of(residuals)
+        if mask is None:
+            residuals = _residuals(flat, _quantiles(target, flat.shape[1]))
+            value = scale / 2 * squares_of(residuals)
+        else:
+            check_size(mask, features.shape)
+            residuals, squares = _weighted_residuals(flat, target, mask)
+            value = scale / 2 * squares
         residuals *= scale
         return LossGrad(value, residuals.reshape(features.shape))
 
@@ -124,13 +191,79 @@ def _projected(features: Any, directions: Any) -> Any:
 
 def _residuals(rows: Any, quantiles: Any) -> Any:
     """Return each value less the quantile of its rank in its row; all are (D, M)."""
+    order = engine.nd.argsort(rows, axis=1, dtype="int32")
+    return rows - _unsorted(quantiles, order)
+
+
+def _unsorted(values: Any, order: Any) -> Any:
+    """Put each value where the element of its rank is; both are (D, M), and so is the result."""
+    moved = engine.nd.scatter_nd(
+        values.reshape((-1,)), _flat_places(order).reshape((1, -1)), shape=(values.size,)
+    )
+    return moved.reshape(values.shape)
+
+
+def _flat_places(places: Any, length: Optional[int] = None) -> Any:
+    """Return places in the rows of a matrix (D, length) as places in the flat matrix.
+
+    `places` are int32 and have D rows, by default of the same length.
+    """
+    length = length or places.shape[1]
+    first = engine.nd.arange(
+        0, places.shape[0] * length, length, ctx=places.context, dtype="int32"
+    )
+    return engine.nd.broadcast_add(places, first.reshape((-1, 1)))
+
+
+def _taken(rows: Any, places: Any) -> Any:
+    """Return the elements of each row (D, K) at its own places, int32 (D, M)."""
+    return engine.nd.take(rows.reshape((-1,)), _flat_places(places, rows.shape[1]), mode="clip")
+
+
+def _weighted_residuals(rows: Any, quantiles: Any, mask: Mask) -> tuple[Any, Any]:
+    """Return m times each value less its quantile, (D, M), and Σ m (…)², shape (1,).
+
+    `quantiles`, (D, K), are those of the style at (k + ½) / K.
+    """
+    nd, last = engine.nd, quantiles.shape[1] - 1
+    row = mask.column.reshape((1, -1))
+    order = nd.argsort(rows, axis=1, dtype="int32")
+    weights = nd.take(row.reshape((-1,)), order, mode="clip")
+    levels = (nd.cumsum(weights, axis=1) - weights / 2) / mask.mass
+    places = nd.clip(levels * (last + 1) - 0.5, 0, last)
+    lower = nd.floor(places)
+    places -= lower
+    lower = lower.astype("int32")
+    values = _taken(quantiles, lower)
+    above = _taken(quantiles, nd.minimum(lower + 1, last))
+    values += (above - values) * places
+    residuals = rows - _unsorted(values, order)
+    weighted = nd.broadcast_mul(residuals, row)
+    return weighted, engine.dot(weighted, residuals)
+
+
+def _weighted_quantiles(rows: Any, weights: Any) -> Any:
+    """Return the quantiles of each row (D, K) at (k + ½) / K; the weights (K,) sum to 1.
+
+    A value of rank j is the quantile at the sum of the weights before it and half its weight.
+    """
     nd, (count, positions) = engine.nd, rows.shape
     order = nd.argsort(rows, axis=1, dtype="int32")
-    # Put each quantile where the value of its rank is.
-    first = nd.arange(0, count * positions, positions, ctx=rows.context, dtype="int32")
-    places = nd.broadcast_add(order, first.reshape((-1, 1))).reshape((1, -1))
-    moved = nd.scatter_nd(quantiles.reshape((-1,)), places, shape=(count * positions,))
-    return rows - moved.reshape(rows.shape)
+    values, shares = _taken(rows, order), nd.take(weights, order, mode="clip")
+    known = nd.cumsum(shares, axis=1) - shares / 2
+    levels = (numpy.arange(positions) + 0.5).reshape(1, -1) / positions
+    levels = nd.tile(engine.array(levels, rows.context, rows.dtype), (count, 1))
+    # Where the levels are among the known ones: MXNet cannot search in sorted rows.
+    merged = nd.argsort(nd.concat(known, levels, dim=1), axis=1, dtype="int32")
+    ranks = nd.argsort(merged, axis=1, dtype="int32")[:, positions:]
+    places = nd.arange(positions, ctx=rows.context, dtype="int32").reshape((1, -1))
+    upper = nd.broadcast_sub(ranks, places)
+    lower, upper = nd.maximum(upper - 1, 0), nd.minimum(upper, positions - 1)
+    start, end = _taken(known, lower), _taken(known, upper)
+    # Beyond the outermost levels, both are the same.
+    share = nd.clip((levels - start) / nd.maximum(end - start, _LEAST_GAP), 0, 1)
+    below = _taken(values, lower)
+    return below + (_taken(values, upper) - below) * share
 
 
 def _quantiles(ordered: Any, count: int) -> Any:
