@@ -28,6 +28,8 @@ class Term:
     target : object
         What the loss's `target` returned for the content or style image.
     weight : float
+    mask : losses.Mask or None
+        Where it applies in the layer's map; None for everywhere.
     """
 
     method: str
@@ -35,11 +37,30 @@ class Term:
     loss: losses.Loss
     target: Any
     weight: float
+    mask: Optional[losses.Mask] = None
 
     @property
     def name(self) -> str:
         """``method/layer``, the name of the loss in logs."""
         return f"{self.method}/{self.layer}"
+
+    def draw(self, random: numpy.random.RandomState, shape: tuple[int, ...]) -> Any:
+        """Return the random draw for one evaluation of features of a shape."""
+        if self.mask is None:
+            return self.loss.draw(random, shape, self.target)
+        return self.loss.draw(random, shape, self.target, self.mask)  # type: ignore[call-arg]
+
+    def __call__(self, features: Any, drawn: Any) -> losses.LossGrad:
+        """Return the weighted value and gradient at features."""
+        if self.mask is None:
+            return self.loss(features, self.target, self.weight, drawn)
+        return self.loss(
+            features,
+            self.target,
+            self.weight,
+            drawn,
+            self.mask,  # type: ignore[call-arg]
+        )
 
 
 @dataclass(frozen=True)
@@ -125,19 +146,7 @@ class Objective:
 
     def __call__(self, image: Any) -> Evaluation:
         """Evaluate value and gradient at an image, NDArray (1, 3, H, W)."""
-        drawn = self._held or self._drawn()
-        values: dict[str, Any] = {}
-        features = self._network.forward(image)
-
-        def head_gradient(layer: str) -> Any:
-            maps, total = features.pop(layer), None
-            # A layer may serve several terms, so gradients add up.
-            for term in (term for term in self.terms if term.layer == layer):
-                values[term.name], grad = self._evaluate(term, maps, drawn)
-                total = grad if total is None else total + grad
-            return engine.nd.zeros_like(maps) if total is None else total
-
-        gradient = self._network.backward(head_gradient)
+        values, gradient = self._evaluated(image, self._held or self._drawn())
         parts = [values[term.name] for term in self.terms]
         smoothing_gradient = None
         if self._tv_weight:
@@ -149,28 +158,38 @@ class Objective:
         norm = engine.nd.norm(gradient).reshape((1,))
         return Evaluation(engine.nd.concat(*parts, dim=0), gradient, norm, smoothing_gradient)
 
+    def _evaluated(self, image: Any, drawn: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+        """Return the values of the terms by name, and the gradient on the image."""
+        values: dict[str, Any] = {}
+        features = self._network.forward(image)
+
+        def head_gradient(layer: str) -> Any:
+            maps, total = features.pop(layer), None
+            # A layer may serve several terms, so gradients add up.
+            for term in (term for term in self.terms if term.layer == layer):
+                values[term.name], grad = term(maps, drawn[term.name])
+                total = grad if total is None else total + grad
+            return engine.nd.zeros_like(maps) if total is None else total
+
+        gradient = self._network.backward(head_gradient)
+        return values, gradient
+
     def non_finite(self, image: Any) -> str:
         """Describe the parts whose value or gradient at `image` is not finite."""
         drawn, features = self._held or self._drawn(), self._network.forward(image)
         failures = []
         for term in self.terms:
-            value, grad = self._evaluate(term, features[term.layer], drawn)
+            value, grad = term(features[term.layer], drawn[term.name])
             if not _finite(value):
                 failures.append(f"the loss {term.name}")
             elif not _finite(engine.nd.norm(grad)):
                 failures.append(f"the gradient of {term.name}")
         return ", ".join(failures) or "the gradient on the image"
 
-    def _evaluate(self, term: Term, features: Any, drawn: dict[str, Any]) -> losses.LossGrad:
-        return term.loss(features, term.target, term.weight, drawn[term.name])
-
     def _drawn(self) -> dict[str, Any]:
         """Return a new random draw for each term, by its name."""
         shapes = self._network.shapes
-        return {
-            term.name: term.loss.draw(self._random, shapes[term.layer], term.target)
-            for term in self.terms
-        }
+        return {term.name: term.draw(self._random, shapes[term.layer]) for term in self.terms}
 
 
 def content_terms(config: Config, features: Mapping[str, Any]) -> list[Term]:

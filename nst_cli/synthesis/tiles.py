@@ -8,9 +8,11 @@ computes its features again.
 """
 
 import functools
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
+
+import numpy
 
 from .. import engine
 from . import vgg
@@ -100,6 +102,8 @@ class TiledNetwork:
         As for `vgg.Network`.
     tile_bytes : int
         The memory for the maps of a tile, about. Tiles cannot be smaller than their halos.
+    kept : dict of str to numpy.ndarray, optional
+        See `tiled_objective.kept_positions`; by default, all positions of each layer.
     """
 
     def __init__(
@@ -111,12 +115,15 @@ class TiledNetwork:
         precision: str = "float32",
         convolution: str = "direct",
         tile_bytes: int = TILE_BYTES,
+        kept: Optional[Mapping[str, numpy.ndarray]] = None,
     ) -> None:
         first = shared[f"{vgg.FULL_PRECISION}_weight"]
         #: The shape of the image, (1, 3, H, W).
         self.image_shape = tuple(shape)
         #: The shape of each layer's features, ``{layer: (1, N, h, w)}``.
         self.shapes: dict[str, tuple[int, ...]] = {}
+        #: The positions whose features losses keep; those of other layers are all kept.
+        self.kept = kept or {}
         self._shared, self._layers, self._precision = shared, tuple(layers), precision
         self._device, self._tile_bytes = first.context, tile_bytes
         self._value_bytes = first.dtype().itemsize
@@ -176,10 +183,10 @@ class TiledNetwork:
         chain = self._chain(stage, stage_tiles, gradient=False)
         output: Any = None
         for tile in stage_tiles:
-            features, values = chain.forward(_cut(source, tile.read))
+            features, values = chain.forward(cut(source, tile.read))
             for layer in list(features):
                 core, read = (self._at(stage, layer, region) for region in (tile.core, tile.read))
-                on_tile(layer, _cut(features.pop(layer), core.within(read)), core)
+                on_tile(layer, cut(features.pop(layer), core.within(read)), core)
             if stage is not self._stages[-1]:
                 core, read = tile.core.divided(stage.step), tile.read.divided(stage.step)
                 shape = (1, values.shape[1], *(side // stage.step for side in stage.shape[2:]))
@@ -195,15 +202,13 @@ class TiledNetwork:
         chain = self._chain(stage, stage_tiles, gradient=True)
         gradient: Any = None
         for tile in stage_tiles:
-            features, _ = chain.forward(_cut(source, tile.read))
+            features, _ = chain.forward(cut(source, tile.read))
             head = functools.partial(self._head, stage, tile, features, head_gradient)
             tile_below = None
             if below is not None:
-                tile_below = _cut(below, tile.read.divided(stage.step))
+                tile_below = cut(below, tile.read.divided(stage.step))
             part = self._tile_gradient(chain, head, tile_below)
-            gradient = _pasted(
-                gradient, part, tile.core, tile.core.within(tile.read), stage.shape
-            )
+            gradient = _pasted(gradient, part, tile.core, tile.core.within(tile.read), stage.shape)
             gradient.wait_to_read()
         return gradient
 
@@ -227,9 +232,7 @@ class TiledNetwork:
         scale = vgg.power_of_two([*heads.values(), *([] if below is None else [below])])
         if below is not None:
             below = nd.amp_cast(nd.broadcast_mul(below, scale), dtype="float16")
-        gradient = chain.backward(
-            lambda layer: nd.broadcast_mul(heads.pop(layer), scale), below
-        )
+        gradient = chain.backward(lambda layer: nd.broadcast_mul(heads.pop(layer), scale), below)
         return nd.broadcast_div(nd.amp_cast(gradient, dtype="float32"), scale)
 
     def _chain(self, stage: _Stage, stage_tiles: Sequence[Tile], gradient: bool) -> vgg.Chain:
@@ -247,9 +250,7 @@ def _stages(
     """Divide the parts of the network into stages."""
     stages = []
     for blocks in STAGES:
-        members = [
-            number for number, part in enumerate(names) if vgg.block_of(part[0]) in blocks
-        ]
+        members = [number for number, part in enumerate(names) if vgg.block_of(part[0]) in blocks]
         if not members:
             break
         stage = _Stage(
@@ -263,26 +264,20 @@ def _stages(
     return stages
 
 
-def _cut(array: Any, region: Region) -> Any:
+def cut(array: Any, region: Region) -> Any:
     """Return a region of a map; the map itself if it is all of it."""
     if region == Region.whole(array.shape[2:]):
         return array
     (top, bottom), (left, right) = region
-    return engine.nd.slice(
-        array, begin=(0, 0, top, left), end=(*array.shape[:2], bottom, right)
-    )
+    return engine.nd.slice(array, begin=(0, 0, top, left), end=(*array.shape[:2], bottom, right))
 
 
-def _pasted(
-    target: Any, values: Any, region: Region, part: Region, shape: Sequence[int]
-) -> Any:
+def _pasted(target: Any, values: Any, region: Region, part: Region, shape: Sequence[int]) -> Any:
     """Write a part of `values` into a region of `target`, made at first; return the target."""
     if target is None:
         if part.shape == tuple(shape[2:]):
-            return _cut(values, part)
+            return cut(values, part)
         target = engine.nd.empty(tuple(shape), ctx=values.context, dtype=values.dtype)
     (top, bottom), (left, right) = region
-    target[:, :, top:bottom, left:right] = _cut(values, part)
+    target[:, :, top:bottom, left:right] = cut(values, part)
     return target
-
-
