@@ -16,10 +16,19 @@ from .config import Config
 from .errors import NonFiniteError, NstError
 
 __version__ = "0.1.0"
-__all__ = ["Config", "NonFiniteError", "NstError", "Record", "Result", "images", "transfer"]
+__all__ = [
+    "Config",
+    "NonFiniteError",
+    "NstError",
+    "Record",
+    "Result",
+    "StyleImage",
+    "images",
+    "transfer",
+]
 
 # Names that are imported on first use, and their modules.
-_LAZY = {"Record": "synthesis", "Result": "synthesis", "transfer": "synthesis"}
+_LAZY = dict.fromkeys(("Record", "Result", "StyleImage", "transfer"), "synthesis")
 
 
 def __getattr__(name: str) -> Any:

@@ -35,6 +35,7 @@ ROUNDED = ("bfloat16", "float16")
 CONVOLUTIONS = ("direct", "winograd", "auto")
 POOLINGS = ("avg", "max")
 ESTIMATORS = ("pairs", "fourier")
+BLENDS = ("mix", "between")
 STYLE_FITS = ("squeeze", "keep")
 INITS = ("random", "content")
 # Larger pictures are refused, as by Pillow: a small file may claim any size.
@@ -188,6 +189,18 @@ class Config:
     )
     content_layers: tuple[str, ...] = _option(
         ("relu4_2",), checks.layer_list(LAYERS), "Layers of the content loss.", "LAYER,..."
+    )
+    blend: str = _one_of(
+        "mix",
+        BLENDS,
+        "Several styles with the same mask and method: mix makes one style of all their features; "
+        "between adds up their losses, for a style between them. For an MMD both are the same.",
+    )
+    mask_inside: bool = _option(
+        False,
+        checks.flag,
+        "Use masks only for features that see nothing outside of them, so that regions do not mix "
+        "at their borders. At relu5_1 a feature sees 156 pixels, so narrow regions have no style.",
     )
     pooling: str = _one_of(
         "avg",

@@ -14,6 +14,7 @@ from nst_cli.synthesis import lbfgs, transfers, vgg
 from nst_cli.synthesis.kit import NetworkKit
 from nst_cli.synthesis.objective import Evaluation
 from nst_cli.synthesis.steps import adam, sgd
+from nst_cli.synthesis.styles import Group, Picture
 from nst_cli.synthesis.transfers import scale_sizes
 from nst_cli.weights import Weights
 
@@ -520,10 +521,11 @@ class TestLBFGS:
         config, device = choices(beta=1e-3, optimizer="lbfgs"), engine.context("cpu")
         random = numpy.random.RandomState(0)
         setting = transfers._Setting(
-            config, device, NetworkKit(), CONTENT, STYLE, random, None, Weights.find()
-        )
+            config, device, NetworkKit(), CONTENT, [Group((Picture(STYLE),), config.methods)],
+            random, None, Weights.find(),
+        )  # fmt: skip
         setting.kit.begin(transfers._network_key(setting), SHAPE, SHAPE)
-        goal, _ = transfers._objective(setting, CONTENT, STYLE, CONTENT, {"poly": 1e-3})
+        goal, _ = transfers._objective(setting, CONTENT, setting.groups, CONTENT, {"poly": 1e-3})
 
         def on_device(image):
             evaluation = goal(image)

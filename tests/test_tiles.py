@@ -14,8 +14,8 @@ from nst_cli.weights.params import CONVOLUTIONS
 
 LAYERS = ("relu1_1", "relu1_2", "relu2_1", "relu3_1")
 # Ragged: neither side is a multiple of 2 or 16.
-SHAPE = (1, 3, 39, 59)
-STYLE_SHAPE = (1, 3, 28, 33)
+SHAPE = (1, 3, 19, 59)
+STYLE_SHAPE = (1, 3, 17, 21)
 # As small as tiles can be, a few, and one for all of the map.
 TILE_BYTES = (1, 20 << 20, 1 << 40)
 
@@ -44,7 +44,7 @@ def distance(one, other):
 
 
 @pytest.mark.parametrize(
-    ("halo", "step"), [(2, 2), (4, 2), (8, 4), (16, 4), (4, 2), (8, 2), (1, 1), (2, 1)]
+    ("halo", "step"), [(2, 2), (4, 2), (8, 4), (16, 4), (8, 2), (1, 1), (2, 1)]
 )
 def test_tiles_of_one_size_cover_a_map_by_cores_that_see_as_far_as_they_need(halo, step):
     sizes = [(1, 1), (7, 90), (61, 45), (130, 131), (257, 64)]
@@ -110,6 +110,9 @@ class TestNetwork:
         result = self.compare(LAYERS, SHAPE, tile_bytes, pooling=pooling)
         assert max(result) < 1e-12
 
+    def test_it_is_so_for_an_image_that_is_divided_both_ways(self):
+        assert max(self.compare(("relu2_1",), (1, 3, 43, 46), 1)) < 1e-12
+
     @pytest.mark.parametrize("layers", [("relu1_1",), ("relu2_2",), ("relu1_2", "relu3_4")])
     def test_it_is_so_wherever_the_network_ends(self, layers):
         assert max(self.compare(layers, SHAPE, 1)) < 1e-12
@@ -168,7 +171,7 @@ def mask_of(kind):
         return None
     mask = numpy.random.RandomState(5).uniform(size=SHAPE[2:])
     # Some tiles lie outside of it.
-    mask[: SHAPE[2] // 2, 20:] = 0
+    mask[:, 26:] = 0
     return mask
 
 
@@ -177,16 +180,14 @@ def shared():
     return parameters(LAYERS)
 
 
-@pytest.fixture(scope="module", params=["avg", "max"])
-def networks(request, shared):
+@pytest.fixture(scope="module")
+def networks(shared):
     """An untiled network for the content, one for the style, and one in tiles by their bytes."""
-    plain = vgg.Network(shared, LAYERS, SHAPE, request.param)
-    reader = vgg.Network(shared, LAYERS, STYLE_SHAPE, request.param, gradient=False)
+    plain = vgg.Network(shared, LAYERS, SHAPE)
+    reader = vgg.Network(shared, LAYERS, STYLE_SHAPE, gradient=False)
 
     def tiled(tile_bytes, kept=None):
-        return tiles.TiledNetwork(
-            shared, LAYERS, SHAPE, request.param, tile_bytes=tile_bytes, kept=kept
-        )
+        return tiles.TiledNetwork(shared, LAYERS, SHAPE, tile_bytes=tile_bytes, kept=kept)
 
     return plain, reader, tiled
 
@@ -230,32 +231,30 @@ def test_a_layer_without_a_term_changes_nothing(networks):
     assert_equal(networks, terms_of(plain, reader, "poly", layers=("relu2_1",)), 1)
 
 
-@pytest.mark.parametrize("method", ["energy", "sliced", "histogram"])
-def test_the_gradient_from_kept_positions_is_right_on_average(networks, method):
-    # Exactly so for histogram and sliced only if ranks were known; near enough for both.
+def test_the_gradient_from_kept_positions_is_right_on_average(networks):
     plain, reader, tiled = networks
-    terms = terms_of(plain, reader, method, layers=("relu1_2",))
+    terms = terms_of(plain, reader, "histogram", layers=("relu1_2",))
     _, expected = evaluated(Objective, plain, terms)
     total = 0
-    for seed in range(12):
-        kept = tiled_objective.kept_positions(
-            plain.shapes, numpy.random.RandomState(seed), most=800
-        )
-        network = tiled(20 << 20, kept)
-        total = total + evaluated(TiledObjective, network, terms, seed=seed)[1]
-    mean = total / 12
-    cosine = (mean * expected).sum() / numpy.linalg.norm(mean) / numpy.linalg.norm(expected)
-    length = (mean * expected).sum() / (expected**2).sum()
-    assert cosine > 0.7
-    assert length == pytest.approx(1, abs=0.15)
+    for seed in range(16):
+        random = numpy.random.RandomState(seed)
+        kept = tiled_objective.kept_positions(plain.shapes, random, most=600)
+        total = total + evaluated(TiledObjective, tiled(1 << 40, kept), terms)[1]
+    mean = total / 16
+    along = (mean * expected).sum() / (expected**2).sum()
+    assert along == pytest.approx(1, abs=0.05)
+    # Sixteen samples of half of the positions leave a noise of a quarter.
+    assert distance(mean, expected) < 0.35
 
 
 def test_kept_positions_are_the_same_in_each_evaluation(networks):
     plain, reader, tiled = networks
     terms = terms_of(plain, reader, "histogram", layers=("relu1_2",))
-    kept = tiled_objective.kept_positions(plain.shapes, numpy.random.RandomState(0), most=500)
-    assert [len(kept[layer]) for layer in LAYERS[:3]] == [500] * 3
-    assert (numpy.diff(kept["relu1_2"]) > 0).all() and "relu3_1" not in kept
+    kept = tiled_objective.kept_positions(plain.shapes, numpy.random.RandomState(0), most=300)
+    assert {layer: len(positions) for layer, positions in kept.items()} == {
+        "relu1_1": 300, "relu1_2": 300,
+    }  # fmt: skip
+    assert (numpy.diff(kept["relu1_2"]) > 0).all()
     small, large = (
         evaluated(TiledObjective, tiled(tile_bytes, kept), terms) for tile_bytes in (1, 1 << 40)
     )

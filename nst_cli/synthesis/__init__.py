@@ -3,6 +3,7 @@
 The package reads no file except the weights, and prints nothing.
 """
 
+from .styles import StyleImage
 from .transfers import Record, Result, scale_sizes, steps_at, transfer
 
-__all__ = ["Record", "Result", "scale_sizes", "steps_at", "transfer"]
+__all__ = ["Record", "Result", "StyleImage", "scale_sizes", "steps_at", "transfer"]

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy
 
@@ -61,7 +61,7 @@ class NetworkKit:
         ----------
         key : NetworkKey
         *shapes : tuple of int
-            Shapes of the content and the style image at full size.
+            Shapes of the content and the style images at full size.
         """
         if key != self._key:
             self._key, self._parameters, self._networks, self._targets = key, None, {}, {}
@@ -71,8 +71,13 @@ class NetworkKit:
         self._targets = {name: self._targets[name] for name in self._used & self._targets.keys()}
         self._used = set()
 
-    def network(self, shape: Sequence[int], gradient: bool = True) -> vgg.Network:
-        """Return the network for images of a shape, (1, 3, H, W); see `vgg.Network`."""
+    def network(
+        self, shape: Sequence[int], gradient: bool = True, keep: bool = True
+    ) -> vgg.Network:
+        """Return the network for images of a shape, (1, 3, H, W); see `vgg.Network`.
+
+        With `keep` False, a new network is not held.
+        """
         name = tuple(shape), gradient
         if name in self._networks:
             return self._networks[name]
@@ -81,23 +86,30 @@ class NetworkKit:
             self._shared(), key.layers, shape, key.pooling, gradient, key.precision,
             key.convolution,
         )  # fmt: skip
-        if self._keep:
+        if self._keep and keep:
             self._networks[name] = network
         return network
 
-    def targets(self, style: numpy.ndarray, losses: Any, make: Callable[[], Any]) -> Any:
+    def targets(
+        self,
+        style: Union[numpy.ndarray, Sequence[Optional[numpy.ndarray]]],
+        losses: Any,
+        make: Callable[[], Any],
+    ) -> Any:
         """Return the style losses' targets for a style image; call `make` if they are not held.
 
         Parameters
         ----------
-        style : numpy.ndarray, shape (1, 3, H, W)
+        style : numpy.ndarray, shape (1, 3, H, W), or a sequence of arrays or None
+            The style image, or all images and masks that the targets depend on.
         losses : hashable
             Everything else that the targets depend on besides the network: the losses by layer,
             and the seed if a loss draws at random.
         make : callable
             Takes nothing and returns the targets.
         """
-        name = hashlib.sha256(style.data).hexdigest(), style.shape, losses
+        arrays = (style,) if isinstance(style, numpy.ndarray) else style
+        name = tuple(map(_digest, arrays)), losses
         if name not in self._targets:
             targets = make()
             if not self._keep:
@@ -119,3 +131,8 @@ class NetworkKit:
                 key.weights.load(), key.layers, key.device, precision=key.precision
             )
         return self._parameters
+
+
+def _digest(array: Optional[numpy.ndarray]) -> Any:
+    """Return what stands for an array in a name."""
+    return None if array is None else (hashlib.sha256(array.data).hexdigest(), array.shape)

@@ -11,7 +11,8 @@ from ..checks import parse_weights
 from ..config import Config
 from ..errors import ConfigError
 from ..plugins import paper_beta
-from . import losses, vgg
+from . import losses, masks, vgg
+from .styles import Group
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Term:
     weight : float
     mask : losses.Mask or None
         Where it applies in the layer's map; None for everywhere.
+    style : int
+        Number of the first style of its group, counted from 1; 0 if no other group has a term of
+        the same method.
+    stream : int
+        Index of the group, which keys the random draws of its terms.
     """
 
     method: str
@@ -38,11 +44,14 @@ class Term:
     target: Any
     weight: float
     mask: Optional[losses.Mask] = None
+    style: int = 0
+    stream: int = 0
 
     @property
     def name(self) -> str:
-        """``method/layer``, the name of the loss in logs."""
-        return f"{self.method}/{self.layer}"
+        """``method/layer`` or ``method/layer/style``, the name of the loss in logs."""
+        end = f"/{self.style}" if self.style else ""
+        return f"{self.method}/{self.layer}{end}"
 
     def draw(self, random: numpy.random.RandomState, shape: tuple[int, ...]) -> Any:
         """Return the random draw for one evaluation of features of a shape."""
@@ -105,6 +114,9 @@ class Objective:
     tv_weight : float
     random : numpy.random.RandomState
         Draws new pairs for the Gaussian MMD at each evaluation.
+    streams : dict of int to numpy.random.RandomState, optional
+        What draws for the terms of a stream, by its index; by default `random`. So another style
+        does not change the draws of those before it.
     """
 
     def __init__(
@@ -113,12 +125,14 @@ class Objective:
         terms: Iterable[Term],
         tv_weight: float,
         random: numpy.random.RandomState,
+        streams: Optional[Mapping[int, numpy.random.RandomState]] = None,
     ) -> None:
         self.terms = tuple(terms)
         self.names = tuple(term.name for term in terms) + (("smoothing",) if tv_weight else ())
         self._network = network
         self._tv_weight = tv_weight
         self._random = random
+        self._streams = dict(streams or {})
         self._held: dict[str, Any] = {}
 
     @property
@@ -137,12 +151,14 @@ class Objective:
 
     def state(self) -> tuple[Any, dict[str, Any]]:
         """Return the state of the random draws, for `resume`."""
-        return self._random.get_state(), self._held
+        streams = (self._random, *self._streams.values())
+        return [random.get_state() for random in streams], self._held
 
     def resume(self, state: tuple[Any, dict[str, Any]]) -> None:
         """Restore what `state` returned, as if nothing had been evaluated since."""
-        random, self._held = state
-        self._random.set_state(random)
+        states, self._held = state
+        for random, values in zip((self._random, *self._streams.values()), states):
+            random.set_state(values)
 
     def __call__(self, image: Any) -> Evaluation:
         """Evaluate value and gradient at an image, NDArray (1, 3, H, W)."""
@@ -189,7 +205,13 @@ class Objective:
     def _drawn(self) -> dict[str, Any]:
         """Return a new random draw for each term, by its name."""
         shapes = self._network.shapes
-        return {term.name: term.draw(self._random, shapes[term.layer]) for term in self.terms}
+        return {
+            term.name: term.draw(self._random_of(term), shapes[term.layer]) for term in self.terms
+        }
+
+    def _random_of(self, term: Term) -> numpy.random.RandomState:
+        """Return what draws for a term."""
+        return self._streams.get(term.stream, self._random)
 
 
 def content_terms(config: Config, features: Mapping[str, Any]) -> list[Term]:
@@ -201,13 +223,31 @@ def content_terms(config: Config, features: Mapping[str, Any]) -> list[Term]:
     ]
 
 
-def style_losses(config: Config) -> dict[tuple[str, str], losses.Loss]:
-    """Return the loss of each method at each style layer, ``{(method, layer): loss}``."""
+def style_losses(
+    config: Config, methods: Optional[Iterable[str]] = None
+) -> dict[tuple[str, str], losses.Loss]:
+    """Return the loss of each method at each style layer, ``{(method, layer): loss}``.
+
+    `methods` are by default those of the config.
+    """
     return {
         (method, layer): losses.style_loss(method, **config.loss_choices(method))
-        for method in config.methods
+        for method in methods or config.methods
         for layer in config.style_layers
     }
+
+
+def check_pools(group: Group, style_losses: Mapping[tuple[str, str], losses.Loss]) -> None:
+    """Raise a `PluginError` if a group needs what the loss of a plugin cannot do."""
+    needs = [] if group.whole else ["masks"]
+    if len(group.pictures) > 1:
+        needs.append("several pictures as one style")
+    for loss in style_losses.values() if needs else ():
+        # All of nst's own do.
+        if not getattr(loss, "pools", False):
+            loss.plugin.fail(  # type: ignore[attr-defined]
+                f"its loss does not take {' or '.join(needs)}; a SumLoss would"
+            )
 
 
 def style_targets(
@@ -215,6 +255,7 @@ def style_targets(
     features: Mapping[str, Any],
     random: numpy.random.RandomState,
     bases: Optional[numpy.random.RandomState] = None,
+    methods: Optional[Iterable[str]] = None,
 ) -> dict[tuple[str, str], Any]:
     """Return the target of each style loss, ``{(method, layer): target}``.
 
@@ -227,27 +268,65 @@ def style_targets(
         For losses that draw from the style.
     bases : numpy.random.RandomState, optional
         For the basis of losses that need only sums; by default `random`.
+    methods : iterable of str, optional
+        By default those of the config.
     """
     streams = {"sums": bases or random}
     return {
         (method, layer): loss.target(features[layer], streams.get(loss.needs, random))
-        for (method, layer), loss in style_losses(config).items()
+        for (method, layer), loss in style_losses(config, methods).items()
     }
 
 
-def style_terms(config: Config, targets: Mapping[tuple[str, str], Any]) -> list[Term]:
+def style_terms(
+    config: Config,
+    targets: Mapping[tuple[str, str], Any],
+    group: Optional[Group] = None,
+    like: Any = None,
+) -> list[Term]:
     """Return a term for each method and style layer, with the targets of `style_targets`.
 
-    Its weight is the method's share of the fusion times w_l of Eq. 5. It lacks γ and β′, which
-    `scaled` multiplies in.
+    Its weight is that of the group times the method's share of the fusion times w_l of Eq. 5. It
+    lacks γ and β′, which `scaled` multiplies in.
+
+    Parameters
+    ----------
+    config : Config
+    targets : dict
+        A layer that it lacks has no term.
+    group : Group, optional
+        By default a style that applies everywhere. Layers where its mask covers no position have
+        no term.
+    like : NDArray
+        Has the device and type of the features; needed if the group has a mask.
     """
+    if group is None:
+        group = Group((), config.methods)
+    at_layers = _layer_masks(config, group, like)
     return [
         Term(
             method, layer, loss, targets[method, layer],
-            config.methods[method] * config.layer_weight(layer),
+            group.weight * (group.methods[method] * config.layer_weight(layer)),
+            at_layers[layer], group.number if method in group.numbered else 0, group.index,
         )
-        for (method, layer), loss in style_losses(config).items()
+        for (method, layer), loss in style_losses(config, group.methods).items()
+        if layer in at_layers and (method, layer) in targets
     ]  # fmt: skip
+
+
+def _layer_masks(config: Config, group: Group, like: Any) -> dict[str, Optional[losses.Mask]]:
+    """Return the mask of a group at each style layer where it covers a position."""
+    if group.mask is None:
+        return dict.fromkeys(config.style_layers)
+    values = {
+        layer: masks.at_layer(group.mask, layer, config.mask_inside)
+        for layer in config.style_layers
+    }
+    return {
+        layer: losses.Mask.of(value, like)
+        for layer, value in values.items()
+        if value.sum() >= masks.LEAST_MASS
+    }
 
 
 def scaled(terms: Iterable[Term], factors: Mapping[str, float]) -> list[Term]:
@@ -255,15 +334,26 @@ def scaled(terms: Iterable[Term], factors: Mapping[str, float]) -> list[Term]:
     return [replace(term, weight=term.weight * factors[term.method]) for term in terms]
 
 
-def given_beta(config: Config) -> Optional[dict[str, float]]:
-    """Return β′ of each method as `config` gives it, or None if it has to be measured."""
+def given_beta(
+    config: Config, methods: Optional[Iterable[str]] = None
+) -> Optional[dict[str, float]]:
+    """Return β′ of each method as `config` gives it, or None if it has to be measured.
+
+    Parameters
+    ----------
+    config : Config
+    methods : iterable of str, optional
+        By default those of the config.
+    """
+    methods = config.methods if methods is None else methods
     if config.beta == "auto":
         return None
     if config.beta == "paper":
-        return {method: paper_beta(method) for method in config.methods}
+        return {method: paper_beta(method) for method in methods}
     if isinstance(config.beta, str):
-        return parse_weights(config.beta)
-    return {method: config.beta for method in config.methods}
+        values = parse_weights(config.beta)
+        return {method: value for method, value in values.items() if method in methods}
+    return {method: config.beta for method in methods}
 
 
 def measured_beta(
@@ -273,6 +363,9 @@ def measured_beta(
     style: Iterable[Term],
     image: Any,
     random: numpy.random.RandomState,
+    shares: Optional[Mapping[str, float]] = None,
+    covers: Optional[Mapping[str, Any]] = None,
+    kind: type[Objective] = Objective,
 ) -> Optional[dict[str, float]]:
     """Measure the β′ that scales each method's gradient to the content gradient (section 4).
 
@@ -285,6 +378,14 @@ def measured_beta(
     image : NDArray
         Where to measure.
     random : numpy.random.RandomState
+    shares : dict of str to float, optional
+        The part of all style that each method has; by default its weight in the fusion. β′ is
+        what a method needs that has all.
+    covers : dict of str to NDArray, shape (1, 1, H, W), optional
+        Where each method applies. The content gradient is taken there alone; for methods that it
+        lacks, everywhere.
+    kind : type
+        The class of objectives for the network.
 
     Returns
     -------
@@ -296,16 +397,18 @@ def measured_beta(
     ConfigError
         A style gradient vanishes, so that no factor can balance it.
     """
-    content_norm = _gradient_norm(Objective(network, content, 0, random), image)
-    if not content_norm:
-        return None
+    shares, covers = shares or config.methods, covers or {}
+    evaluation = kind(network, content, 0, random)(image)
+    norms = {method: _norm(evaluation, covers.get(method)) for method in shares}
     beta = {}
-    for method, share in config.methods.items():
-        beta[method] = paper_beta(method)
+    for method, share in shares.items():
+        beta[method], content_norm = paper_beta(method), norms[method]
+        if not content_norm:
+            return None
         if share:
             terms = [term for term in style if term.method == method]
             terms = scaled(terms, {method: paper_beta(method) / share})
-            style_norm = _gradient_norm(Objective(network, terms, 0, random), image)
+            style_norm = _norm(kind(network, terms, 0, random)(image))
             if not style_norm:
                 raise ConfigError(
                     f"beta auto: the {method} style loss has no gradient on the start image, "
@@ -316,8 +419,12 @@ def measured_beta(
     return beta
 
 
-def _gradient_norm(objective: Objective, image: Any) -> float:
-    return float(objective(image).gradient_norm.asscalar())
+def _norm(evaluation: Evaluation, cover: Any = None) -> float:
+    """Return the norm of a gradient, times `cover` if that is given."""
+    if cover is None:
+        return float(evaluation.gradient_norm.asscalar())
+    covered = engine.nd.broadcast_mul(evaluation.gradient, cover)
+    return float(engine.nd.norm(covered).asscalar())
 
 
 def _finite(scalar: Any) -> bool:

@@ -99,9 +99,6 @@ class TiledObjective(Objective):
     def _at(self, layer: str) -> list[Term]:
         return [term for term in self.terms if term.layer == layer]
 
-    def _random_of(self, term: Term) -> numpy.random.RandomState:
-        return self._random
-
     def _drawn(self) -> dict[str, Any]:
         drawn = {}
         for term in self.terms:
@@ -129,30 +126,62 @@ class _Part(Protocol):
         """Return the gradient at the features of a region."""
 
 
+class RunningSums:
+    """The sums of a map for a loss, as tiles come by.
+
+    Parameters
+    ----------
+    loss : losses.SumLoss
+    basis : object
+    mask : losses.Mask, optional
+        Of the whole map.
+    """
+
+    def __init__(self, loss: Any, basis: Any, mask: Optional[losses.Mask]) -> None:
+        self._loss, self._basis, self._mask = loss, basis, mask
+        #: None before the first region.
+        self.total: Any = None
+        self._empty = True
+
+    def read(self, features: Any, region: Region) -> None:
+        """Add the sums of a region; regions do not overlap."""
+        mask = mask_at(self._mask, region, features)
+        sums = self._loss.sums(features, self._basis, mask)
+        empty = mask is not None and not mask.values.any()
+        # A region outside of the mask has a tiny mass, not 0, so that it alone gives no 0 / 0.
+        if self.total is None:
+            self.total = sums
+        elif empty:
+            self.total = self.total + sums.scaled(0)
+        elif self._empty:
+            self.total = sums + self.total.scaled(0)
+        else:
+            self.total = self.total + sums
+        self._empty = self._empty and empty
+
+
 class _FromSums:
     """A term whose loss needs sums alone."""
 
     def __init__(self, term: Term) -> None:
-        self._term, self._sums, self._head = term, None, None
-        self._basis = term.loss.basis_in(term.target)  # type: ignore[attr-defined]
+        self._term, self._loss, self._head = term, term.loss, None
+        basis = self._loss.basis_in(term.target)  # type: ignore[attr-defined]
+        self._sums = RunningSums(self._loss, basis, term.mask)
 
     def read(self, features: Any, region: Region) -> None:
-        mask = mask_at(self._term.mask, region, features)
-        sums = self._term.loss.sums(features, self._basis, mask)  # type: ignore[attr-defined]
-        self._sums = sums if self._sums is None else self._sums + sums
+        self._sums.read(features, region)
 
     def finish(self) -> Any:
         term = self._term
-        self._head = term.loss.head(  # type: ignore[attr-defined]
-            self._sums, term.target, term.weight
+        head = self._loss.head(  # type: ignore[attr-defined]
+            self._sums.total, term.target, term.weight
         )
-        return self._head.value  # type: ignore[attr-defined]
+        self._head = head
+        return head.value
 
     def gradient(self, features: Any, region: Region) -> Any:
         mask = mask_at(self._term.mask, region, features)
-        return self._term.loss.gradient(  # type: ignore[attr-defined]
-            features, self._head, mask
-        )
+        return self._loss.gradient(features, self._head, mask)  # type: ignore[attr-defined]
 
 
 class _ByPosition:

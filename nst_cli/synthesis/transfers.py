@@ -3,8 +3,8 @@
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Optional, Union
 
 import numpy
@@ -15,8 +15,10 @@ from ..errors import ConfigError, NonFiniteError, ShapeError
 from ..weights import Weights
 from . import objective, vgg
 from .kit import NetworkKey, NetworkKit
+from .pooling import pooled_targets
 from .reading import StepNumbers, read_steps
 from .steps import OPTIMIZERS
+from .styles import Group, StyleImage, coverage, grouped, shares
 
 # The stop rules apply from this step on. Momentum takes about ten steps to build up, and until
 # then a small change does not mean convergence. The authors' code may stop at its first step.
@@ -34,6 +36,9 @@ START_AMPLITUDE = 0.1
 # The random streams of a seed, one for each purpose: the start image, the style image's pairs of
 # positions, each step's pairs, the pairs for measuring β′, and the bases that sums are taken in,
 # which are the same at all scales. A seed's results depend on these numbers, so they never change.
+# The pairs of each step have a stream for each group of styles: that of the first group is
+# (_PAIRS,), and that of group n is (_PAIRS, n). So another style leaves the draws for those before
+# it as they are. A target depends on the style's pictures alone, not on the place of its group.
 _START, _STYLE_PAIRS, _PAIRS, _BETA_PAIRS, _BASES = range(5)
 
 # With `scales` auto, no scale has a long edge below this.
@@ -52,7 +57,8 @@ class Record:
         The step's scale, counted from 1, the smallest; and the number of scales.
     losses : dict of str to float
         ``total`` and its weighted parts: one for each method and layer (``poly/relu1_1``), and
-        ``smoothing``. Computed at the image the step started from.
+        ``smoothing``. If several styles have a method, the number of the style follows
+        (``poly/relu1_1/2``). Computed at the image the step started from.
     relative_change : float
         ‖new − old‖ / ‖new‖ of the image.
     gradient_norm : float
@@ -114,7 +120,7 @@ class Result:
 
 def transfer(
     content: Any,
-    style: Any,
+    styles: Any,
     config: Config,
     *,
     init: Any = None,
@@ -122,13 +128,16 @@ def transfer(
     kit: Optional[NetworkKit] = None,
     weights: Optional[Weights] = None,
 ) -> Result:
-    """Make an image with the content of one image and the style of another.
+    """Make an image with the content of one image and the style of one or several others.
 
     Parameters
     ----------
-    content, style : array_like, shape (1, 3, H, W)
-        Network input: RGB, 0 to 255, minus the channel means (`images.to_input`). The two may
-        differ in size; the result has the content's size.
+    content : array_like, shape (1, 3, H, W)
+        Network input: RGB, 0 to 255, minus the channel means (`images.to_input`). The result has
+        its size.
+    styles : array_like, shape (1, 3, H, W), or StyleImage, or a sequence of StyleImage
+        A style image, which may differ in size from the content; or one or several styles with
+        their weights, methods and masks.
     config : Config
         `size`, `style_fit` and `denoise` apply to files and are ignored here.
     init : array_like, optional
@@ -148,9 +157,13 @@ def transfer(
     Raises
     ------
     ShapeError
-        An array has another shape, is too small for the network, or is not finite.
+        An array has another shape, is too small for the network, or is not finite; or a mask does
+        not fit its picture.
     ConfigError
-        ``config.init`` names a picture and `init` is not given.
+        ``config.init`` names a picture and `init` is not given; or the weights or the methods of
+        the styles are not valid.
+    PluginError
+        The loss of a plugin takes no masks and a style has one.
     WeightsError
         The weights are missing or lack a layer.
     EngineError
@@ -159,7 +172,7 @@ def transfer(
         The loss or the gradient is not finite; its `result` holds the last good image.
     """
     content = _input_array("content", content)
-    style = _input_array("style", style)
+    groups = grouped(_styles_of(styles), content.shape[2:], config)
     if init is not None:
         init = _input_array("init", init)
         if init.shape != content.shape:
@@ -171,10 +184,13 @@ def transfer(
             device=device,
             kit=kit or NetworkKit(keep=False),
             content=content,
-            style=style,
+            groups=groups,
             random=stream(config.seed, _PAIRS),
             on_step=on_step,
             weights=weights or Weights.find(config.weights),
+            streams={
+                group.index: stream(config.seed, _PAIRS, group.index) for group in groups[1:]
+            },
         )
         return _run_scales(setting, init)
 
@@ -187,11 +203,13 @@ class _Setting:
     device: Any
     kit: NetworkKit
     content: numpy.ndarray
-    style: numpy.ndarray
+    groups: Sequence[Group]
     # Draws the pairs of positions of each step.
     random: numpy.random.RandomState
     on_step: Optional[Callable[[Record], Any]]
     weights: Weights
+    # The same for the second group of styles and further ones, by index.
+    streams: Mapping[int, numpy.random.RandomState] = field(default_factory=dict)
 
     @property
     def with_content(self) -> bool:
@@ -223,20 +241,21 @@ class _ScaleResult(NamedTuple):
 
 def _run_scales(setting: _Setting, init: Optional[numpy.ndarray]) -> Result:
     """Optimise at each scale, starting from `init` or, if it is None, as the config says."""
-    config, content, style = setting.config, setting.content, setting.style
-    setting.kit.begin(_network_key(setting), content.shape, style.shape)
-    sizes = scale_sizes(config.scales, content.shape[2:])
-    beta, steps = objective.given_beta(config), 0
+    config, content, groups = setting.config, setting.content, setting.groups
+    pictures = (picture.image.shape for group in groups for picture in group.pictures)
+    setting.kit.begin(_network_key(setting), content.shape, *pictures)
+    sizes = _sizes(setting)
+    beta, steps = objective.given_beta(config, shares(groups)), 0
     image: Optional[numpy.ndarray] = None
     for number, size in enumerate(sizes, 1):
-        small_content, small_style = _inputs_at(size, content, style)
+        small_content, small_groups = _inputs_at(size, content, groups)
         if image is None:
             small_init = None if init is None else _resized(init, size)
             image = _start_image(config, small_content, small_init)
         else:
             image = _next_start(image, small_content)
         scale = _Scale(number, len(sizes), steps)
-        result = _optimise(setting, scale, small_content, small_style, image, beta)
+        result = _optimise(setting, scale, small_content, small_groups, image, beta)
         image, beta, steps = result.image, result.beta, steps + result.steps
         engine.release(setting.device)
     return Result(result.image, steps, result.stop_reason, result.losses, beta or {})
@@ -257,15 +276,29 @@ def _network_key(setting: _Setting) -> NetworkKey:
     )
 
 
+def _sizes(setting: _Setting) -> list[tuple[int, int]]:
+    """Return the sizes to optimise at, without those where a style would have no position."""
+    config, content, groups = setting.config, setting.content, setting.groups
+    *smaller, full = scale_sizes(config.scales, content.shape[2:])
+    if all(group.whole for group in groups):
+        return [*smaller, full]
+
+    def covered(size: tuple[int, int]) -> bool:
+        _, resized = _inputs_at(size, content, groups)
+        return all(group.covers_any(config) for group in resized)
+
+    return [*filter(covered, smaller), full]
+
+
 def _inputs_at(
-    size: tuple[int, int], content: numpy.ndarray, style: numpy.ndarray
-) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Return the content resized to `size`, and the style resized by the same factor."""
+    size: tuple[int, int], content: numpy.ndarray, groups: Sequence[Group]
+) -> tuple[numpy.ndarray, Sequence[Group]]:
+    """Return the content resized to `size`, and the styles resized by the same factor."""
     if size == content.shape[2:]:
-        return content, style
+        return content, groups
     factor = size[0] / content.shape[2]
-    style_size = [max(vgg.SMALLEST_SIDE, round(side * factor)) for side in style.shape[2:]]
-    return images.resize_input(content, size), images.resize_input(style, style_size)
+    smaller = [group.at_size(size, factor) for group in groups]
+    return images.resize_input(content, size), smaller
 
 
 def _start_image(
@@ -296,7 +329,7 @@ def _next_start(image: numpy.ndarray, content: numpy.ndarray) -> numpy.ndarray:
 def _objective(
     setting: _Setting,
     content: numpy.ndarray,
-    style: numpy.ndarray,
+    groups: Sequence[Group],
     start: numpy.ndarray,
     beta: Optional[dict[str, float]],
 ) -> tuple[objective.Objective, Optional[dict[str, float]]]:
@@ -309,36 +342,56 @@ def _objective(
         features = network.forward(engine.array(content, device))
         content_terms = objective.content_terms(config, features)
     if setting.with_style:
-        targets = _style_targets(setting, style, network)
-        style_terms = objective.style_terms(config, targets)
+        like = engine.array([0.0], device)
+        for group in groups:
+            targets = _style_targets(setting, group, network)
+            style_terms += objective.style_terms(config, targets, group, like)
         if beta is None:
             starts = start, _noise(config, content.shape)
-            beta = _measured_beta(setting, network, content_terms, style_terms, starts)
+            beta = _measured_beta(setting, network, content_terms, style_terms, starts, groups)
     terms = objective.scaled(content_terms, {"content": config.alpha}) if config.alpha else []
     if setting.with_style and beta is not None:
         factors = {method: config.gamma * value for method, value in beta.items()}
         terms += objective.scaled(style_terms, factors)
-    return objective.Objective(network, terms, config.tv_weight, setting.random), beta
+    goal = objective.Objective(network, terms, config.tv_weight, setting.random, setting.streams)
+    return goal, beta
 
 
 def _style_targets(
-    setting: _Setting, style: numpy.ndarray, network: vgg.Network
+    setting: _Setting, group: Group, network: vgg.Network
 ) -> dict[tuple[str, str], Any]:
-    """Return the targets of the style losses, from the kit or from the style image."""
-    config = setting.config
-    losses = objective.style_losses(config)
-    seed = config.seed if any(loss.seeded for loss in losses.values()) else None
+    """Return the targets of a group's losses, from the kit or from its pictures."""
+    config, pictures = setting.config, group.pictures
+    losses = objective.style_losses(config, group.methods)
+    objective.check_pools(group, losses)
+    first = pictures[0].image
+    seeded = not group.plain or any(loss.seeded for loss in losses.values())
+    seed = config.seed if seeded else None
+    # A network for each size of several pictures would take too much memory.
+    keep = sum(len(one.pictures) for one in setting.groups) == 1
+    reader: Optional[vgg.Network] = None
+
+    def read(image: numpy.ndarray) -> dict[str, Any]:
+        nonlocal reader
+        if image.shape == network.image_shape:
+            reader = network
+        elif reader is None or image.shape != reader.image_shape:
+            reader = None
+            reader = setting.kit.network(image.shape, gradient=False, keep=keep)
+        return reader.forward(engine.array(image, setting.device))
 
     def make() -> dict[tuple[str, str], Any]:
-        same_size = style.shape == network.image_shape
-        reader = network if same_size else setting.kit.network(style.shape, gradient=False)
-        features = reader.forward(engine.array(style, setting.device))
         # Each size has its own stream, so results do not depend on what the kit holds already.
-        random = stream(config.seed, _STYLE_PAIRS, *style.shape[2:])
-        return objective.style_targets(config, features, random, stream(config.seed, _BASES))
+        random = stream(config.seed, _STYLE_PAIRS, *first.shape[2:])
+        bases = stream(config.seed, _BASES)
+        if group.plain:
+            return objective.style_targets(config, read(first), random, bases, group.methods)
+        return pooled_targets(losses, pictures, read, config.mask_inside, random, bases)
 
+    arrays = [array for one in pictures for array in (one.image, one.mask)]
+    parts = () if group.plain else (config.mask_inside, *(one.share for one in pictures))
     targets: dict[tuple[str, str], Any]
-    targets = setting.kit.targets(style, (*losses.items(), seed), make)
+    targets = setting.kit.targets(arrays, (*losses.items(), seed, *parts), make)
     return targets
 
 
@@ -348,12 +401,25 @@ def _measured_beta(
     content: list[objective.Term],
     style: list[objective.Term],
     starts: tuple[numpy.ndarray, ...],
+    groups: Sequence[Group],
 ) -> dict[str, float]:
     """Measure β′ at the first of `starts` where the content loss has a gradient."""
     random = stream(setting.config.seed, _BETA_PAIRS)
+    parts = shares(groups)
+    covers = {
+        method: coverage([group for group in groups if group.methods.get(method)])
+        for method in parts
+    }
+    on_device = {
+        method: engine.array(cover[None, None], setting.device)
+        for method, cover in covers.items()
+        if cover is not None
+    }
     for start in starts:
         image = engine.array(start, setting.device)
-        beta = objective.measured_beta(setting.config, network, content, style, image, random)
+        beta = objective.measured_beta(
+            setting.config, network, content, style, image, random, parts, on_device
+        )
         if beta:
             return beta
     raise ConfigError(
@@ -366,7 +432,7 @@ def _optimise(
     setting: _Setting,
     scale: _Scale,
     content: numpy.ndarray,
-    style: numpy.ndarray,
+    groups: Sequence[Group],
     start: numpy.ndarray,
     beta: Optional[dict[str, float]],
 ) -> _ScaleResult:
@@ -375,7 +441,7 @@ def _optimise(
     height, width = setting.content.shape[2:]
     final_size = height, width
     image = engine.array(start, setting.device)
-    goal, beta = _objective(setting, content, style, start, beta)
+    goal, beta = _objective(setting, content, groups, start, beta)
     limit = steps_at(config.iterations, scale.number, scale.scales)
     iterates = OPTIMIZERS[config.optimizer](goal, image, config.learning_rate)
     every = _read_every(setting.device)
@@ -550,6 +616,26 @@ def _noise(config: Config, shape: tuple[int, ...]) -> numpy.ndarray:
 def _ordered(*groups: Sequence[str]) -> tuple[str, ...]:
     """Return the layers of all groups, each once, in network order."""
     return tuple(sorted({layer for group in groups for layer in group}, key=LAYERS.index))
+
+
+def _styles_of(styles: Any) -> list[StyleImage]:
+    """Return the styles of a transfer with their images as float32."""
+    if isinstance(styles, StyleImage):
+        styles = [styles]
+    elif not isinstance(styles, (list, tuple)) or not any(
+        isinstance(style, StyleImage) for style in styles
+    ):
+        return [StyleImage((_input_array("style", styles),))]
+    result = []
+    for number, style in enumerate(styles, 1):
+        if not isinstance(style, StyleImage):
+            raise ShapeError(f"Style {number} is a {type(style).__name__}, not a StyleImage.")
+        name = "style" if len(styles) == 1 else f"style {number}"
+        pictures = tuple(_input_array(name, image) for image in style.images)
+        if not pictures:
+            raise ShapeError(f"{name} has no picture.")
+        result.append(replace(style, images=pictures))
+    return result
 
 
 def _input_array(name: str, values: Any) -> numpy.ndarray:
