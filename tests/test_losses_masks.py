@@ -82,11 +82,10 @@ def test_every_loss_that_looks_at_positions_is_tried_here():
 
 
 @every
-@pytest.mark.parametrize("seed", [2, 3])
-def test_with_soft_masks_the_gradient_agrees_with_central_differences(name, seed):
+def test_with_soft_masks_the_gradient_agrees_with_central_differences(name):
     loss, features, mask = LOSSES[name], random_map(0), mask_of(soft_values())
     style_mask = mask_of(soft_values(6, 5, 4))
-    target, draw = prepared(loss, features, random_map(1, N, 5, 4), mask, style_mask, seed)
+    target, draw = prepared(loss, features, random_map(1, N, 5, 4), mask, style_mask)
     grad = loss(device_array(features), target, 1.5, draw, mask).grad.asnumpy()
     expected = central_differences(lambda f: loss(f, target, 1.5, draw, mask).value, features)
     assert abs(grad).max() > 0
@@ -199,9 +198,9 @@ def test_on_average_a_pair_loss_is_the_mmd_of_the_weighted_distributions(loss, k
     style_values = numpy.array([1, 0, 0.5, 1, 1, 0.25, 1, 1, 1])
     mask, style_mask = mask_of(values.reshape(2, 3)), mask_of(style_values.reshape(3, 3))
     random, on_device, results = numpy.random.RandomState(3), device_array(features), []
-    for _ in range(8):
+    for _ in range(5):
         target = loss.target(device_array(style), random, style_mask)
-        for _ in range(60):
+        for _ in range(30):
             pairs = loss.draw(random, features.shape, target, mask)
             results.append(loss(on_device, target, drawn=pairs, mask=mask).value.asscalar())
     (f, s), p, q = map(rows, (features, style)), values, style_values / style_values.sum()

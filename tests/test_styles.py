@@ -4,6 +4,7 @@ import math
 
 import numpy
 import pytest
+import test_objective as scenes
 from packages import DECLARATION, save_example, save_package
 from test_losses import N, device_array, random_map
 from test_losses_sums import LOSSES as SUM_LOSSES
@@ -15,7 +16,7 @@ from nst_cli.synthesis import objective, pooling, styles, transfers
 from nst_cli.synthesis.kit import NetworkKit
 from nst_cli.synthesis.losses import style_loss
 from nst_cli.synthesis.objective import Objective
-from nst_cli.synthesis.styles import Picture, grouped
+from nst_cli.synthesis.styles import Group, Picture, grouped
 
 SIZE = (20, 24)
 SHAPE = (1, 3, *SIZE)
@@ -70,13 +71,16 @@ def assert_identical(found, expected):
 
 
 class TestDroppedStyles:
-    @pytest.mark.parametrize("blend", BLENDS)
     @pytest.mark.parametrize("method", [*METHODS, FUSION])
-    def test_a_style_of_weight_0_changes_no_byte(self, method, blend):
+    def test_a_style_of_weight_0_changes_no_byte(self, method):
         expected = run(ONE, method=method)
         pair = [style(ONE, 1.0), style(OTHER, 0.0)]
-        for given in (pair, pair[::-1], [style(ONE, 0.3), style(OTHER, 0.0, LEFT)]):
-            assert_identical(run(given, method=method, blend=blend), expected)
+        assert_identical(run(pair, method=method, blend="mix"), expected)
+        assert_identical(run(pair[::-1], method=method, blend="between"), expected)
+
+    def test_whatever_its_mask_and_method_are(self):
+        given = [style(ONE, 0.3), style(OTHER, 0.0, LEFT, method="cmd")]
+        assert_identical(run(given), run(ONE))
 
     def test_nor_does_it_with_lbfgs_scales_and_a_measured_beta(self):
         others = {"optimizer": "lbfgs", "scales": 2, "beta": "auto", "method": "gaussian"}
@@ -176,14 +180,12 @@ class TestBlend:
             assert found.losses["total"] == pytest.approx(expected.losses["total"], rel=1e-4)
             numpy.testing.assert_allclose(found.image, expected.image, atol=1e-3)
 
-    @pytest.mark.parametrize(
-        "method", ["gaussian", "rbf", "energy", "sliced", "histogram", "remd"]
-    )
+    @pytest.mark.parametrize("method", ["gaussian", "sliced", "histogram", "remd"])
     def test_so_it_is_but_for_draws_where_positions_are_looked_at(self, method):
         given = [style(OTHER, 0.5), style(OTHER, 0.5)]
         others = {"method": method, "style_layers": "relu1_1", "alpha": 1}
-        expected = [parts(OTHER, seed=seed, **others)[f"{method}/relu1_1"] for seed in range(6)]
-        found = [parts(given, seed=seed, **others)[f"{method}/relu1_1"] for seed in range(6)]
+        expected = [parts(OTHER, seed=seed, **others)[f"{method}/relu1_1"] for seed in range(4)]
+        found = [parts(given, seed=seed, **others)[f"{method}/relu1_1"] for seed in range(4)]
         spread = numpy.std(expected) + numpy.std(found) + 0.02 * abs(numpy.mean(expected))
         assert abs(numpy.mean(found) - numpy.mean(expected)) < 3 * spread
 
@@ -215,7 +217,7 @@ class TestBlend:
     def test_a_mixture_is_nearer_to_the_style_with_more_weight(self):
         mean = [image.mean() for image in (ONE, THIRD)]
         means = [
-            run([style(ONE, w), style(THIRD, 1 - w)], method="linear", alpha=0, iterations=60,
+            run([style(ONE, w), style(THIRD, 1 - w)], method="linear", alpha=0, iterations=20,
                 gamma=50, optimizer="adam").image.mean()
             for w in (0.9, 0.1)
         ]  # fmt: skip
@@ -367,8 +369,9 @@ class TestMasks:
         assert names[0].keys() == names[1].keys()
         assert names[0]["poly/relu2_1"] != names[1]["poly/relu2_1"]
 
-    @pytest.mark.parametrize("inside", [False, True])
-    @pytest.mark.parametrize("method", ["gaussian", "fourier", "remd", "sliced", FUSION])
+    @pytest.mark.parametrize(
+        ("method", "inside"), [("gaussian", False), ("sliced", False), (FUSION, True)]
+    )
     def test_masks_follow_the_scales(self, method, inside):
         config = choices(
             method=method, scales=2, optimizer="lbfgs", beta="auto", mask_inside=inside
@@ -485,9 +488,9 @@ class TestKit:
         varied = (
             ONE, style(ONE, mask=LEFT), style(ONE, style_mask=SOFT[:18].repeat(2, 1)[:, :33]),
             [folder, style(THIRD)], [style(ONE, 1), style(OTHER, 3)],
-            [style(ONE, 3), style(OTHER, 1)], ONE,
+            [style(ONE, 3), style(OTHER, 1)],
         )  # fmt: skip
-        for method in ("poly", "gaussian", "fourier"):
+        for method in ("fourier", "gaussian"):
             for given in varied:
                 assert_identical(run(given, kit, method=method), run(given, method=method))
 
@@ -586,3 +589,25 @@ class TestPlugins:
         assert "nst-plain 1.0" in str(caught.value) and "\n" not in str(caught.value)
         if isinstance(given, list):
             assert run(given, method="plain", blend="between").steps == 2
+
+
+def test_the_whole_gradient_with_masks_agrees_with_central_differences():
+    scene, config = scenes.Scene(), scenes.choices(FUSION, mask_inside=False)
+    image, masks = scenes.random_image(), numpy.random.RandomState(6).uniform(-0.5, 1, (2, 6, 9))
+    terms = scene.content(config)
+    for number, mask in enumerate(masks.clip(0, 1), 1):
+        group = Group((), config.methods, 1 / number, mask, number, number - 1, {"bn", "poly"})
+        targets = {(term.method, term.layer): term.target for term in scene.style(config)}
+        terms += objective.style_terms(config, targets, group, device_array(0.0))
+    terms = objective.scaled(terms, scenes.BETA)
+    losses, gradient = scenes.evaluate(terms, scene.network, 0.2)
+    assert {"bn/relu1_1/1", "poly/relu2_1/2"} <= set(losses)
+    for index in list(numpy.ndindex(*image.shape))[::11]:
+        shift = numpy.zeros_like(image)
+        shift[index] = 1e-6
+        above, below = (
+            math.fsum(scenes.evaluate(terms, scene.network, 0.2, image + sign * shift)[0].values())
+            for sign in (1, -1)
+        )
+        slope = (above - below) / 2e-6
+        assert gradient[index] == pytest.approx(slope, rel=1e-5, abs=1e-6 * abs(gradient).max())

@@ -85,9 +85,9 @@ class Group:
     mask : numpy.ndarray or None, shape (H, W)
         Where it applies; None for everywhere.
     number : int
-        Of its first style, counted from 1, for names and messages.
+        The number of its first style, counted from 1, for names and messages.
     index : int
-        Of the group, counted from 0; its random draws are keyed by it.
+        Its place among the groups, counted from 0, by which its random draws are keyed.
     numbered : frozenset of str
         The methods that other groups have too: the names of its terms end with `number`.
     """

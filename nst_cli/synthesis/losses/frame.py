@@ -137,7 +137,7 @@ class Sample:
         features : NDArray, shape (1, N, H, W)
         mask : Mask, optional
         most : int, optional
-            Of more positions than this, so many are drawn at random.
+            The number of positions to draw at random if there are more.
         random : numpy.random.RandomState, optional
         """
         flat, count = plain(features), features.shape[2] * features.shape[3]

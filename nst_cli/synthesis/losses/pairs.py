@@ -133,7 +133,7 @@ class PairMMD(SampleLoss):
         place = numpy.zeros(positions, dtype=numpy.int32)
         place[order] = numpy.arange(len(order))
         if weights:
-            style = weighted_draw(random, *weights, 2 * half)
+            style = weighted_draw(random, weights[0], 2 * half)
         else:
             style = shuffled(random, rows.shape[0], 2 * half)
         return Pairs(

@@ -110,7 +110,7 @@ class RelaxedEMD(SampleLoss):
         place = numpy.full(count, len(positions), dtype=numpy.int32)
         place[positions] = numpy.arange(len(positions))
         if weights:
-            style = weighted_draw(random, *weights, min(self.samples, style_count))
+            style = weighted_draw(random, weights[0], min(self.samples, style_count))
         else:
             style = random.permutation(style_count)[: self.samples]
         return Samples(*(index_array(part, rows) for part in (positions, place, style)))
