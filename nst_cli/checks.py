@@ -96,7 +96,12 @@ def positive(field: str, value: Any) -> float:
 
 def or_auto(check: Check) -> Check:
     """Return a check that also accepts ``auto``."""
-    return lambda field, value: value if value == "auto" else check(field, value)
+    return or_words(check, "auto")
+
+
+def or_words(check: Check, *words: str) -> Check:
+    """Return a check that also accepts some words."""
+    return lambda field, value: value if value in words else check(field, value)
 
 
 def integer(low: int, high: int) -> Check:

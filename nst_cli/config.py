@@ -46,6 +46,7 @@ MAX_PIXELS = 89_478_485
 _MOST_SIZE = 2**21 - 1
 _MOST_ITERATIONS = 10**9
 _MOST_PIXELS = 2**40
+_MOST_MEGABYTES = 1 << 20
 _MOST_DRAWN = 2**13
 
 
@@ -269,6 +270,14 @@ class Config:
         "How convolutions are computed in float32. winograd: with fewer multiplications, from "
         "conv2_2 on; auto: by winograd where that is faster on this processor.",
         fast="auto",
+    )
+    tile: Union[str, int] = _option(
+        "auto",
+        checks.or_words(checks.integer(1, _MOST_MEGABYTES), "auto", "off"),
+        "Compute the network in tiles, which takes less memory and more time. auto: where a "
+        "picture does not fit into memory otherwise; a number: wherever the feature maps take "
+        "more than this many megabytes.",
+        "auto|off|MEGABYTES",
     )
     tv_weight: float = _option(
         1e-2, checks.number, "Weight of the total variation smoothing in each step.", "X"

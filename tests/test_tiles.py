@@ -187,7 +187,9 @@ def networks(shared):
     reader = vgg.Network(shared, LAYERS, STYLE_SHAPE, gradient=False)
 
     def tiled(tile_bytes, kept=None):
-        return tiles.TiledNetwork(shared, LAYERS, SHAPE, tile_bytes=tile_bytes, kept=kept)
+        network = tiles.TiledNetwork(shared, LAYERS, SHAPE, tile_bytes=tile_bytes)
+        network.kept = kept or {}
+        return network
 
     return plain, reader, tiled
 

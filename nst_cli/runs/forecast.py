@@ -137,7 +137,9 @@ def _largest_array(config: Config, size: Size, style_size: Size) -> float:
     layers = [values_per_pixel(LAYERS[0])]
     if config.gamma:
         layers += [most_own_values(config, method) for method in config.methods]
-    history = 2 * lbfgs.HISTORY * 3 if config.optimizer == "lbfgs" else 0
+    history = 0
+    if config.optimizer == "lbfgs":
+        history = 2 * 3 * lbfgs.history_of(3 * math.prod(size))
     pixels, style_pixels = math.prod(size), math.prod(style_size)
     pairs_of_samples = config.samples**2 if "remd" in config.methods else 0
     return max(max(layers) * max(pixels, style_pixels), history * pixels, pairs_of_samples)

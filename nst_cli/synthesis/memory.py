@@ -1,12 +1,13 @@
 """How much memory a transfer takes, by a fitted model, and how much there is."""
 
 import math
-from typing import Any, Optional
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Optional
 
 from .. import engine, machine
 from ..config import LAYERS, METHODS, ROUNDED, Config
 from ..methods import BY_FOURIER
-from . import losses, vgg, winograd
+from . import lbfgs, losses, tiled_objective, tiles, vgg, winograd
 
 # Height and width.
 Size = tuple[int, int]
@@ -40,7 +41,123 @@ _FORWARD_ONLY_FACTOR = 0.5
 SAFETY_FACTOR = 1.25
 
 
+# Smaller tiles would consist of halos.
+_LEAST_TILE_BYTES = 64 << 20
+# Beside the tiles, a value of an image takes this many bytes in the images, gradients and copies
+# of a step; and in L-BFGS, besides the history.
+_TILED_IMAGE_BYTES = 4 * 12
+_TILED_LBFGS_BYTES = 4 * 10
+# The fixed part, and how much more than its maps a tile takes.
+_TILED_FACTOR = 1.5
+
+
+class Tiling(NamedTuple):
+    """How a transfer is computed in tiles.
+
+    Attributes
+    ----------
+    tile_bytes : int
+        For the maps of a tile.
+    by_fourier : tuple of str
+        Methods that estimate their MMD by random Fourier features because of the tiles.
+    by_sample : tuple of str
+        Methods that see the features at kept positions only.
+    """
+
+    tile_bytes: int
+    by_fourier: tuple[str, ...] = ()
+    by_sample: tuple[str, ...] = ()
+
+
+def tile_bytes(config: Config, size: Size, style_size: Size, device: Any) -> int:
+    """Return the bytes of a tile for images of a size, or 0 if they do without tiles.
+
+    Parameters
+    ----------
+    config : Config
+    size, style_size : (int, int)
+        Height and width of the content image and of the largest style image.
+    device : Context
+    """
+    if config.tile == "off":
+        return 0
+    if config.tile != "auto":
+        most = int(config.tile) << 20
+        layers = (*config.style_layers, *config.content_layers)
+        shapes = [(1, 3, *one) for one in (size, style_size)]
+        larger = any(tiles.tile_bytes_of(shape, layers) > most for shape in shapes)
+        return most if larger else 0
+    free = available(device)
+    if free is None or SAFETY_FACTOR * untiled_memory(config, size, style_size) <= free:
+        return 0
+    return max(_LEAST_TILE_BYTES, min(tiles.TILE_BYTES, free // 8))
+
+
+def tiling(
+    config: Config, methods: Iterable[str], size: Size, style_size: Size, device: Any
+) -> Optional[Tiling]:
+    """Return how a transfer is computed in tiles; None if it is not.
+
+    Parameters
+    ----------
+    config : Config
+    methods : iterable of str
+        Those of all styles.
+    size, style_size : (int, int)
+        Height and width of the content image and of the largest style image.
+    device : Context
+    """
+    chosen = tile_bytes(config, size, style_size, device)
+    if not chosen:
+        return None
+    by_fourier, by_sample = [], []
+    for method in methods:
+        if method in BY_FOURIER:
+            if config.estimator != "fourier":
+                by_fourier.append(method)
+        elif losses.style_loss(method, **config.loss_choices(method)).needs != "sums":
+            by_sample.append(method)
+    return Tiling(chosen, tuple(by_fourier), tuple(by_sample))
+
+
 def memory(config: Config, size: Size, style_size: Size) -> int:
+    """Return the peak memory of a transfer's process, in tiles where it is computed so."""
+    chosen = tile_bytes(config, size, style_size, engine.device_of(config))
+    if chosen:
+        return tiled_memory(config, size, style_size, chosen)
+    return untiled_memory(config, size, style_size)
+
+
+def tiled_memory(config: Config, size: Size, style_size: Size, tile: int) -> int:
+    """Return the peak memory of a transfer in tiles, in bytes.
+
+    Parameters
+    ----------
+    config : Config
+    size, style_size : (int, int)
+        Height and width of the content image and of the style image.
+    tile : int
+        The bytes of a tile.
+    """
+    precision = engine.precision_of(config, engine.device_of(config))
+    value = 2 if precision in ROUNDED else 4
+    # The maps between stages: of the second, third and fourth pooling, and gradients on two.
+    between = value * (8 + 4 + 2) + 4 * 8
+    content = 4 * sum(map(values_per_pixel, config.content_layers))
+    image = 3 * _TILED_IMAGE_BYTES
+    if config.optimizer == "lbfgs":
+        history = lbfgs.history_of(3 * math.prod(size))
+        image += 3 * (2 * 4 * history + _TILED_LBFGS_BYTES)
+    kept = 0
+    if any(losses.style_loss(method).needs != "sums" for method in config.methods):
+        kept = sum(map(_channels, config.style_layers)) * tiled_objective.KEPT_POSITIONS * 4 * 4
+    per_pixel = between + content + image
+    style = between + 3 * _TILED_IMAGE_BYTES
+    largest = max(per_pixel * math.prod(size), style * math.prod(style_size))
+    return round(FIXED_BYTES + _TILED_FACTOR * tile + kept + largest)
+
+
+def untiled_memory(config: Config, size: Size, style_size: Size) -> int:
     """Return the peak memory of a transfer's process, as far as the model knows, in bytes.
 
     ::

@@ -5,7 +5,7 @@ one, or at pairs or ranks of them: they see the features at positions that are k
 run, and their gradient is scaled so that its expectation is that of the loss of the whole map.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Optional, Protocol
 
@@ -127,26 +127,31 @@ class _Part(Protocol):
 
 
 class RunningSums:
-    """The sums of a map for a loss, as tiles come by.
+    """Sums over the positions of a map, as tiles come by.
 
     Parameters
     ----------
-    loss : losses.SumLoss
-    basis : object
+    sums : callable
+        Takes features and a mask, or None; returns sums that can be added and scaled.
     mask : losses.Mask, optional
         Of the whole map.
     """
 
-    def __init__(self, loss: Any, basis: Any, mask: Optional[losses.Mask]) -> None:
-        self._loss, self._basis, self._mask = loss, basis, mask
+    def __init__(
+        self, sums: Callable[[Any, Optional[losses.Mask]], Any], mask: Optional[losses.Mask]
+    ) -> None:
+        self._sums, self._mask = sums, mask
         #: None before the first region.
         self.total: Any = None
+        #: The mass of the regions so far.
+        self.mass = 0.0
         self._empty = True
 
     def read(self, features: Any, region: Region) -> None:
         """Add the sums of a region; regions do not overlap."""
         mask = mask_at(self._mask, region, features)
-        sums = self._loss.sums(features, self._basis, mask)
+        sums = self._sums(features, mask)
+        self.mass += losses.mass_of(features, mask)
         empty = mask is not None and not mask.values.any()
         # A region outside of the mask has a tiny mass, not 0, so that it alone gives no 0 / 0.
         if self.total is None:
@@ -160,13 +165,18 @@ class RunningSums:
         self._empty = self._empty and empty
 
 
+def sums_of(loss: Any, basis: Any) -> Callable[[Any, Optional[losses.Mask]], Any]:
+    """Return what takes features and a mask and returns the sums of a loss with a basis."""
+    return lambda features, mask: loss.sums(features, basis, mask)
+
+
 class _FromSums:
     """A term whose loss needs sums alone."""
 
     def __init__(self, term: Term) -> None:
         self._term, self._loss, self._head = term, term.loss, None
         basis = self._loss.basis_in(term.target)  # type: ignore[attr-defined]
-        self._sums = RunningSums(self._loss, basis, term.mask)
+        self._sums = RunningSums(sums_of(self._loss, basis), term.mask)
 
     def read(self, features: Any, region: Region) -> None:
         self._sums.read(features, region)

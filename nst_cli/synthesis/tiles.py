@@ -10,7 +10,7 @@ computes its features again.
 import functools
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import numpy
 
@@ -93,6 +93,13 @@ class _Stage:
         return tiles(self.shape[2:], halo, self.step, most)
 
 
+def tile_bytes_of(shape: Sequence[int], layers: Sequence[str], value_bytes: int = 4) -> int:
+    """Return the bytes of a tile that covers a whole image; see `TiledNetwork`."""
+    names = vgg.parts(layers)
+    first = _stages(names, names, tuple(shape))[0]
+    return int(_COPIES * value_bytes * first.values * shape[2] * shape[3])
+
+
 class TiledNetwork:
     """`vgg.Network` in tiles: features and gradients of it are seen in parts.
 
@@ -102,8 +109,6 @@ class TiledNetwork:
         As for `vgg.Network`.
     tile_bytes : int
         The memory for the maps of a tile, about. Tiles cannot be smaller than their halos.
-    kept : dict of str to numpy.ndarray, optional
-        See `tiled_objective.kept_positions`; by default, all positions of each layer.
     """
 
     def __init__(
@@ -115,17 +120,19 @@ class TiledNetwork:
         precision: str = "float32",
         convolution: str = "direct",
         tile_bytes: int = TILE_BYTES,
-        kept: Optional[Mapping[str, numpy.ndarray]] = None,
     ) -> None:
         first = shared[f"{vgg.FULL_PRECISION}_weight"]
         #: The shape of the image, (1, 3, H, W).
         self.image_shape = tuple(shape)
         #: The shape of each layer's features, ``{layer: (1, N, h, w)}``.
         self.shapes: dict[str, tuple[int, ...]] = {}
-        #: The positions whose features losses keep; those of other layers are all kept.
-        self.kept = kept or {}
+        #: The positions whose features losses keep, by layer, as
+        #: `tiled_objective.kept_positions` returns them; those of other layers are all kept.
+        self.kept: Mapping[str, numpy.ndarray] = {}
         self._shared, self._layers, self._precision = shared, tuple(layers), precision
-        self._device, self._tile_bytes = first.context, tile_bytes
+        #: As given.
+        self.tile_bytes = tile_bytes
+        self._device = first.context
         self._value_bytes = first.dtype().itemsize
         for layer in layers:
             scale = vgg.block_of(layer) - 1
@@ -162,6 +169,18 @@ class TiledNetwork:
                 self._inputs.append(values)
             values = self._forward_stage(stage, values, on_tile)
 
+    def features(self, image: Any, layers: Sequence[str]) -> dict[str, Any]:
+        """Return the whole features of an image at some layers; `backward` cannot follow."""
+        maps: dict[str, Any] = {}
+
+        def on_tile(layer: str, features: Any, region: Region) -> None:
+            if layer in layers:
+                part, shape = Region.whole(features.shape[2:]), self.shapes[layer]
+                maps[layer] = pasted(maps.get(layer), features, region, part, shape)
+
+        self.forward(image, on_tile, keep=False)
+        return maps
+
     def backward(self, head_gradient: HeadGradient) -> Any:
         """Return the gradient on the image of the last `forward`; call it once after each.
 
@@ -179,7 +198,7 @@ class TiledNetwork:
 
     def _forward_stage(self, stage: _Stage, source: Any, on_tile: OnTile) -> Any:
         """Return the output of a stage; None for the last."""
-        stage_tiles = stage.tiles(False, self._tile_bytes, self._value_bytes)
+        stage_tiles = stage.tiles(False, self.tile_bytes, self._value_bytes)
         chain = self._chain(stage, stage_tiles, gradient=False)
         output: Any = None
         for tile in stage_tiles:
@@ -190,7 +209,7 @@ class TiledNetwork:
             if stage is not self._stages[-1]:
                 core, read = tile.core.divided(stage.step), tile.read.divided(stage.step)
                 shape = (1, values.shape[1], *(side // stage.step for side in stage.shape[2:]))
-                output = _pasted(output, values, core, core.within(read), shape)
+                output = pasted(output, values, core, core.within(read), shape)
             # MXNet queues work, and would reserve memory for tiles far ahead.
             values.wait_to_read()
         return output
@@ -198,7 +217,7 @@ class TiledNetwork:
     def _backward_stage(
         self, stage: _Stage, source: Any, head_gradient: HeadGradient, below: Any
     ) -> Any:
-        stage_tiles = stage.tiles(True, self._tile_bytes, self._value_bytes)
+        stage_tiles = stage.tiles(True, self.tile_bytes, self._value_bytes)
         chain = self._chain(stage, stage_tiles, gradient=True)
         gradient: Any = None
         for tile in stage_tiles:
@@ -208,7 +227,7 @@ class TiledNetwork:
             if below is not None:
                 tile_below = cut(below, tile.read.divided(stage.step))
             part = self._tile_gradient(chain, head, tile_below)
-            gradient = _pasted(gradient, part, tile.core, tile.core.within(tile.read), stage.shape)
+            gradient = pasted(gradient, part, tile.core, tile.core.within(tile.read), stage.shape)
             gradient.wait_to_read()
         return gradient
 
@@ -272,7 +291,7 @@ def cut(array: Any, region: Region) -> Any:
     return engine.nd.slice(array, begin=(0, 0, top, left), end=(*array.shape[:2], bottom, right))
 
 
-def _pasted(target: Any, values: Any, region: Region, part: Region, shape: Sequence[int]) -> Any:
+def pasted(target: Any, values: Any, region: Region, part: Region, shape: Sequence[int]) -> Any:
     """Write a part of `values` into a region of `target`, made at first; return the target."""
     if target is None:
         if part.shape == tuple(shape[2:]):

@@ -1,5 +1,6 @@
 """Runs a transfer: optimises at each scale, applies the stop rule, reports each step."""
 
+import functools
 import itertools
 import math
 from collections import deque
@@ -13,12 +14,15 @@ from .. import engine, images
 from ..config import LAYERS, Config
 from ..errors import ConfigError, NonFiniteError, ShapeError
 from ..weights import Weights
-from . import objective, vgg
+from . import memory, objective, vgg
 from .kit import NetworkKey, NetworkKit
 from .pooling import pooled_targets
 from .reading import StepNumbers, read_steps
 from .steps import OPTIMIZERS
 from .styles import Group, StyleImage, coverage, grouped, shares
+from .tiled_objective import TiledObjective, kept_positions
+from .tiled_styles import tiled_targets
+from .tiles import OnTile, TiledNetwork
 
 # The stop rules apply from this step on. Momentum takes about ten steps to build up, and until
 # then a small change does not mean convergence. The authors' code may stop at its first step.
@@ -39,7 +43,8 @@ START_AMPLITUDE = 0.1
 # The pairs of each step have a stream for each group of styles: that of the first group is
 # (_PAIRS,), and that of group n is (_PAIRS, n). So another style leaves the draws for those before
 # it as they are. A target depends on the style's pictures alone, not on the place of its group.
-_START, _STYLE_PAIRS, _PAIRS, _BETA_PAIRS, _BASES = range(5)
+# The last is for the positions that losses keep of maps in tiles, at each size.
+_START, _STYLE_PAIRS, _PAIRS, _BETA_PAIRS, _BASES, _KEPT = range(6)
 
 # With `scales` auto, no scale has a long edge below this.
 _SMALLEST_EDGE = 256
@@ -109,6 +114,8 @@ class Result:
         ``total`` and its parts at `image`, as in `Record`; empty if ``non-finite``.
     beta : dict of str to float
         β′ of each method, given or measured.
+    tiling : memory.Tiling or None
+        How the last scale was computed in tiles; None if it was not.
     """
 
     image: numpy.ndarray = field(repr=False)
@@ -116,6 +123,7 @@ class Result:
     stop_reason: str
     losses: dict[str, float]
     beta: dict[str, float]
+    tiling: Optional[memory.Tiling] = None
 
 
 def transfer(
@@ -179,6 +187,9 @@ def transfer(
             raise ShapeError(f"init has shape {init.shape}, the content {content.shape}.")
     device = engine.device_of(config)
     with engine.failures():
+        tiling = tiling_for(config, groups, content.shape[2:], device)
+        if tiling and tiling.by_fourier:
+            config = replace(config, estimator="fourier")
         setting = _Setting(
             config=config,
             device=device,
@@ -191,6 +202,7 @@ def transfer(
             streams={
                 group.index: stream(config.seed, _PAIRS, group.index) for group in groups[1:]
             },
+            tiling=tiling,
         )
         return _run_scales(setting, init)
 
@@ -210,6 +222,8 @@ class _Setting:
     weights: Weights
     # The same for the second group of styles and further ones, by index.
     streams: Mapping[int, numpy.random.RandomState] = field(default_factory=dict)
+    # How the full size is computed in tiles; None if all sizes do without.
+    tiling: Optional[memory.Tiling] = None
 
     @property
     def with_content(self) -> bool:
@@ -258,7 +272,25 @@ def _run_scales(setting: _Setting, init: Optional[numpy.ndarray]) -> Result:
         result = _optimise(setting, scale, small_content, small_groups, image, beta)
         image, beta, steps = result.image, result.beta, steps + result.steps
         engine.release(setting.device)
-    return Result(result.image, steps, result.stop_reason, result.losses, beta or {})
+    return Result(
+        result.image, steps, result.stop_reason, result.losses, beta or {}, setting.tiling
+    )
+
+
+def tiling_for(
+    config: Config, groups: Sequence[Group], size: Sequence[int], device: Any
+) -> Optional[memory.Tiling]:
+    """Return how a transfer to a size is computed in tiles; None if it is not."""
+    height, width = size
+    methods = list(dict.fromkeys(method for group in groups for method in group.methods))
+    return memory.tiling(config, methods, (height, width), _largest_style(groups), device)
+
+
+def _largest_style(groups: Sequence[Group]) -> tuple[int, int]:
+    """Return height and width of the style image with the most pixels."""
+    sizes = [picture.image.shape[2:] for group in groups for picture in group.pictures]
+    height, width = max(sizes, key=math.prod, default=(1, 1))
+    return height, width
 
 
 def _network_key(setting: _Setting) -> NetworkKey:
@@ -335,11 +367,18 @@ def _objective(
 ) -> tuple[objective.Objective, Optional[dict[str, float]]]:
     """Build the objective of a scale, with its network and targets; measure β′ if it is None."""
     config, device = setting.config, setting.device
-    network = setting.kit.network(content.shape)
+    network = _network(setting, content.shape, groups)
+    kind: type[objective.Objective] = objective.Objective
+    if isinstance(network, TiledNetwork):
+        kind = TiledObjective
     content_terms: list[objective.Term] = []
     style_terms: list[objective.Term] = []
     if setting.with_content:
-        features = network.forward(engine.array(content, device))
+        image = engine.array(content, device)
+        if isinstance(network, TiledNetwork):
+            features = network.features(image, config.content_layers)
+        else:
+            features = network.forward(image)
         content_terms = objective.content_terms(config, features)
     if setting.with_style:
         like = engine.array([0.0], device)
@@ -348,17 +387,34 @@ def _objective(
             style_terms += objective.style_terms(config, targets, group, like)
         if beta is None:
             starts = start, _noise(config, content.shape)
-            beta = _measured_beta(setting, network, content_terms, style_terms, starts, groups)
+            measure = functools.partial(_measured_beta, setting, network, kind)
+            beta = measure(content_terms, style_terms, starts, groups)
     terms = objective.scaled(content_terms, {"content": config.alpha}) if config.alpha else []
     if setting.with_style and beta is not None:
         factors = {method: config.gamma * value for method, value in beta.items()}
         terms += objective.scaled(style_terms, factors)
-    goal = objective.Objective(network, terms, config.tv_weight, setting.random, setting.streams)
-    return goal, beta
+    return kind(network, terms, config.tv_weight, setting.random, setting.streams), beta
+
+
+def _network(
+    setting: _Setting, shape: tuple[int, ...], groups: Sequence[Group]
+) -> Union[vgg.Network, TiledNetwork]:
+    """Return the network for the images of a scale, in tiles where they need them."""
+    config, tile_bytes, (height, width) = setting.config, 0, shape[2:]
+    if setting.tiling:
+        # Smaller scales than the last may fit.
+        style_size = _largest_style(groups)
+        tile_bytes = memory.tile_bytes(config, (height, width), style_size, setting.device)
+    if not tile_bytes:
+        return setting.kit.network(shape)
+    network = setting.kit.tiled_network(shape, tile_bytes)
+    random = stream(config.seed, _KEPT, height, width)
+    network.kept = kept_positions(network.shapes, random)
+    return network
 
 
 def _style_targets(
-    setting: _Setting, group: Group, network: vgg.Network
+    setting: _Setting, group: Group, network: Union[vgg.Network, TiledNetwork]
 ) -> dict[tuple[str, str], Any]:
     """Return the targets of a group's losses, from the kit or from its pictures."""
     config, pictures = setting.config, group.pictures
@@ -369,27 +425,36 @@ def _style_targets(
     seed = config.seed if seeded else None
     # A network for each size of several pictures would take too much memory.
     keep = sum(len(one.pictures) for one in setting.groups) == 1
-    reader: Optional[vgg.Network] = None
+    in_tiles = isinstance(network, TiledNetwork)
+    reader: Any = None
 
     def read(image: numpy.ndarray) -> dict[str, Any]:
         nonlocal reader
-        if image.shape == network.image_shape:
+        if not in_tiles and image.shape == network.image_shape:
             reader = network
         elif reader is None or image.shape != reader.image_shape:
             reader = None
             reader = setting.kit.network(image.shape, gradient=False, keep=keep)
         return reader.forward(engine.array(image, setting.device))
 
+    def sweep(image: numpy.ndarray, on_tile: OnTile) -> None:
+        tiled = setting.kit.tiled_network(image.shape, network.tile_bytes)
+        tiled.forward(engine.array(image, setting.device), on_tile, keep=False)
+
     def make() -> dict[tuple[str, str], Any]:
         # Each size has its own stream, so results do not depend on what the kit holds already.
         random = stream(config.seed, _STYLE_PAIRS, *first.shape[2:])
         bases = stream(config.seed, _BASES)
+        if in_tiles:
+            like = engine.array([0.0], setting.device)
+            return tiled_targets(losses, pictures, sweep, like, config.mask_inside, random, bases)
         if group.plain:
             return objective.style_targets(config, read(first), random, bases, group.methods)
         return pooled_targets(losses, pictures, read, config.mask_inside, random, bases)
 
     arrays = [array for one in pictures for array in (one.image, one.mask)]
     parts = () if group.plain else (config.mask_inside, *(one.share for one in pictures))
+    parts = (in_tiles, *parts)
     targets: dict[tuple[str, str], Any]
     targets = setting.kit.targets(arrays, (*losses.items(), seed, *parts), make)
     return targets
@@ -397,7 +462,8 @@ def _style_targets(
 
 def _measured_beta(
     setting: _Setting,
-    network: vgg.Network,
+    network: Union[vgg.Network, TiledNetwork],
+    kind: type[objective.Objective],
     content: list[objective.Term],
     style: list[objective.Term],
     starts: tuple[numpy.ndarray, ...],
@@ -418,7 +484,7 @@ def _measured_beta(
     for start in starts:
         image = engine.array(start, setting.device)
         beta = objective.measured_beta(
-            setting.config, network, content, style, image, random, parts, on_device
+            setting.config, network, content, style, image, random, parts, on_device, kind
         )
         if beta:
             return beta
