@@ -7,9 +7,21 @@ import pytest
 
 from nst_cli import engine
 from nst_cli.config import METHODS, Config
-from nst_cli.synthesis import losses, objective, tiled_objective, tiles, tiling, vgg
+from nst_cli.synthesis import (
+    losses,
+    memory,
+    objective,
+    tiled_objective,
+    tiles,
+    tiling,
+    transfer,
+    vgg,
+)
 from nst_cli.synthesis.objective import Objective, Term
+from nst_cli.synthesis.pooling import pooled_targets
+from nst_cli.synthesis.styles import Picture
 from nst_cli.synthesis.tiled_objective import TiledObjective
+from nst_cli.synthesis.tiled_styles import tiled_targets
 from nst_cli.weights.params import CONVOLUTIONS
 
 LAYERS = ("relu1_1", "relu1_2", "relu2_1", "relu3_1")
@@ -282,3 +294,102 @@ def test_what_is_not_finite_is_named(networks):
     terms[3] = objective.replace(terms[3], weight=float("nan"))
     goal = TiledObjective(tiled(1), terms, 0, numpy.random.RandomState(0))
     assert goal.non_finite(device_array(random_image())) == f"the loss {terms[3].name}"
+
+
+def style_pictures(kind):
+    images = [
+        numpy.random.RandomState(number).uniform(-100, 100, (1, 3, side, 57)).astype("float32")
+        for number, side in enumerate((18, 23))
+    ]
+    if kind == "one":
+        return [Picture(images[0])]
+    mask = numpy.zeros(images[0].shape[2:], "float32")
+    mask[:, :9] = numpy.linspace(1, 0.2, 9)
+    return [Picture(images[0], 0.3, mask), Picture(images[1], 0.7)]
+
+
+@pytest.mark.parametrize("kind", ["one", "two, one with a mask"])
+@pytest.mark.parametrize("method", METHODS)
+def test_targets_of_styles_are_those_of_their_whole_maps(shared, method, kind):
+    style_losses = {(method, layer): losses.style_loss(method) for layer in ("relu1_2", "relu2_1")}
+    pictures = style_pictures(kind)
+
+    def read(image):
+        network = vgg.Network(shared, LAYERS, image.shape, gradient=False)
+        return network.forward(device_array(image))
+
+    def sweep(image, on_tile):
+        network = tiles.TiledNetwork(shared, LAYERS, image.shape, tile_bytes=1)
+        network.forward(device_array(image), on_tile, keep=False)
+
+    def randoms():
+        return [numpy.random.RandomState(seed) for seed in (5, 6)]
+
+    expected = pooled_targets(style_losses, pictures, read, False, *randoms())
+    targets = tiled_targets(style_losses, pictures, sweep, device_array([0.0]), False, *randoms())
+    assert targets.keys() == expected.keys() == style_losses.keys()
+    for key, target in targets.items():
+        pairs = list(zip(leaves(target), leaves(expected[key])))
+        assert pairs
+        for one, other in pairs:
+            numpy.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10 * abs(other).max())
+
+
+def leaves(target):
+    """Return the arrays that a target holds."""
+    if isinstance(target, (tuple, list)):
+        return [array for part in target for array in leaves(part)]
+    if target is None:
+        return []
+    return [target if isinstance(target, numpy.ndarray) else target.asnumpy()]
+
+
+def run(**choices):
+    content = numpy.random.RandomState(0).uniform(-100, 100, (1, 3, 43, 61)).astype("float32")
+    style = numpy.random.RandomState(1).uniform(-100, 100, (1, 3, 37, 70)).astype("float32")
+    config = Config(
+        iterations=3, stop_eps=0, weights="builtin", device="cpu", beta="auto", **choices
+    )
+    return transfer(content, style, config)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "lbfgs"])
+def test_a_transfer_in_tiles_makes_the_same_image(optimizer):
+    whole, in_tiles = (run(optimizer=optimizer, scales=2, tile=tile) for tile in ("off", 1))
+    assert whole.tiling is None and in_tiles.tiling == memory.Tiling(1 << 20)
+    # Three steps from noise multiply the rounding errors of float32.
+    assert distance(in_tiles.image, whole.image) < 1e-4
+    assert in_tiles.losses == pytest.approx(whole.losses, rel=1e-4)
+    assert in_tiles.beta == pytest.approx(whole.beta, rel=1e-5)
+
+
+def test_in_tiles_kernels_of_the_distance_are_estimated_by_fourier():
+    by_pairs = run(method="gaussian", tile=1)
+    by_fourier = run(method="gaussian", estimator="fourier", tile="off")
+    assert by_pairs.tiling.by_fourier == ("gaussian",)
+    assert distance(by_pairs.image, by_fourier.image) < 1e-4
+
+
+def test_methods_that_see_kept_positions_only_are_named():
+    result = run(method="sliced=0.5,poly=0.5", tile=1)
+    assert result.tiling.by_sample == ("sliced",)
+
+
+@pytest.mark.parametrize(
+    ("free", "expected"), [(None, 0), (100e9, 0), (4e9, 500_000_000), (1e9, 125_000_000)]
+)
+def test_auto_takes_tiles_where_a_transfer_would_not_fit(monkeypatch, free, expected):
+    monkeypatch.setattr(memory, "available", lambda device: free and int(free))
+    device, size = engine.context("cpu"), (1500, 2000)
+    assert memory.tile_bytes(Config(device="cpu"), size, size, device) == expected
+    assert memory.tile_bytes(Config(device="cpu", tile="off"), size, size, device) == 0
+
+
+def test_a_number_takes_tiles_where_maps_take_more():
+    device = engine.context("cpu")
+    config = Config(device="cpu", tile=100)
+    large, small = (
+        memory.tile_bytes(config, size, (16, 16), device) for size in ((600, 600), (100, 100))
+    )
+    assert (large, small) == (100 << 20, 0)
+    assert memory.tile_bytes(config, (100, 100), (600, 600), device) == 100 << 20
