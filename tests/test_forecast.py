@@ -1,6 +1,7 @@
 """Forecasts of a run: memory, time, and the size that would fit."""
 
 import math
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from nst_cli import Config, bench, engine, machine
 from nst_cli.errors import EngineError
 from nst_cli.runs import forecast
+from nst_cli.synthesis import tiles
 
 SHALLOW = {"style_layers": "relu1_1,relu2_1", "content_layers": "relu2_1", "weights": "builtin"}
 
@@ -63,7 +65,7 @@ def test_a_large_style_picture_raises_the_forecast_for_a_small_content():
 
 
 def test_an_error_for_a_run_that_does_not_fit_names_the_size_that_does(monkeypatch):
-    config, size = Config(device="cpu", size=1000), (1000, 750)
+    config, size = Config(device="cpu", size=1000, tile="off"), (1000, 750)
     monkeypatch.setattr(engine, "free_memory", lambda device: 10**9)
     monkeypatch.setattr(machine, "own_memory", lambda: 5 * 10**8)
     with pytest.raises(
@@ -94,9 +96,10 @@ def test_nothing_is_refused_if_the_free_memory_is_unknown(monkeypatch):
 @pytest.mark.parametrize(
     ("choices", "size"),
     [
-        ({}, (5800, 5800)),
-        ({"optimizer": "lbfgs"}, (4300, 4300)),
-        ({"method": "gaussian"}, (4800, 4800)),
+        ({"tile": "off"}, (5800, 5800)),
+        ({"tile": "off", "method": "gaussian"}, (4800, 4800)),
+        # The history of L-BFGS.
+        ({"optimizer": "lbfgs"}, (8500, 8500)),
     ],
 )
 def test_a_size_beyond_mxnets_largest_array_is_refused_with_the_size_that_fits(
@@ -116,7 +119,8 @@ def test_a_size_beyond_mxnets_largest_array_is_refused_with_the_size_that_fits(
 def test_a_style_picture_beyond_mxnets_largest_array_is_refused_too(monkeypatch):
     monkeypatch.setattr(engine, "free_memory", lambda device: None)
     with pytest.raises(EngineError, match="too large for MXNet"):
-        forecast.check_memory(Config(device="cpu", size=6000), (6000, 100), (6000, 6000))
+        config = Config(device="cpu", size=6000, tile="off")
+        forecast.check_memory(config, (6000, 100), (6000, 6000))
 
 
 def test_if_no_step_is_made_the_forecast_is_the_time_of_an_evaluation():
@@ -173,3 +177,28 @@ def test_the_memory_of_a_run_is_within_a_fifth_of_the_forecast(real_weights, cho
     predicted = forecast.memory(config, (384, 320), (384, 320))
     # The model is off by up to 14 %, and runs differ by the placement of their arrays.
     assert measured.memory == pytest.approx(predicted, rel=0.2)
+
+
+def test_a_run_that_fits_in_tiles_is_accepted_and_its_forecast_grows_with_what_is_kept(
+    monkeypatch,
+):
+    monkeypatch.setattr(engine, "free_memory", lambda device: 8 * 10**9)
+    monkeypatch.setattr(machine, "own_memory", lambda: 0)
+    config, size = Config(device="cpu", preset="fast", size=4000), (3000, 4000)
+    forecast.check_memory(config, size, size)
+    with pytest.raises(EngineError, match="Not enough memory"):
+        forecast.check_memory(replace(config, tile="off"), size, size)
+    # Numbers per pixel: 24 for each remembered step of L-BFGS.
+    by_lbfgs, by_sgd = (
+        forecast.memory(replace(config, optimizer=name), size, size) for name in ("lbfgs", "sgd")
+    )
+    assert by_lbfgs - by_sgd > 5 * 24 * 12e6
+
+
+def test_the_work_of_tiles_is_half_more_and_that_of_their_halos():
+    layers = ("relu4_2", "relu5_1")
+    one, few, many = (
+        tiles.work((1, 3, 1000, 1200), layers, tile_bytes)
+        for tile_bytes in (1 << 40, 1 << 28, 1 << 24)
+    )
+    assert one == 1.5 < few < 1.9 < many

@@ -8,22 +8,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from .. import engine, images
-from ..config import LAYERS, Config
+from ..config import Config
 from ..errors import EngineError
-from ..synthesis import lbfgs, scale_sizes, steps_at, transfer, vgg
+from ..synthesis import lbfgs, scale_sizes, steps_at, tiles, transfer, vgg
 from ..synthesis.memory import (
-    FIXED_BYTES,
+    MAX_VALUES,
     SAFETY_FACTOR,
     Size,
     available,
+    largest_map,
     memory,
-    most_own_values,
+    tile_bytes,
     values_per_pixel,
 )
 from ..weights import Weights
-
-# MXNet indexes arrays with 31 bits.
-_MAX_VALUES = 2**31 - 1
 
 # Long edges of the trials. Time is linear in the number of pixels, plus a small constant.
 _TRIAL_EDGE, _SMALLEST_TRIAL_EDGE = 320, 80
@@ -79,17 +77,36 @@ def forecast(
     sizes = scale_sizes(config.scales, content.shape[2:])
     steps = [steps_at(config.iterations, n, len(sizes)) for n in range(1, len(sizes) + 1)]
     first, later = _trial(content, style, config, weights)
+    style_sizes = [_style_size(size, content, style) for size in sizes]
+    work = [_work(config, *both, device) for both in zip(sizes, style_sizes)]
     seconds = sum(
-        first(size) + max(count - 1, 0) * later(size) for size, count in zip(sizes, steps)
+        factor * (first(size) + max(count - 1, 0) * later(size))
+        for factor, size, count in zip(work, sizes, steps)
     )
+    # A smaller scale may take more memory without tiles than the last takes in tiles.
+    peak = max(memory(config, *both) for both in zip(sizes, style_sizes))
     return Forecast(
         sizes=sizes,
         steps=steps,
-        memory=round(SAFETY_FACTOR * memory(config, content.shape[2:], style.shape[2:])),
+        memory=round(SAFETY_FACTOR * peak),
         free=available(device),
-        step_seconds=later(sizes[-1]),
+        step_seconds=work[-1] * later(sizes[-1]),
         seconds=seconds,
     )
+
+
+def _style_size(size: Size, content: Any, style: Any) -> Size:
+    """Return the size of the style image at a scale whose content has a size."""
+    factor = size[0] / content.shape[2]
+    height, width = (max(vgg.SMALLEST_SIDE, round(side * factor)) for side in style.shape[2:])
+    return height, width
+
+
+def _work(config: Config, size: Size, style_size: Size, device: Any) -> float:
+    """Return how many times the time of an untiled step one takes at a size."""
+    tile = tile_bytes(config, size, style_size, device)
+    layers = (*config.style_layers, *config.content_layers)
+    return tiles.work((1, 3, *size), layers, tile) if tile else 1.0
 
 
 def check_memory(config: Config, size: Size, style_size: Size) -> None:
@@ -108,41 +125,61 @@ def check_memory(config: Config, size: Size, style_size: Size) -> None:
     """
     free = available(engine.device_of(config))
     needed = SAFETY_FACTOR * memory(config, size, style_size)
-    values = _largest_array(config, size, style_size)
-    share = _MAX_VALUES / values
     if free is not None and needed > free:
-        fixed = SAFETY_FACTOR * FIXED_BYTES
-        share = min(share, max(free - fixed, 0) / (needed - fixed))
+
+        def fits(share: float) -> bool:
+            both = (_scaled(one, share) for one in (size, style_size))
+            return SAFETY_FACTOR * memory(config, *both) <= free
+
         raise EngineError(
             f"Not enough memory for size {config.size}: it takes up to {_gigabytes(needed)}, and "
-            f"{_gigabytes(free)} are available; {_advice(config, share)}."
+            f"{_gigabytes(free)} are available; {_advice(config, fits)}."
         )
-    if share < 1:
+    values = _largest_array(config, size, style_size)
+    if values > MAX_VALUES:
+        most = math.sqrt(MAX_VALUES / values)
         raise EngineError(
             f"Size {config.size} is too large for MXNet: an array would have {values:.2g} values, "
-            f"and MXNet can hold {_MAX_VALUES:.2g}; {_advice(config, share)}."
+            f"and MXNet can hold {MAX_VALUES:.2g}; {_advice(config, lambda s: s <= most)}."
         )
 
 
-def _advice(config: Config, share: float) -> str:
-    """Return the advice for a run of which only a share of the pixels would fit."""
-    fitting = math.floor(config.size * math.sqrt(share))
-    return (
-        f"--size {fitting} would fit" if fitting >= images.MIN_SIDE else "free some memory first"
-    )
+def _advice(config: Config, fits: Callable[[float], bool]) -> str:
+    """Return the advice for a run that does not fit.
+
+    Parameters
+    ----------
+    config : Config
+    fits : callable
+        Takes a factor of the size, and returns whether it would fit.
+    """
+    most, least = config.size, images.MIN_SIDE - 1
+    while most - least > 1:
+        middle = (most + least) // 2
+        if fits(middle / config.size):
+            least = middle
+        else:
+            most = middle
+    return f"--size {least} would fit" if least >= images.MIN_SIDE else "free some memory first"
+
+
+def _scaled(size: Size, factor: float) -> Size:
+    height, width = (max(1, round(side * factor)) for side in size)
+    return height, width
 
 
 def _largest_array(config: Config, size: Size, style_size: Size) -> float:
     """Return the number of values in the largest array of a transfer."""
-    layers = [values_per_pixel(LAYERS[0])]
-    if config.gamma:
-        layers += [most_own_values(config, method) for method in config.methods]
-    history = 0
+    pixels, history = math.prod(size), 0
     if config.optimizer == "lbfgs":
-        history = 2 * 3 * lbfgs.history_of(3 * math.prod(size))
-    pixels, style_pixels = math.prod(size), math.prod(style_size)
+        history = 2 * 3 * lbfgs.history_of(3 * pixels)
+    maps = largest_map(config, size, style_size)
+    if tile_bytes(config, size, style_size, engine.device_of(config)):
+        # Whole maps are kept after the second pooling, and of the content.
+        kept = max(map(values_per_pixel, ("relu3_1", *config.content_layers)))
+        maps = kept * max(pixels, math.prod(style_size))
     pairs_of_samples = config.samples**2 if "remd" in config.methods else 0
-    return max(max(layers) * max(pixels, style_pixels), history * pixels, pairs_of_samples)
+    return max(maps, history * pixels, pairs_of_samples)
 
 
 def _trial(
@@ -175,7 +212,9 @@ def _timed(
     """Return the seconds until the first step ends, and those of a later step."""
     moments: list[float] = []
     init = content if config.init not in ("random", "content") else None
-    choices = replace(config, scales=1, iterations=_TRIAL_STEPS, stop_eps=0, stop_decrease=0)
+    choices = replace(
+        config, scales=1, tile="off", iterations=_TRIAL_STEPS, stop_eps=0, stop_decrease=0
+    )
     began = time.perf_counter()
     transfer(
         content, style, choices, init=init, weights=weights,

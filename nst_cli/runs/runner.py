@@ -16,8 +16,9 @@ from .. import __version__, engine, files, images, machine, plugins
 from ..config import INITS, Config
 from ..errors import ImageError, IncompleteError, NonFiniteError, NstError, OutputError, reason
 from ..files import StrPath
-from ..synthesis import Record, Result, denoise, scale_sizes, steps_at, transfer, vgg
+from ..synthesis import Record, Result, denoise, memory, scale_sizes, steps_at, transfer, vgg
 from ..synthesis.kit import NetworkKit
+from ..synthesis.tiled_objective import KEPT_POSITIONS
 from ..weights import Weights
 from . import sidecar
 from .inputs import Inputs, read_inputs
@@ -194,7 +195,7 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
         init=inputs.init,
         alpha=alpha,
         provenance=provenance,
-        notes=tuple(_notes(inputs, weights, output, alpha, provenance)),
+        notes=tuple(_notes(config, inputs, weights, output, alpha, provenance)),
     )
 
 
@@ -276,7 +277,9 @@ def run(
 
 
 def _partial_result(record: Record, stop_reason: str) -> Result:
-    return Result(record.image, record.step, stop_reason, record.losses, record.beta)
+    return Result(
+        record.image, record.step, stop_reason, record.losses, record.beta, record.tiling
+    )
 
 
 def _write_last_finite(job: Job, result: Result) -> Optional[str]:
@@ -377,11 +380,26 @@ def _write_picture(job: Job, path: str, result: Result) -> None:
 def _document(job: Job, result: Result) -> dict[str, Any]:
     return dict(
         job.provenance,
+        **_tiling(result),
         steps=result.steps,
         stop_reason=result.stop_reason,
         beta=result.beta,
         losses=result.losses,
     )
+
+
+def _tiling(result: Result) -> dict[str, Any]:
+    """Return the entry of the tiles, or none if there were none."""
+    if result.tiling is None:
+        return {}
+    tile_bytes, by_fourier, by_sample = result.tiling
+    return {
+        "tiling": {
+            "megabytes": tile_bytes >> 20,
+            "by_fourier": list(by_fourier),
+            "by_sample": list(by_sample),
+        }
+    }
 
 
 def _save(job: Job, path: str, pixels: Any, document: dict[str, Any]) -> None:
@@ -433,7 +451,26 @@ def _identity(picture: Optional[images.Picture]) -> Optional[dict[str, str]]:
     return {"path": picture.path, "sha256": picture.sha256} if picture else None
 
 
+def _notes_of_tiles(config: Config, inputs: Inputs) -> Iterator[str]:
+    """Yield what tiles change besides memory and time."""
+    content, style = (array.shape[2:] for array in (inputs.content, inputs.style))
+    tiling = memory.tiling(config, config.methods, content, style, engine.device_of(config))
+    if tiling is None:
+        return
+    if tiling.by_fourier:
+        yield (
+            f"In tiles, {' and '.join(tiling.by_fourier)} uses random Fourier features, as with "
+            "--estimator fourier."
+        )
+    if tiling.by_sample:
+        yield (
+            f"In tiles, {' and '.join(tiling.by_sample)} sees at most {KEPT_POSITIONS} positions "
+            "of each feature map, the same at each step."
+        )
+
+
 def _notes(
+    config: Config,
     inputs: Inputs,
     weights: Weights,
     output: str,
@@ -454,6 +491,7 @@ def _notes(
             f"{output}: its format has no room for the metadata, so the picture carries none; the "
             "sidecar has them."
         )
+    yield from _notes_of_tiles(config, inputs)
     start = inputs.pictures.get("init")
     if start is not None:
         height, width = start.pixels.shape[:2]

@@ -9,6 +9,9 @@ from ..config import LAYERS, METHODS, ROUNDED, Config
 from ..methods import BY_FOURIER
 from . import lbfgs, losses, tiled_objective, tiles, vgg, winograd
 
+# MXNet indexes arrays with 31 bits.
+MAX_VALUES = 2**31 - 1
+
 # Height and width.
 Size = tuple[int, int]
 
@@ -88,9 +91,20 @@ def tile_bytes(config: Config, size: Size, style_size: Size, device: Any) -> int
         larger = any(tiles.tile_bytes_of(shape, layers) > most for shape in shapes)
         return most if larger else 0
     free = available(device)
-    if free is None or SAFETY_FACTOR * untiled_memory(config, size, style_size) <= free:
+    fits = free is None or SAFETY_FACTOR * untiled_memory(config, size, style_size) <= free
+    if fits and largest_map(config, size, style_size) <= MAX_VALUES:
         return 0
+    if free is None:
+        return tiles.TILE_BYTES
     return max(_LEAST_TILE_BYTES, min(tiles.TILE_BYTES, free // 8))
+
+
+def largest_map(config: Config, size: Size, style_size: Size) -> float:
+    """Return the number of values in the largest feature map, or array of a loss, untiled."""
+    layers = [values_per_pixel(LAYERS[0])]
+    if config.gamma:
+        layers += [_most_own_values(config, method) for method in config.methods]
+    return max(layers) * max(math.prod(size), math.prod(style_size))
 
 
 def tiling(
@@ -185,7 +199,7 @@ def untiled_memory(config: Config, size: Size, style_size: Size) -> int:
     taps = list(map(values_per_pixel, layers))
     method_bytes = max(
         _METHOD_BYTES.get(method, 0.0 if method in METHODS else _PLUGIN_BYTES)
-        * most_own_values(config, method)
+        * _most_own_values(config, method)
         for method in (_costing(config, name) for name in config.methods)
     )
     method_bytes += _FURTHER_METHOD_BYTES * (len(config.methods) - 1) * max(taps)
@@ -229,7 +243,7 @@ def _block(layer: str) -> int:
     return int(layer[len("relu")])
 
 
-def most_own_values(config: Config, method: str) -> float:
+def _most_own_values(config: Config, method: str) -> float:
     """Return the values in the largest array of a method's own, per pixel of the picture."""
     return max(_own_values(config, method, layer) for layer in config.style_layers)
 

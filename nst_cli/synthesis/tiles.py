@@ -8,6 +8,7 @@ computes its features again.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,6 +85,16 @@ class _Stage:
             total += vgg.channels(name) / 4**scale
         return total
 
+    @property
+    def products(self) -> float:
+        """The products of channels that its convolutions take per position of its input."""
+        first = vgg.block_of(self._flat[0])
+        return sum(
+            vgg.input_channels(name) * vgg.channels(name) / 4 ** (vgg.block_of(name) - first)
+            for name in self._flat
+            if name.startswith("conv")
+        )
+
     def tiles(self, gradient: bool, most_bytes: float, value_bytes: int) -> list[Tile]:
         """Return the tiles whose maps take about `most_bytes`."""
         copies = _COPIES if gradient else _COPIES_FORWARD
@@ -98,6 +109,21 @@ def tile_bytes_of(shape: Sequence[int], layers: Sequence[str], value_bytes: int 
     names = vgg.parts(layers)
     first = _stages(names, names, tuple(shape))[0]
     return int(_COPIES * value_bytes * first.values * shape[2] * shape[3])
+
+
+def work(shape: Sequence[int], layers: Sequence[str], tile_bytes: int) -> float:
+    """Return how many times the work of an untiled evaluation one in tiles takes.
+
+    Each of forward and backward pass counts alike; halos are computed several times.
+    """
+    names = vgg.parts(layers)
+    done = needed = 0.0
+    for stage in _stages(names, names, tuple(shape)):
+        sweeps = (stage.tiles(gradient, tile_bytes, 4) for gradient in (False, True))
+        forward, backward = (sum(math.prod(tile.read.shape) for tile in one) for one in sweeps)
+        done += stage.products * (forward + 2 * backward)
+        needed += stage.products * 2 * math.prod(stage.shape[2:])
+    return done / needed
 
 
 class TiledNetwork:

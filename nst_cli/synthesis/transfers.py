@@ -70,6 +70,8 @@ class Record:
         L2 norm of the gradient without the smoothing, before clipping.
     beta : dict of str to float
         β′ of each method, given or measured.
+    tiling : memory.Tiling or None
+        How the full size is computed in tiles; None if it is not.
     """
 
     step: int
@@ -81,6 +83,7 @@ class Record:
     beta: dict[str, float]
     _image: Any = field(repr=False)
     _size: tuple[int, int] = field(repr=False)
+    tiling: Optional[memory.Tiling] = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -115,7 +118,7 @@ class Result:
     beta : dict of str to float
         β′ of each method, given or measured.
     tiling : memory.Tiling or None
-        How the last scale was computed in tiles; None if it was not.
+        How the full size was computed in tiles; None if it was not.
     """
 
     image: numpy.ndarray = field(repr=False)
@@ -523,7 +526,7 @@ def _optimise(
         last_good = _enlarged(good[0], final_size)
         return NonFiniteError(
             f"Step {step}: {what} is not finite; a smaller gamma or lr may help.",
-            Result(last_good, good[1], "non-finite", {}, beta or {}),
+            Result(last_good, good[1], "non-finite", {}, beta or {}, setting.tiling),
         )
 
     for count, last in enumerate(steps, 1):
@@ -541,6 +544,7 @@ def _optimise(
                 Record(
                     number, scale.number, scale.scales, _losses(goal, last.parts),
                     last.relative_change, last.gradient_norm, beta or {}, image, final_size,
+                    setting.tiling,
                 )
             )  # fmt: skip
         settled = last.relative_change < config.stop_eps or (
