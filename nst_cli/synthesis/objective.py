@@ -110,6 +110,7 @@ class Objective:
     Parameters
     ----------
     network : vgg.Network
+        Or what a subclass needs.
     terms : sequence of Term
     tv_weight : float
     random : numpy.random.RandomState
@@ -121,7 +122,7 @@ class Objective:
 
     def __init__(
         self,
-        network: vgg.Network,
+        network: Any,
         terms: Iterable[Term],
         tv_weight: float,
         random: numpy.random.RandomState,
@@ -358,7 +359,7 @@ def given_beta(
 
 def measured_beta(
     config: Config,
-    network: vgg.Network,
+    network: Any,
     content: Iterable[Term],
     style: Iterable[Term],
     image: Any,
@@ -372,7 +373,7 @@ def measured_beta(
     Parameters
     ----------
     config : Config
-    network : vgg.Network
+    network : vgg.Network or tiles.TiledNetwork
     content, style : sequence of Term
         As `content_terms` and `style_terms` return them.
     image : NDArray

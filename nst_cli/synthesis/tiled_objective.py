@@ -32,8 +32,6 @@ class TiledObjective(Objective):
         As for `Objective`.
     """
 
-    _network: TiledNetwork
-
     def __init__(self, network: TiledNetwork, *arguments: Any, **named: Any) -> None:
         super().__init__(network, *arguments, **named)
         self._samples = {

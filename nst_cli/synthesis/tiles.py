@@ -60,7 +60,7 @@ class _Stage:
     @property
     def step(self) -> int:
         """How many times smaller the output is than the input."""
-        return 2 ** sum(name.startswith("pool") for name in self._flat)
+        return 1 << sum(name.startswith("pool") for name in self._flat)
 
     @property
     def halo(self) -> int:
@@ -89,7 +89,7 @@ class _Stage:
     def products(self) -> float:
         """The products of channels that its convolutions take per position of its input."""
         first = vgg.block_of(self._flat[0])
-        return sum(
+        return math.fsum(
             vgg.input_channels(name) * vgg.channels(name) / 4 ** (vgg.block_of(name) - first)
             for name in self._flat
             if name.startswith("conv")

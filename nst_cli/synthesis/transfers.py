@@ -428,27 +428,28 @@ def _style_targets(
     seed = config.seed if seeded else None
     # A network for each size of several pictures would take too much memory.
     keep = sum(len(one.pictures) for one in setting.groups) == 1
-    in_tiles = isinstance(network, TiledNetwork)
+    tile_bytes = network.tile_bytes if isinstance(network, TiledNetwork) else 0
     reader: Any = None
 
     def read(image: numpy.ndarray) -> dict[str, Any]:
         nonlocal reader
-        if not in_tiles and image.shape == network.image_shape:
+        if not tile_bytes and image.shape == network.image_shape:
             reader = network
         elif reader is None or image.shape != reader.image_shape:
             reader = None
             reader = setting.kit.network(image.shape, gradient=False, keep=keep)
-        return reader.forward(engine.array(image, setting.device))
+        features: dict[str, Any] = reader.forward(engine.array(image, setting.device))
+        return features
 
     def sweep(image: numpy.ndarray, on_tile: OnTile) -> None:
-        tiled = setting.kit.tiled_network(image.shape, network.tile_bytes)
+        tiled = setting.kit.tiled_network(image.shape, tile_bytes)
         tiled.forward(engine.array(image, setting.device), on_tile, keep=False)
 
     def make() -> dict[tuple[str, str], Any]:
         # Each size has its own stream, so results do not depend on what the kit holds already.
         random = stream(config.seed, _STYLE_PAIRS, *first.shape[2:])
         bases = stream(config.seed, _BASES)
-        if in_tiles:
+        if tile_bytes:
             like = engine.array([0.0], setting.device)
             return tiled_targets(losses, pictures, sweep, like, config.mask_inside, random, bases)
         if group.plain:
@@ -457,7 +458,7 @@ def _style_targets(
 
     arrays = [array for one in pictures for array in (one.image, one.mask)]
     parts = () if group.plain else (config.mask_inside, *(one.share for one in pictures))
-    parts = (in_tiles, *parts)
+    parts = (tile_bytes, *parts)
     targets: dict[tuple[str, str], Any]
     targets = setting.kit.targets(arrays, (*losses.items(), seed, *parts), make)
     return targets
