@@ -195,7 +195,8 @@ class Config:
         "mix",
         BLENDS,
         "Several styles with the same mask and method: mix makes one style of all their features; "
-        "between adds up their losses, for a style between them. For linear and poly both are the same.",
+        "between adds up their losses, for a style between them. For linear and poly both are the "
+        "same.",
     )
     mask_inside: bool = _option(
         False,
