@@ -11,7 +11,7 @@ from ..checks import parse_weights
 from ..config import Config
 from ..errors import ConfigError
 from ..plugins import paper_beta
-from . import losses, masks, vgg
+from . import losses, masks
 from .styles import Group
 
 
