@@ -106,7 +106,8 @@ def _work(config: Config, size: Size, style_size: Size, device: Any) -> float:
     """Return how many times the time of an untiled step one takes at a size."""
     tile = tile_bytes(config, size, style_size, device)
     layers = (*config.style_layers, *config.content_layers)
-    return tiles.work((1, 3, *size), layers, tile) if tile else 1.0
+    value = tiles.value_bytes(engine.precision_of(config, device), device)
+    return tiles.work((1, 3, *size), layers, tile, value) if tile else 1.0
 
 
 def check_memory(config: Config, size: Size, style_size: Size) -> None:

@@ -50,8 +50,8 @@ _LEAST_TILE_BYTES = 64 << 20
 # of a step; and in L-BFGS, besides the history.
 _TILED_IMAGE_BYTES = 4 * 12
 _TILED_LBFGS_BYTES = 4 * 10
-# The fixed part, and how much more than its maps a tile takes.
-_TILED_FACTOR = 1.5
+# A tile takes about this many times its bytes.
+_TILED_FACTOR = 1.1
 
 
 class Tiling(NamedTuple):
@@ -88,7 +88,8 @@ def tile_bytes(config: Config, size: Size, style_size: Size, device: Any) -> int
         most = int(config.tile) << 20
         layers = (*config.style_layers, *config.content_layers)
         shapes = [(1, 3, *one) for one in (size, style_size)]
-        larger = any(tiles.tile_bytes_of(shape, layers) > most for shape in shapes)
+        value = tiles.value_bytes(engine.precision_of(config, device), device)
+        larger = any(tiles.tile_bytes_of(shape, layers, value) > most for shape in shapes)
         return most if larger else 0
     free = available(device)
     fits = free is None or SAFETY_FACTOR * untiled_memory(config, size, style_size) <= free

@@ -30,6 +30,9 @@ STAGES = ((1, 2), (3,), (4,), (5,))
 # copies that losses make; without a gradient, maps are freed as soon as they are used.
 _COPIES, _COPIES_FORWARD = 3.0, 1.2
 
+# By AMX, oneDNN converts each map to another layout besides.
+_AMX_FACTOR = 2.1
+
 # Takes a layer, a tile's features there, and their region of the whole map.
 OnTile = Callable[[str, Any, Region], None]
 HeadGradient = Callable[[str, Any, Region], Any]
@@ -95,7 +98,7 @@ class _Stage:
             if name.startswith("conv")
         )
 
-    def tiles(self, gradient: bool, most_bytes: float, value_bytes: int) -> list[Tile]:
+    def tiles(self, gradient: bool, most_bytes: float, value_bytes: float) -> list[Tile]:
         """Return the tiles whose maps take about `most_bytes`."""
         copies = _COPIES if gradient else _COPIES_FORWARD
         most = most_bytes / (copies * value_bytes * self.values)
@@ -104,14 +107,22 @@ class _Stage:
         return tiles(self.shape[2:], halo, self.step, most)
 
 
-def tile_bytes_of(shape: Sequence[int], layers: Sequence[str], value_bytes: int = 4) -> int:
+def value_bytes(precision: str, device: Any, itemsize: int = 4) -> float:
+    """Return the bytes that a value of a map counts in the memory of a tile."""
+    by_amx = precision == "bfloat16" and engine.instruction_set(device) == "amx"
+    return itemsize * (_AMX_FACTOR if by_amx else 1)
+
+
+def tile_bytes_of(shape: Sequence[int], layers: Sequence[str], value_bytes: float) -> int:
     """Return the bytes of a tile that covers a whole image; see `TiledNetwork`."""
     names = vgg.parts(layers)
     first = _stages(names, names, tuple(shape))[0]
     return int(_COPIES * value_bytes * first.values * shape[2] * shape[3])
 
 
-def work(shape: Sequence[int], layers: Sequence[str], tile_bytes: int) -> float:
+def work(
+    shape: Sequence[int], layers: Sequence[str], tile_bytes: int, value_bytes: float = 4
+) -> float:
     """Return how many times the work of an untiled evaluation one in tiles takes.
 
     Each of forward and backward pass counts alike; halos are computed several times.
@@ -119,7 +130,7 @@ def work(shape: Sequence[int], layers: Sequence[str], tile_bytes: int) -> float:
     names = vgg.parts(layers)
     done = needed = 0.0
     for stage in _stages(names, names, tuple(shape)):
-        sweeps = (stage.tiles(gradient, tile_bytes, 4) for gradient in (False, True))
+        sweeps = (stage.tiles(gradient, tile_bytes, value_bytes) for gradient in (False, True))
         forward, backward = (sum(math.prod(tile.read.shape) for tile in one) for one in sweeps)
         done += stage.products * (forward + 2 * backward)
         needed += stage.products * 2 * math.prod(stage.shape[2:])
@@ -159,7 +170,8 @@ class TiledNetwork:
         #: As given.
         self.tile_bytes = tile_bytes
         self._device = first.context
-        self._value_bytes = first.dtype().itemsize
+        itemsize = first.dtype().itemsize
+        self._value_bytes = value_bytes(precision, self._device, itemsize)
         for layer in layers:
             scale = vgg.block_of(layer) - 1
             size = (side >> scale for side in shape[2:])
