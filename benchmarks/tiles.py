@@ -12,7 +12,7 @@ from common import add_pictures, describe, run
 from nst_cli import Config, bench
 from nst_cli.errors import EngineError
 from nst_cli.runs import forecast
-from nst_cli.synthesis import tiles
+from nst_cli.synthesis import memory, tiles
 
 STEPS = 3
 HEAD = (
@@ -54,7 +54,7 @@ def measure(content, style, config, untiled):
         return f"{shape} {error} | | | | |", None
     timed = bench.in_new_process(bench.timed, content, style, config)
     seconds = (timed.moments[-1] - timed.moments[0]) / (STEPS - 1)
-    predicted = forecast.memory(config, size, style.shape[2:])
+    predicted = memory.memory(config, size, style.shape[2:])
     over = f"{seconds / untiled:.2f}" if untiled else ""
     work = 1.0
     if timed.result.tiling:

@@ -9,7 +9,7 @@ import pytest
 from nst_cli import Config, bench, engine, machine
 from nst_cli.errors import EngineError
 from nst_cli.runs import forecast
-from nst_cli.synthesis import tiles
+from nst_cli.synthesis import memory, tiles
 
 SHALLOW = {"style_layers": "relu1_1,relu2_1", "content_layers": "relu2_1", "weights": "builtin"}
 
@@ -21,7 +21,7 @@ def noise(seed, *size):
 
 def test_memory_is_linear_in_the_number_of_pixels():
     config = Config(device="cpu")
-    one, two, four = (forecast.memory(config, (side, 100), (1, 1)) for side in (100, 200, 400))
+    one, two, four = (memory.memory(config, (side, 100), (1, 1)) for side in (100, 200, 400))
     assert four - two == pytest.approx(2 * (two - one), abs=4)
 
 
@@ -43,13 +43,13 @@ def test_memory_is_linear_in_the_number_of_pixels():
 def test_a_run_that_needs_more_memory_has_a_higher_forecast(more, less):
     size = (400, 300), (400, 300)
     more, less = (Config(device="cpu", **choices) for choices in (more, less))
-    assert forecast.memory(more, *size) > forecast.memory(less, *size)
+    assert memory.memory(more, *size) > memory.memory(less, *size)
 
 
 def test_transformed_kernels_count_once_whatever_the_size():
     more, less = (Config(device="cpu", convolution=kind) for kind in ("winograd", "direct"))
     found = {
-        forecast.memory(more, size, size) - forecast.memory(less, size, size)
+        memory.memory(more, size, size) - memory.memory(less, size, size)
         for size in ((100, 90), (500, 300))
     }
     # conv2_2; conv3_1 and three more; conv4_1 and three more; conv5_1.
@@ -59,9 +59,9 @@ def test_transformed_kernels_count_once_whatever_the_size():
 
 def test_a_large_style_picture_raises_the_forecast_for_a_small_content():
     config = Config(device="cpu")
-    small = forecast.memory(config, (100, 100), (100, 100))
-    assert forecast.memory(config, (100, 100), (120, 120)) == small
-    assert forecast.memory(config, (100, 100), (1000, 1000)) > 2 * small
+    small = memory.memory(config, (100, 100), (100, 100))
+    assert memory.memory(config, (100, 100), (120, 120)) == small
+    assert memory.memory(config, (100, 100), (1000, 1000)) > 2 * small
 
 
 def test_an_error_for_a_run_that_does_not_fit_names_the_size_that_does(monkeypatch):
@@ -76,7 +76,7 @@ def test_an_error_for_a_run_that_does_not_fit_names_the_size_that_does(monkeypat
     for edge, fits in ((fitting, True), (fitting + 2, False)):
         smaller = [round(side * edge / 1000) for side in size]
         # RESULTS.md has runs that took 1.22 of the forecast.
-        assert (1.25 * forecast.memory(config, smaller, smaller) <= 1.5e9 * (1 + 1e-3)) == fits
+        assert (1.25 * memory.memory(config, smaller, smaller) <= 1.5e9 * (1 + 1e-3)) == fits
     monkeypatch.setattr(engine, "free_memory", lambda device: 10**11)
     forecast.check_memory(config, size, size)
 
@@ -174,7 +174,7 @@ def test_the_memory_of_a_run_is_within_a_fifth_of_the_forecast(real_weights, cho
     config = Config(iterations=4, stop_eps=0, device="cpu", weights=real_weights, **choices)
     content, style = noise(0, 384, 320), noise(1, 384, 320)
     measured = bench.in_new_process(bench.timed, content, style, config)
-    predicted = forecast.memory(config, (384, 320), (384, 320))
+    predicted = memory.memory(config, (384, 320), (384, 320))
     # The model is off by up to 14 %, and runs differ by the placement of their arrays.
     assert measured.memory == pytest.approx(predicted, rel=0.2)
 
@@ -182,7 +182,7 @@ def test_the_memory_of_a_run_is_within_a_fifth_of_the_forecast(real_weights, cho
 def test_a_run_that_fits_in_tiles_is_accepted_and_its_forecast_grows_with_what_is_kept(
     monkeypatch,
 ):
-    monkeypatch.setattr(engine, "free_memory", lambda device: 8 * 10**9)
+    monkeypatch.setattr(engine, "free_memory", lambda device: 10 * 10**9)
     monkeypatch.setattr(machine, "own_memory", lambda: 0)
     config, size = Config(device="cpu", preset="fast", size=4000), (3000, 4000)
     forecast.check_memory(config, size, size)
@@ -190,7 +190,7 @@ def test_a_run_that_fits_in_tiles_is_accepted_and_its_forecast_grows_with_what_i
         forecast.check_memory(replace(config, tile="off"), size, size)
     # Numbers per pixel: 24 for each remembered step of L-BFGS.
     by_lbfgs, by_sgd = (
-        forecast.memory(replace(config, optimizer=name), size, size) for name in ("lbfgs", "sgd")
+        memory.memory(replace(config, optimizer=name), size, size) for name in ("lbfgs", "sgd")
     )
     assert by_lbfgs - by_sgd > 5 * 24 * 12e6
 

@@ -13,11 +13,10 @@ from ..errors import EngineError
 from ..synthesis import lbfgs, scale_sizes, steps_at, tiles, transfer, vgg
 from ..synthesis.memory import (
     MAX_VALUES,
-    SAFETY_FACTOR,
     Size,
     available,
     largest_map,
-    memory,
+    memory_at_most,
     tile_bytes,
     values_per_pixel,
 )
@@ -84,11 +83,11 @@ def forecast(
         for factor, size, count in zip(work, sizes, steps)
     )
     # A smaller scale may take more memory without tiles than the last takes in tiles.
-    peak = max(memory(config, *both) for both in zip(sizes, style_sizes))
+    peak = max(memory_at_most(config, *both) for both in zip(sizes, style_sizes))
     return Forecast(
         sizes=sizes,
         steps=steps,
-        memory=round(SAFETY_FACTOR * peak),
+        memory=round(peak),
         free=available(device),
         step_seconds=work[-1] * later(sizes[-1]),
         seconds=seconds,
@@ -125,12 +124,12 @@ def check_memory(config: Config, size: Size, style_size: Size) -> None:
         It does not fit; the message names a size that would.
     """
     free = available(engine.device_of(config))
-    needed = SAFETY_FACTOR * memory(config, size, style_size)
+    needed = memory_at_most(config, size, style_size)
     if free is not None and needed > free:
 
         def fits(share: float) -> bool:
             both = (_scaled(one, share) for one in (size, style_size))
-            return SAFETY_FACTOR * memory(config, *both) <= free
+            return memory_at_most(config, *both) <= free
 
         raise EngineError(
             f"Not enough memory for size {config.size}: it takes up to {_gigabytes(needed)}, and "

@@ -16,7 +16,7 @@ MAX_VALUES = 2**31 - 1
 Size = tuple[int, int]
 
 # The terms of `memory`, fitted by benchmarks/memory.py to 42 runs from 256 to 768 pixels.
-FIXED_BYTES = 330 << 20
+_FIXED_BYTES = 330 << 20
 _BYTES_PER_PIXEL = 705
 _BYTES_PER_MAP_VALUE = 6.4
 _BYTES_PER_TAP_VALUE = 4.6
@@ -48,10 +48,14 @@ SAFETY_FACTOR = 1.25
 _LEAST_TILE_BYTES = 64 << 20
 # Beside the tiles, a value of an image takes this many bytes in the images, gradients and copies
 # of a step; and in L-BFGS, besides the history.
-_TILED_IMAGE_BYTES = 4 * 12
+_TILED_IMAGE_BYTES = 4 * 18
 _TILED_LBFGS_BYTES = 4 * 10
 # A tile takes about this many times its bytes.
 _TILED_FACTOR = 1.1
+# By AMX, oneDNN generates code for each convolution and size.
+_TILED_AMX_BYTES = 250 << 20
+# Tiles leave less to chance than whole maps do.
+_TILED_SAFETY_FACTOR = 1.1
 
 
 class Tiling(NamedTuple):
@@ -143,6 +147,13 @@ def memory(config: Config, size: Size, style_size: Size) -> int:
     return untiled_memory(config, size, style_size)
 
 
+def memory_at_most(config: Config, size: Size, style_size: Size) -> float:
+    """Return the bytes that a transfer must be able to get, so that it surely fits."""
+    tiled = tile_bytes(config, size, style_size, engine.device_of(config))
+    factor = _TILED_SAFETY_FACTOR if tiled else SAFETY_FACTOR
+    return factor * memory(config, size, style_size)
+
+
 def tiled_memory(config: Config, size: Size, style_size: Size, tile: int) -> int:
     """Return the peak memory of a transfer in tiles, in bytes.
 
@@ -154,7 +165,8 @@ def tiled_memory(config: Config, size: Size, style_size: Size, tile: int) -> int
     tile : int
         The bytes of a tile.
     """
-    precision = engine.precision_of(config, engine.device_of(config))
+    device = engine.device_of(config)
+    precision = engine.precision_of(config, device)
     value = 2 if precision in ROUNDED else 4
     # The maps between stages: of the second, third and fourth pooling, and gradients on two.
     between = value * (8 + 4 + 2) + 4 * 8
@@ -169,7 +181,10 @@ def tiled_memory(config: Config, size: Size, style_size: Size, tile: int) -> int
     per_pixel = between + content + image
     style = between + 3 * _TILED_IMAGE_BYTES
     largest = max(per_pixel * math.prod(size), style * math.prod(style_size))
-    return round(FIXED_BYTES + _TILED_FACTOR * tile + kept + largest)
+    fixed = _FIXED_BYTES + _TILED_FACTOR * tile + kept
+    if precision == "bfloat16" and engine.instruction_set(device) == "amx":
+        fixed += _TILED_AMX_BYTES
+    return round(fixed + largest)
 
 
 def untiled_memory(config: Config, size: Size, style_size: Size) -> int:
@@ -217,7 +232,7 @@ def untiled_memory(config: Config, size: Size, style_size: Size) -> int:
     )
     kernels = sum(vgg.input_channels(name) * vgg.channels(name) for name in convolutions)
     style = _FORWARD_ONLY_FACTOR * network * math.prod(style_size)
-    fixed = FIXED_BYTES + _BYTES_PER_KERNEL * kernels
+    fixed = _FIXED_BYTES + _BYTES_PER_KERNEL * kernels
     fixed += _REMD_BYTES * config.samples**2 * ("remd" in config.methods)
     return round(fixed + max(steps * math.prod(size), style))
 

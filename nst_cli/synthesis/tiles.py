@@ -250,6 +250,8 @@ class TiledNetwork:
                 output = pasted(output, values, core, core.within(read), shape)
             # MXNet queues work, and would reserve memory for tiles far ahead.
             values.wait_to_read()
+        # The next stage has arrays of other sizes.
+        engine.return_freed_memory()
         return output
 
     def _backward_stage(
@@ -267,6 +269,7 @@ class TiledNetwork:
             part = self._tile_gradient(chain, head, tile_below)
             gradient = pasted(gradient, part, tile.core, tile.core.within(tile.read), stage.shape)
             gradient.wait_to_read()
+        engine.return_freed_memory()
         return gradient
 
     def _head(
