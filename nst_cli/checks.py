@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Optional
 
 from .errors import ConfigError
+from .methods import ALSO_KNOWN_AS
 
 #: Takes a field's name and a value; returns the value in its final form.
 Check = Callable[[str, Any], Any]
@@ -45,6 +46,9 @@ def parse_weights(text: str, field: Optional[str] = None) -> dict[str, float]:
 def did_you_mean(word: object, names: Iterable[str]) -> str:
     """Return the end of a message about an unknown `word`: the closest name, or all names."""
     names = list(names)
+    known = ALSO_KNOWN_AS.get(str(word).lower())
+    if known in names:
+        return f": did you mean {known!r}?"
     lowered = [name.lower() for name in names]
     # Comparing a long text takes long, and no name resembles it.
     close = difflib.get_close_matches(str(word)[:_LONGEST_SHOWN].lower(), lowered, 1)
@@ -94,14 +98,48 @@ def positive(field: str, value: Any) -> float:
     return number(field, value, positive=True)
 
 
+def share(field: str, value: Any) -> float:
+    """Return `value` as a float from 0 to 1."""
+    result = number(field, value)
+    if result > 1:
+        raise ConfigError(f"{field} is {result:g}; it must be at most 1.", field)
+    return result
+
+
+def positive_to(high: float) -> Check:
+    """Return a check of numbers above 0, up to `high`."""
+
+    def check(field: str, value: Any) -> float:
+        result = number(field, value, positive=True)
+        if result > high:
+            raise ConfigError(f"{field} is {result:g}; it must be at most {high:g}.", field)
+        return result
+
+    return check
+
+
 def or_auto(check: Check) -> Check:
     """Return a check that also accepts ``auto``."""
-    return or_words(check, "auto")
+    return or_word("auto", check)
 
 
-def or_words(check: Check, *words: str) -> Check:
-    """Return a check that also accepts some words."""
-    return lambda field, value: value if value in words else check(field, value)
+def or_word(word: str, check: Check) -> Check:
+    """Return a check that also accepts a word."""
+
+    def check_or_word(field: str, value: Any) -> Any:
+        if value == word:
+            return value
+        try:
+            return check(field, value)
+        except ConfigError as error:
+            raise ConfigError(f"{str(error).removesuffix('.')} or {word}.", field) from None
+
+    return check_or_word
+
+
+def optional(check: Check) -> Check:
+    """Return a check that also accepts None, for an option that is not given."""
+    return lambda field, value: None if value is None else check(field, value)
 
 
 def integer(low: int, high: int) -> Check:
@@ -115,6 +153,19 @@ def integer(low: int, high: int) -> Check:
                 f"{field} is {short(value)}; it must be a whole number from {low} to {high}.",
                 field,
             )
+        return int(result)
+
+    return check
+
+
+def either(*numbers: int) -> Check:
+    """Return a check for one of some whole numbers."""
+
+    def check(field: str, value: Any) -> int:
+        result = number(field, value)
+        if result not in numbers:
+            words = " or ".join(map(str, numbers))
+            raise ConfigError(f"{field} is {short(value)}; it must be {words}.", field)
         return int(result)
 
     return check

@@ -7,7 +7,7 @@ loading anything else.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 from . import checks, methods, plugins
 from .checks import did_you_mean, parse_weights, short
@@ -37,17 +37,32 @@ POOLINGS = ("avg", "max")
 ESTIMATORS = ("pairs", "fourier")
 BLENDS = ("mix", "between")
 STYLE_FITS = ("squeeze", "keep")
-INITS = ("random", "content")
+INITS = ("random", "content", "style")
+KEEP_COLORS = ("off", "luminance", "match", "after")
+CHROMAS = ("4:4:4", "4:2:2", "4:2:0")
+PROFILES = ("srgb", "keep")
+# The options that give the finished picture its size: one of them, or width with height.
+SIZES = ("size", "width", "height", "scale")
 # Larger pictures are refused, as by Pillow: a small file may claim any size.
 MAX_PIXELS = 89_478_485
 
 # MXNet indexes arrays with 31 bits. At the smallest height, 16 pixels, the 64 channels of the
 # first layer reach that limit at this width.
 _MOST_SIZE = 2**21 - 1
+_LEAST_SIZE = 16
+_MOST_SCALE = 1000.0
+#: The check of a side or a long edge in pixels.
+check_pixels = checks.integer(_LEAST_SIZE, _MOST_SIZE)
 _MOST_ITERATIONS = 10**9
 _MOST_PIXELS = 2**40
 _MOST_MEGABYTES = 1 << 20
 _MOST_DRAWN = 2**13
+_MOST_MARGIN = 1024
+
+
+def init_of_path(path: str) -> str:
+    """Return `init` for a start picture of any path, such as a file with the name of a word."""
+    return f"./{path}" if path in INITS else path
 
 
 @dataclass(frozen=True)
@@ -209,14 +224,45 @@ class Config:
         POOLINGS,
         "Pooling in the network: avg as in the paper, max as in VGG-19's training.",
     )
-    size: int = _option(
-        600, checks.integer(16, _MOST_SIZE), "Long edge of the finished picture.", "PIXELS"
+    size: Union[None, str, int] = _option(
+        600,
+        checks.optional(checks.or_word("keep", check_pixels)),
+        "Long edge of the finished picture; keep: the content's own size.",
+        "PIXELS|keep",
+    )
+    width: Optional[int] = _option(
+        None,
+        checks.optional(check_pixels),
+        "Width of the finished picture, in place of --size; its height follows from the "
+        "content's shape. With --height: the largest picture of that shape within both.",
+        "PIXELS",
+    )
+    height: Optional[int] = _option(
+        None,
+        checks.optional(check_pixels),
+        "Height of the finished picture, in place of --size; its width follows from the "
+        "content's shape.",
+        "PIXELS",
+    )
+    scale: Optional[float] = _option(
+        None,
+        checks.optional(checks.positive_to(_MOST_SCALE)),
+        "Size of the finished picture as a factor on the content's own, in place of --size: 0.5 "
+        "halves both sides. Not to be confused with --scales, the number of sizes on the way.",
+        "X",
+    )
+    keep_colors: str = _one_of(
+        "off",
+        KEEP_COLORS,
+        "Keep the content's colours. luminance: transfer brightness alone; match: move the "
+        "style's colours to the content's first; after: give the finished picture the content's "
+        "colours.",
     )
     style_fit: str = _one_of(
         "squeeze",
         STYLE_FITS,
         "squeeze: resize the style image to the content's exact size, as the authors do; keep: "
-        "preserve its aspect ratio, with a long edge of --size pixels.",
+        "preserve its aspect ratio, with a long edge as long as that of the finished picture.",
         fast="keep",
     )
     iterations: int = _option(
@@ -254,7 +300,7 @@ class Config:
         1,
         checks.or_auto(checks.integer(1, 8)),
         "Number of image sizes, each twice the previous one and starting from its result; auto "
-        "depends on --size.",
+        "depends on the size of the finished picture.",
         "N|auto",
         fast="auto",
     )
@@ -274,11 +320,19 @@ class Config:
     )
     tile: Union[str, int] = _option(
         "auto",
-        checks.or_words(checks.integer(1, _MOST_MEGABYTES), "auto", "off"),
+        checks.or_auto(checks.or_word("off", checks.integer(1, _MOST_MEGABYTES))),
         "Compute the network in tiles, which takes less memory and more time. auto: where a "
         "picture does not fit into memory otherwise; a number: wherever the feature maps take "
         "more than this many megabytes.",
         "auto|off|MEGABYTES",
+    )
+    margin: Union[str, int] = _option(
+        0,
+        checks.or_auto(checks.integer(0, _MOST_MARGIN)),
+        "Pixels of reflected picture around the image while it is optimised, cut off afterwards, "
+        "so that no frame forms along the border; auto: as many as that takes.",
+        "auto|PIXELS",
+        fast="auto",
     )
     tv_weight: float = _option(
         1e-2, checks.number, "Weight of the total variation smoothing in each step.", "X"
@@ -292,10 +346,17 @@ class Config:
     init: str = _option(
         "random",
         checks.text,
-        "Start image: random noise, the content, or any picture.",
-        "random|content|FILE",
+        "Start image: random noise, the content, random spots in the colours of the style, or "
+        "any picture.",
+        "random|content|style|FILE",
         fast="content",
         names_path=True,
+    )
+    init_noise: float = _option(
+        0.0,
+        checks.share,
+        "Share of the start image that is replaced by strong noise, from 0 to 1.",
+        "X",
     )
     seed: int = _option(0, checks.integer(0, 2**32 - 1), "Seed of all random numbers.", "N")
     device: str = _option("auto", checks.device, "Device to compute on.", "auto|cpu|gpu|gpu:N")
@@ -320,6 +381,31 @@ class Config:
         "copy will do; 0: as many as fit into memory.",
         "N",
     )
+    bits: int = _option(
+        8,
+        checks.either(8, 16),
+        "Bits per channel of the picture; 16 needs PNG or TIFF.",
+        "8|16",
+    )
+    quality: Optional[int] = _option(
+        None,
+        checks.optional(checks.integer(1, 100)),
+        "Quality of a JPEG or WebP, 1 to 100; without it 95.",
+        "N",
+    )
+    chroma: Optional[str] = _option(
+        None,
+        checks.optional(checks.one_of(CHROMAS)),
+        "Detail of the colours in a JPEG: all, half or a quarter; without it all. WebP has a "
+        "quarter, 4:2:0, in any case.",
+        choices=CHROMAS,
+    )
+    profile: str = _one_of(
+        "srgb",
+        PROFILES,
+        "Colour profile of the picture: that of sRGB; or keep: the content's own, to which the "
+        "finished picture is converted.",
+    )
     metadata: bool = _option(
         True,
         checks.flag,
@@ -328,7 +414,10 @@ class Config:
 
     def __post_init__(self) -> None:
         checks.choice("preset", self.preset, PRESETS)
-        for name, default in PRESETS[self.preset].items():
+        defaults = PRESETS[self.preset]
+        if any(getattr(self, name) is not None for name in SIZES):
+            defaults = {**defaults, "size": None}
+        for name, default in defaults.items():
             given = getattr(self, name)
             checked = OPTIONS[name].check(name, default if given is None else given)
             object.__setattr__(self, name, checked)
@@ -337,6 +426,7 @@ class Config:
         self._check_together()
 
     def _check_together(self) -> None:
+        self._check_sizes()
         for layer in parse_weights(self.layer_weights):
             if layer not in self.style_layers:
                 raise ConfigError(
@@ -368,6 +458,16 @@ class Config:
                 "alpha is 0, and so is gamma, beta, or every weight of a method or layer: nothing "
                 "is left to minimise.",
                 "alpha" if self.gamma else "gamma",
+            )
+
+    def _check_sizes(self) -> None:
+        """Refuse two options that would each give the finished picture its size."""
+        given = [name for name in SIZES if getattr(self, name) is not None]
+        if len(given) > 1 and given != ["width", "height"]:
+            values = " and ".join(f"{name} {getattr(self, name)}" for name in given)
+            raise ConfigError(
+                f"{values} contradict each other: give size, or scale, or width, or height, or "
+                "width and height."
             )
 
     def _has_style(self) -> bool:
@@ -428,6 +528,15 @@ class Config:
             if key not in names:
                 raise ConfigError(f"Unknown key {short(key)}{did_you_mean(key, names)}")
         return cls(**choices)
+
+
+def override(choices: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Return choices with `others` in place of theirs.
+
+    A size in `others`, by whichever option, takes the place of every size in `choices`.
+    """
+    replaced = SIZES if any(others.get(name) is not None for name in SIZES) else ()
+    return {**{name: v for name, v in choices.items() if name not in replaced}, **others}
 
 
 #: Every option of a `Config` but the preset, by field name.

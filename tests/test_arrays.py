@@ -99,7 +99,7 @@ def test_an_error_for_a_refused_size_names_both_sizes():
     with pytest.raises(ImageError) as error:
         images.fit((20, 400), 100, "strip.png")
     assert str(error.value) == (
-        "Cannot work on strip.png: its 400 x 20 pixels become 100 x 5 at size 100, "
+        "Cannot work on strip.png: its 400 x 20 pixels become 100 x 5, "
         "and each side needs 16; use --size 310 or more."
     )
 

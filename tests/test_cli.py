@@ -60,7 +60,7 @@ def test_a_run_that_does_not_fit_into_memory_is_refused_before_the_work(tmp_path
     before = content_of(tmp_path)
     command = "stylize content.png style.png -o out.png --weights builtin --size 15000 --quiet"
     line = error_of(nst(tmp_path, *shlex.split(command), program=("-c", SMALL_MACHINE)), 1)
-    assert "Not enough memory for size 15000" in line and "2.0 GB are available; --size " in line
+    assert "Not enough memory for 15000 x" in line and "2.0 GB are available; --size " in line
     assert content_of(tmp_path) == before
 
 

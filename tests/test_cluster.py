@@ -34,7 +34,7 @@ def parcel_of(run, checksum=None):
     pictures = {name: (path, Path(path).read_bytes()) for name, path in paths.items()}
     if checksum is None:
         checksum = Weights().sha256
-    return cluster.Parcel(pictures, run.config, ".png", checksum, {})
+    return cluster.Parcel(pictures, run.styles, run.config, ".png", checksum, {})
 
 
 def test_a_worker_makes_the_picture_that_this_process_makes():

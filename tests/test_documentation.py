@@ -15,6 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from packages import save_example
+from PIL import Image
 from processes import noise
 
 import nst_cli
@@ -184,13 +185,27 @@ def test_links_between_the_texts_lead_to_files(name):
 def files_of_the_texts(tmp_path_factory):
     """A folder with all files that the texts assume."""
     folder = tmp_path_factory.mktemp("files")
-    names = ["photo.jpg", "painting.jpg", "content.jpg", "style.jpg", "photos/sea.jpg"]
+    names = [
+        "photo.jpg",
+        "painting.jpg",
+        "etching.jpg",
+        "content.jpg",
+        "style.jpg",
+        "photos/sea.jpg",
+    ]
     names += ["photos/mon/IMG_1.jpg", "paintings/wave.jpg"]
     names += sorted({f"images/{name}" for pair in figures.PAPER_PAIRS for name in pair})
     names += [f"nst_cli/samples/{path.name}" for path in ROOT.glob("nst_cli/samples/*.jpg")]
     for number, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         noise(number, 32, 40 + number % 3).save(folder / name)
+    for name, picture in (
+        ("sky.png", "photo.jpg"),
+        ("ground.png", "photo.jpg"),
+        ("figure-mask.png", "painting.jpg"),
+    ):
+        with Image.open(folder / picture) as image:
+            Image.new("L", image.size, 255).save(folder / name)
     shutil.copytree(ROOT / "configs", folder / "configs")
     return folder
 
@@ -213,8 +228,15 @@ def scratch(files_of_the_texts, tmp_path, monkeypatch):
 
 def run(words):
     """Run a command at a small size."""
-    result = CliRunner().invoke(cli.main, [*words, *SMALL.get(words[0], [])])
+    result = CliRunner().invoke(cli.main, [*_without_sizes(words), *SMALL.get(words[0], [])])
     assert result.exit_code == 0, (shlex.join(words), result.output, result.exception)
+
+
+def _without_sizes(words):
+    """Return words without the options that contradict ``--size``, and their values."""
+    sizes = {f"--{name}" for name in nst_cli.config.SIZES} - {"--size"}
+    pairs = zip(words, ["", *words])
+    return [word for word, before in pairs if word not in sizes and before not in sizes]
 
 
 def is_run(line):

@@ -202,3 +202,12 @@ def test_the_work_of_tiles_is_half_more_and_that_of_their_halos():
         for tile_bytes in (1 << 40, 1 << 28, 1 << 24)
     )
     assert one == 1.5 < few < 1.9 < many
+
+
+def test_more_styles_masks_and_pictures_take_more_memory():
+    config, size = Config(device="cpu"), (300, 400)
+    one = memory.memory(config, size, size)
+    two = memory.memory(config, size, size, groups=2)
+    assert one < two < memory.memory(config, size, size, groups=2, masked=True)
+    # The others of a folder are only kept as pictures.
+    assert one < memory.memory(config, size, size, size, size) < 1.01 * one

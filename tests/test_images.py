@@ -245,10 +245,20 @@ def test_16_bit_grey_may_come_as_pgm_or_big_endian(save):
     np.testing.assert_allclose(images.read(big).pixels[..., 0], grey / 257, rtol=1e-6)
 
 
-def test_16_bit_colour_is_read_with_8_bits(save):
-    row = struct.pack(">6H", 0, 257 * 5, 65535, 257 * 7, 257 * 8, 257 * 9)
-    pixels = images.read(save("a.png", png(2, 1, 16, 2, [row]))).pixels
-    np.testing.assert_array_equal(pixels, [[[0, 5, 255], [7, 8, 9]]])
+@pytest.mark.parametrize("colour", [2, 4, 6])
+def test_16_bit_colour_and_alpha_keep_their_precision(save, colour):
+    channels = {2: 3, 4: 2, 6: 4}[colour]
+    stored = np.arange(0, 65536, 13, dtype=np.uint16)[: 5 * 7 * channels * 24]
+    stored = np.resize(stored, (42, 20, channels))
+    rows = [row.astype(">u2").tobytes() for row in stored]
+    picture = images.read(save("a.png", png(20, 42, 16, colour, rows)))
+    has_alpha = channels in (2, 4)
+    opacity = stored[..., -1:] / 65535 if has_alpha else 1
+    expected = 255 + (stored[..., : channels - has_alpha] / 257 - 255) * opacity
+    np.testing.assert_allclose(picture.pixels, np.broadcast_to(expected, (42, 20, 3)), atol=1e-4)
+    if has_alpha:
+        np.testing.assert_allclose(picture.alpha, stored[..., -1] / 257, rtol=1e-6)
+    assert len(np.unique(picture.pixels)) > 256
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])

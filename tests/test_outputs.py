@@ -341,15 +341,10 @@ def test_a_start_image_of_another_shape_is_noted(folder):
     noise(5, 48, 64).save("large.png")
     _, (note,) = stylize("-o", "out.png", "--init", "tall.png")
     assert note == (
-        "Note: The start image tall.png has 24 x 32 pixels and is stretched to the content's "
-        "shape, 32 x 24."
+        "Note: The start image tall.png has 24 x 32 pixels, and the content's shape is 32 x 24: "
+        "only its middle of 24 x 18 is used."
     )
     assert stylize("-o", "out.png", "--init", "large.png")[1] == []
-
-
-def test_an_error_for_too_many_pictures_suggests_nst_batch(folder):
-    _, errors = stylize("style.png", "content.png", "-o", "out.png", code=2)
-    assert "Got 4 pictures" in errors[-1] and "nst batch" in errors[-1]
 
 
 @pytest.mark.parametrize(

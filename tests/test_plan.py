@@ -379,6 +379,11 @@ def test_a_template_and_a_batch_file_may_start_with_a_tilde(monkeypatch, folder)
     assert run.output == f"{folder}/o/a.png"
     (run,) = plan.read("in/batch.toml", {"init": "~/in/b.png"}, "~/{content}.png").runs
     assert (run.output, run.config.init) == (f"{folder}/a.png", f"{folder}/in/b.png")
+    # A file with the name of a kind of start image is still a file.
+    for init, expected in (("style", "style"), ("./style", "./style")):
+        with open("batch.toml", "w") as stream:
+            stream.write(f"[[run]]\ncontent = 'in/a.png'\nstyle = 'in/s.png'\ninit = '{init}'\n")
+        assert plan.read("batch.toml").runs[0].config.init == expected
     # A tilde in the name of a picture does not stand for the home folder.
     save("in/~.png")
     assert (

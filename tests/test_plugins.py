@@ -383,7 +383,7 @@ def test_processes_of_a_batch_have_the_plugin(finished):
 
 def parcel(**theirs):
     entry = {"package": "nst-robust", "version": "1.0", **theirs}
-    return cluster.Parcel({}, Config(**TINY), ".png", "", {"robust": entry})
+    return cluster.Parcel({}, (), Config(**TINY), ".png", "", {"robust": entry})
 
 
 def test_a_worker_of_a_cluster_with_another_version_of_the_plugin_makes_nothing(example):

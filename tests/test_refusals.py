@@ -89,7 +89,6 @@ PAIR = "stylize content.png style.png -o old.png "
         ("--device tpu", ("--device", "'tpu'", "cpu")),
         ("--save-every 0", ("--save-every", "0")),
         ("--gama 1", ("--gama",)),
-        ("third.png", ("third.png",)),
     ],
 )
 def test_an_invalid_option_is_a_usage_error_of_one_line(folder, small_weights, options, words):

@@ -353,7 +353,7 @@ def test_a_sidecar_that_can_no_longer_be_written_is_an_error_that_names_it(folde
 def test_a_picture_too_large_for_the_memory_is_not_even_resized(monkeypatch):
     monkeypatch.setattr(engine, "free_memory", lambda device: 0)
     monkeypatch.setattr(images, "resize", None)
-    with pytest.raises(EngineError, match="Not enough memory for size 4000"):
+    with pytest.raises(EngineError, match="Not enough memory for 4000 x"):
         prepare(size=4000)
 
 
@@ -370,5 +370,8 @@ def test_a_start_image_of_another_shape_is_noted():
     save("tall.png", 3, 60, 30)
     save("large.png", 3, 64, 96)
     [note] = [note for note in prepare(init="tall.png").notes if "tall.png" in note]
-    assert "30 x 60 pixels and is stretched to the content's shape, 24 x 16" in note
-    assert not [note for note in prepare(init="large.png").notes if "stretched" in note]
+    assert note == (
+        "The start image tall.png has 30 x 60 pixels, and the content's shape is 24 x 16: only "
+        "its middle of 30 x 20 is used."
+    )
+    assert not [note for note in prepare(init="large.png").notes if "large.png" in note]

@@ -380,16 +380,13 @@ def test_methods_that_see_kept_positions_only_are_named():
 )
 def test_auto_takes_tiles_where_a_transfer_would_not_fit(monkeypatch, free, expected):
     monkeypatch.setattr(memory, "available", lambda device: free and int(free))
-    device, size = engine.context("cpu"), (1500, 2000)
-    assert memory.tile_bytes(Config(device="cpu"), size, size, device) == expected
-    assert memory.tile_bytes(Config(device="cpu", tile="off"), size, size, device) == 0
+    size = 1500, 2000
+    assert memory.tile_bytes(Config(device="cpu"), size, size) == expected
+    assert memory.tile_bytes(Config(device="cpu", tile="off"), size, size) == 0
 
 
 def test_a_number_takes_tiles_where_maps_take_more():
-    device = engine.context("cpu")
     config = Config(device="cpu", tile=100)
-    large, small = (
-        memory.tile_bytes(config, size, (16, 16), device) for size in ((600, 600), (100, 100))
-    )
+    large, small = (memory.tile_bytes(config, size, (16, 16)) for size in ((600, 600), (100, 100)))
     assert (large, small) == (100 << 20, 0)
-    assert memory.tile_bytes(config, (100, 100), (600, 600), device) == 100 << 20
+    assert memory.tile_bytes(config, (100, 100), (600, 600)) == 100 << 20

@@ -68,7 +68,7 @@ def _default(value):
     if isinstance(value, tuple):
         words = (part if isinstance(part, str) else f"{part:g}" for part in value)
         return ", ".join(map(_code, words))
-    return _code(str(value)) if value != "" else "none"
+    return _code(str(value)) if value not in ("", None) else "none"
 
 
 def _code(text):

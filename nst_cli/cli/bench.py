@@ -45,7 +45,7 @@ def bench(
     Example:
       nst bench --size 224 --size 512 --method poly
     """
-    edges = [config.Config(size=size).size for size in sizes]
+    edges = [config.check_pixels("size", size) for size in sizes]
     methods = tuple(config.Config(method=method).method for method in methods)
     device = config.Config(device=device).device
 

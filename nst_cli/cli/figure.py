@@ -29,7 +29,7 @@ _FIGURES = ("1", "2", "3", "4", "alignments", "judged")
 @click.option("--full", is_flag=True,
               help="Use preset paper at its full size, which takes hours on a CPU. By default "
               "pictures are small, and all figures but 1 use preset fast.")  # fmt: skip
-@click.option("--size", metavar="PIXELS", help="Long edge of each picture.")
+@click.option("--size", metavar="PIXELS|keep", help="Long edge of each picture.")
 @click.option("--iterations", metavar="N", help="Maximum number of steps.")
 @click.option("--weights", metavar="FILE|builtin", type=PATH, help="VGG-19 parameters.")
 @click.option("--device", metavar="auto|cpu|gpu|gpu:N", help="Device to compute on.")

@@ -141,7 +141,7 @@ def _option(name: str, option: Any) -> _Decorator:
 def _defaults(option: Any) -> str:
     """Return an option's default as text, and that of preset fast if it differs."""
     paper, fast = (_words(value) for value in (option.paper, option.fast))
-    if not paper:
+    if option.paper in ("", None):
         return ""
     return f"  [default: {paper}{'' if fast == paper else f'; fast: {fast}'}]"
 

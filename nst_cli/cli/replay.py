@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", metavar="OUT", type=PATH,
               help="Picture to make.  [default: PICTURE-replay, same ending]")  # fmt: skip
 @click.option("--content", metavar="FILE", type=PATH, help="Content picture, if it has moved.")
-@click.option("--style", metavar="FILE", type=PATH, help="Style picture, if it has moved.")
+@click.option("--style", metavar="FILE", type=PATH, multiple=True,
+              help="Style picture, or a folder with style pictures, if they have moved; once for "
+              "each.")  # fmt: skip
+@click.option("--mask", metavar="FILE", type=PATH, multiple=True,
+              help="Mask, or a folder with masks, if they have moved; once for each.")  # fmt: skip
 @click.option("--init", metavar="FILE", type=PATH, help="Start image, if it has moved.")
 @click.option("--weights", metavar="FILE", type=PATH, help="Weights, if they have moved.")
 @overwrite_option
@@ -73,6 +77,6 @@ def _verdict(result: "Replay", differences: Sequence[str]) -> str:
         return "Identical, byte for byte."
     if result.largest == 0:
         return "Identical pixels; the metadata differ."
-    extent = "in size" if result.largest is None else f"by up to {result.largest} levels of grey"
+    extent = "in size" if result.largest is None else f"by up to {result.largest:g} levels of grey"
     why = "see the notes above" if differences else "the cause is unknown"
     return f"They differ {extent}: {why}."

@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Optional
 
 import click
@@ -12,42 +13,52 @@ from ..errors import IncompleteError, NonFiniteError, NstError, OutputError, rea
 from ..runs import log as logs
 from .options import PATH, ConfigCommand, config_options, overwrite_option
 from .output import echo_note, echo_path
-from .progress import duration, observing
+from .progress import observing
+from .styling import style_options, styles_of
 
 if TYPE_CHECKING:
     from ..runs.runner import Job
+    from ..views.live import View
 
 
-@click.command(cls=ConfigCommand, context_settings={"allow_extra_args": True})
+@click.command(cls=ConfigCommand, short_help="Give a picture the style of another, or of several.")
 @click.argument("content", type=PATH)
-@click.argument("style", type=PATH)
+@click.argument("style", type=PATH, nargs=-1, required=True)
 @click.option("-o", "--output", metavar="OUT", type=PATH, required=True,
               help="Picture to make; .png, .jpg, .tif or .webp.")  # fmt: skip
+@style_options
 @config_options
 @click.option("--save-every", type=click.IntRange(min=1), metavar="N",
               help="Also write OUT-00N.png and so on, every N steps.")  # fmt: skip
 @click.option("--log", metavar="FILE.jsonl", type=PATH,
               help="Write the losses of each step, one line per step.")  # fmt: skip
 @overwrite_option
+@click.option("--view", is_flag=True,
+              help="Show the run on a page with a button to stop and save. The page's address is "
+              "printed, and only this machine can open it.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 @click.option("--dry-run", is_flag=True,
               help="Make no picture: time a few small steps and print the memory and time that "
               "the run would need.")  # fmt: skip
-@click.pass_context
 def stylize(
-    ctx: click.Context,
-    /,
     content: str,
-    style: str,
+    style: tuple[str, ...],
     output: str,
+    style_weights: Optional[str],
+    style_scale: Optional[str],
+    masks: tuple[str, ...],
+    style_masks: tuple[str, ...],
     save_every: Optional[int],
     log: Optional[str],
     overwrite: bool,
+    view: bool,
     quiet: bool,
     dry_run: bool,
     **choices: Any,
 ) -> None:
-    """Give the picture CONTENT the style of the picture STYLE.
+    """Give the picture CONTENT the style of the picture STYLE, or of several.
+
+    A STYLE that is a folder stands for all pictures in it together.
 
     Prints the path of the picture. A sidecar beside it, OUT.png.json, describes how it was made,
     and so do the picture's own metadata. Ctrl-C saves the image so far.
@@ -58,15 +69,15 @@ def stylize(
     """
     from ..runs import runner
 
-    if ctx.args:
+    if view and dry_run:
         raise click.UsageError(
-            f"Got {2 + len(ctx.args)} pictures, up to {ctx.args[-1]!r}. nst stylize takes one "
-            "CONTENT and one STYLE; nst batch makes all pictures that a file lists."
+            "--view shows a run, and --dry-run makes none: leave one of them out."
         )
     settings = config.Config(**choices)
+    styles = styles_of(style, style_weights, style_scale, masks, style_masks)
     save_every = save_every or 0
     job = runner.prepare(
-        content, style, output, settings, save_every=save_every, log=log, overwrite=overwrite
+        content, styles, output, settings, save_every=save_every, log=log, overwrite=overwrite
     )
     # Even with --quiet, because the picture will look different.
     for note in job.notes:
@@ -75,12 +86,15 @@ def stylize(
         for line in _forecast(job):
             click.echo(line)
         return
-    outcome = lines = incomplete = None
+    outcome = lines = incomplete = page = None
     with contextlib.ExitStack() as stack:
         writers = []
         if log:
             lines = stack.enter_context(logs.writing(log))
             writers.append(lines.write)
+        if view:
+            page = stack.enter_context(_page(job))
+            writers.append(page)
         observe = stack.enter_context(observing(settings, quiet, *writers))
         try:
             outcome = runner.run(job, on_step=observe, save_every=save_every)
@@ -95,15 +109,17 @@ def stylize(
             raise NstError(f"{error} {kept}") from error
         except KeyboardInterrupt:
             outcome = None
+        if page and outcome and outcome.result.stop_reason != "interrupted":
+            page.finish(outcome.path, outcome.result.steps)
     if not outcome:
         click.echo("Interrupted before the first step: no picture was written.", err=True)
         sys.exit(130)
     echo_path(outcome.path)
     interrupted = outcome.result.stop_reason == "interrupted"
-    if interrupted:
+    if interrupted or outcome.result.stop_reason == "stopped":
+        end = outcome.result.stop_reason.capitalize()
         click.echo(
-            f"Interrupted after step {outcome.result.steps}; saved {shown(outcome.path)}.",
-            err=True,
+            f"{end} after step {outcome.result.steps}; saved {shown(outcome.path)}.", err=True
         )
     if incomplete:
         raise incomplete
@@ -113,11 +129,31 @@ def stylize(
         raise OutputError(f"The log {log} is not complete: {reason(lines.error)}.")
 
 
+@contextlib.contextmanager
+def _page(job: "Job") -> Iterator["View"]:
+    """Serve the page of a run, and print its address."""
+    # Only here, because a run without a page does without a server.
+    from ..runs import runner
+    from ..views import live
+
+    # Denoising takes long, and the page shows what the optimiser does.
+    plain = replace(job.config, denoise=0)
+
+    def pixels_of(image: Any) -> Any:
+        pixels = runner.finished_pixels(image, plain, job.colours)
+        return pixels.round().astype("uint8")
+
+    with live.serving(job.output, job.config.iterations, pixels_of) as page:
+        click.echo(f"The run can be watched at {page.url}", err=True)
+        yield page
+
+
 def _forecast(job: "Job") -> Iterator[str]:
     """Yield the lines that a dry run prints."""
     from ..runs import forecast
+    from ..runs.work import duration
 
-    expected = forecast.forecast(job.content, job.style, job.config, job.weights)
+    expected = forecast.forecast(job.content, job.styles, job.config, job.weights)
     sizes = ", then ".join(f"{width} x {height}" for height, width in expected.sizes)
     yield f"size    {sizes}"
     free = "" if expected.free is None else f"; {expected.free / 1e9:.1f} GB available"

@@ -1,6 +1,8 @@
 """Pixels and network inputs: sizes, resampling, channel means."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -67,7 +69,7 @@ def fit(shape: Sequence[int], long_edge: int, name: StrPath = "the picture") -> 
         Height and width; further entries are ignored.
     long_edge : int
         Pixels.
-    name : str, optional
+    name : path-like, optional
         What an error calls the picture, such as its path.
 
     Returns
@@ -80,21 +82,50 @@ def fit(shape: Sequence[int], long_edge: int, name: StrPath = "the picture") -> 
     ImageError
         A side would have fewer than `MIN_SIDE` pixels.
     """
+    longest = max(shape[:2])
+    factor = Fraction(long_edge, longest)
+    return scaled(shape, factor, name, lambda needed: f"--size {ceil(needed * longest)}")
+
+
+def scaled(
+    shape: Sequence[int], factor: Fraction, name: StrPath, advice: Callable[[Fraction], str]
+) -> tuple[int, int]:
+    """Return the size of a picture multiplied by a factor, each side rounded.
+
+    Parameters
+    ----------
+    shape : tuple
+        Height and width; further entries are ignored.
+    factor : Fraction
+    name : path-like
+        What an error calls the picture, such as its path.
+    advice : callable
+        Returns the option, as a user types it, that gives a factor or slightly more.
+
+    Returns
+    -------
+    (int, int)
+        Height and width.
+
+    Raises
+    ------
+    ImageError
+        A side would have fewer than `MIN_SIDE` pixels.
+    """
     sides = shape[:2]
-    longest, shortest = max(sides), min(sides)
-    # In integers, so that halves are always rounded up.
-    height, width = ((2 * side * long_edge + longest) // (2 * longest) for side in sides)
+    # Halves are always rounded up.
+    height, width = (floor(side * factor + Fraction(1, 2)) for side in sides)
     if min(height, width) >= MIN_SIDE:
         return height, width
-    # The least edge for which the line above gives the short side MIN_SIDE pixels.
-    needed = -(-(2 * MIN_SIDE - 1) * longest // (2 * shortest))
-    if needed > _LONGEST_ADVISED:
-        advice = "it is too elongated, crop it first"
+    # The least factor that rounds the short side to MIN_SIDE pixels.
+    needed = Fraction(2 * MIN_SIDE - 1, 2 * min(sides))
+    if ceil(needed * max(sides)) > _LONGEST_ADVISED:
+        instead = "it is too elongated, crop it first"
     else:
-        advice = f"use --size {needed} or more"
+        instead = f"use {advice(needed)} or more"
     raise ImageError(
-        f"Cannot work on {name}: its {sides[1]} x {sides[0]} pixels become {width} x {height} at "
-        f"size {long_edge}, and each side needs {MIN_SIDE}; {advice}."
+        f"Cannot work on {name}: its {sides[1]} x {sides[0]} pixels become {width} x {height}, "
+        f"and each side needs {MIN_SIDE}; {instead}."
     )
 
 
@@ -117,7 +148,7 @@ def to_input(pixels: np.ndarray, scale: float = 255) -> np.ndarray:
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None])
 
 
-def to_pixels(image: np.ndarray, rounding: str = "round") -> np.ndarray:
+def to_pixels(image: np.ndarray, rounding: str = "round", bits: int = 8) -> np.ndarray:
     """Convert a network input back to pixels.
 
     Parameters
@@ -126,14 +157,61 @@ def to_pixels(image: np.ndarray, rounding: str = "round") -> np.ndarray:
         RGB, means subtracted.
     rounding : {"round", "truncate"}, optional
         The authors' code truncates.
+    bits : {8, 16}, optional
 
     Returns
     -------
-    ndarray, shape (H, W, 3), uint8
+    ndarray, shape (H, W, 3), uint8 or uint16
+        White is the largest number.
     """
     to_integer: Any = {"round": np.rint, "truncate": np.trunc}[rounding]
-    pixels = image[0].transpose(1, 2, 0) + _MEANS
-    return to_integer(np.clip(pixels, 0, 255)).astype(np.uint8)
+    pixels = to_float_pixels(image)
+    if bits == 16:
+        return to_integer(pixels * np.float32(257)).astype(np.uint16)
+    return to_integer(pixels).astype(np.uint8)
+
+
+def to_float_pixels(image: np.ndarray) -> np.ndarray:
+    """Convert a network input back to pixels without rounding.
+
+    Parameters
+    ----------
+    image : ndarray, shape (1, 3, H, W)
+        RGB, means subtracted.
+
+    Returns
+    -------
+    ndarray, shape (H, W, 3), float32
+        Clipped to 0 to 255.
+    """
+    pixels: np.ndarray = np.clip(image[0].transpose(1, 2, 0) + _MEANS, 0, 255)
+    return pixels
+
+
+def crop_size(shape: Sequence[int], size: Sequence[int]) -> tuple[int, int]:
+    """Return height and width of the largest part of a picture that has the shape of `size`.
+
+    Parameters
+    ----------
+    shape : tuple
+        Height and width of the picture; further entries are ignored.
+    size : (int, int)
+        Height and width that the part will be resized to. Shapes that differ by rounding alone,
+        half a pixel of the smaller picture, count as equal.
+    """
+    (height, width), (to_height, to_width) = shape[:2], size
+    excess = height * to_width - width * to_height
+    if abs(excess) <= max(height, width, to_height, to_width):
+        return height, width
+    if excess > 0:
+        return max(1, round(width * to_height / to_width)), width
+    return height, max(1, round(height * to_width / to_height))
+
+
+def cropped(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Return the middle of an array, shape (H, W, ...), of height and width `size`."""
+    top, left = ((side - part) // 2 for side, part in zip(array.shape, size))
+    return array[top : top + size[0], left : left + size[1]]
 
 
 def _resampled(plane, size):

@@ -101,10 +101,10 @@ def to_srgb(pixels: np.ndarray, colours: Colours) -> None:
     for top in range(0, len(pixels), rows):
         band = pixels[top : top + rows]
         values = band / 255
-        light = _srgb_to_light(values) if colours.gamma is None else values**colours.gamma
+        light = srgb_to_light(values) if colours.gamma is None else values**colours.gamma
         if matrix is not None:
             light = light @ matrix.T
-        band[...] = 255 * _light_to_srgb(np.clip(light, 0, 1))
+        band[...] = 255 * light_to_srgb(np.clip(light, 0, 1))
 
 
 def _to_linear_srgb(primaries):
@@ -136,9 +136,11 @@ def _xyz(place):
     return np.array([x / y, 1, (1 - x - y) / y])
 
 
-def _srgb_to_light(values):
+def srgb_to_light(values: np.ndarray) -> np.ndarray:
+    """Return linear light of sRGB values, both 0 to 1."""
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
-def _light_to_srgb(light):
+def light_to_srgb(light: np.ndarray) -> np.ndarray:
+    """Return sRGB values of linear light, both 0 to 1."""
     return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)

@@ -16,6 +16,7 @@ KEYWORD = "nst"
 _ASCII = b"ASCII\0\0\0"
 _EXIF_VERSION, _FLASHPIX_VERSION, _COMPONENTS = 0x9000, 0xA000, 0x9101
 _COLOUR_SPACE, _WIDTH, _HEIGHT = 0xA001, 0xA002, 0xA003
+_UNCALIBRATED = 0xFFFF
 _RESOLUTION_UNIT, _X_RESOLUTION, _Y_RESOLUTION, _YCBCR_POSITIONING = 296, 282, 283, 531
 # Exif requires a resolution, and 72 dots per inch if it is unknown.
 RESOLUTION = {
@@ -59,9 +60,17 @@ def text_of(metadata: Mapping[str, Any]) -> str:
     return json.dumps(metadata)
 
 
-def exif_of(metadata: Mapping[str, Any]) -> dict[int, tuple[int, Any]]:
+def exif_of(metadata: Mapping[str, Any], is_srgb: bool = True) -> dict[int, tuple[int, Any]]:
     """Return the folder of Exif data that holds metadata: tags for `ifd.build`.
 
+    Parameters
+    ----------
+    metadata : dict
+    is_srgb : bool
+        Whether the picture is in sRGB, else in a profile of its own.
+
+    Notes
+    -----
     The user comment is of type UNDEFINED, as Exif has it and readers based on exiv2 need it;
     Pillow would make it BYTE.
     """
@@ -69,16 +78,18 @@ def exif_of(metadata: Mapping[str, Any]) -> dict[int, tuple[int, Any]]:
     return {
         _EXIF_VERSION: (ifd.UNDEFINED, b"0232"),
         _FLASHPIX_VERSION: (ifd.UNDEFINED, b"0100"),
-        _COLOUR_SPACE: (ifd.SHORT, (1,)),
+        _COLOUR_SPACE: (ifd.SHORT, (1 if is_srgb else _UNCALIBRATED,)),
         ifd.USER_COMMENT: (ifd.UNDEFINED, comment),
     }
 
 
-def exif_block(metadata: Mapping[str, Any], height: int, width: int) -> bytes:
+def exif_block(
+    metadata: Mapping[str, Any], height: int, width: int, is_srgb: bool = True
+) -> bytes:
     """Return metadata as Exif data of their own, as JPEG and WebP hold them."""
     # Exif requires these tags for compressed pictures, and forbids them for others.
     folder = {
-        **exif_of(metadata),
+        **exif_of(metadata, is_srgb),
         _COMPONENTS: (ifd.UNDEFINED, b"\1\2\3\0"),
         _WIDTH: (ifd.LONG, (width,)),
         _HEIGHT: (ifd.LONG, (height,)),

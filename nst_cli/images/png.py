@@ -22,9 +22,9 @@ from .header import Header, orientation_of
 from .pillow import opened
 from .source import Broken, Unfit
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
-_CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GREY, RGB, _PALETTE, _GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
+_CHANNELS = {_GREY: 1, RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, RGBA: 4}
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _KEPT = (b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"iCCP", b"eXIf")
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
@@ -78,13 +78,24 @@ def header(stream: BinaryIO) -> Header:
     )
 
 
-def decode(content: bytes, head: Header) -> tuple[Image.Image, Optional[np.ndarray]]:
-    """Return the image, and alpha where a transparent colour is declared, else None."""
+def decode(
+    content: bytes, head: Header
+) -> tuple[Union[Image.Image, np.ndarray], Optional[np.ndarray]]:
+    """Return the image, and alpha where it is not the image's own, else None.
+
+    The image is an array of uint16 for RGB, or grey with alpha, of 16 bits.
+    """
     details = head.details
     reduced = _reduced(content, head)
+    key = _transparent_colour(details)
+    if details.depth == 16 and details.colour != _GREY:
+        values = _wide_values(reduced, details)
+        count = values.shape[2] - 1 + values.shape[2] % 2
+        if count < values.shape[2]:
+            return values[..., :count], values[..., count] / np.float32(257)
+        return values, None if key is None else _opaque_but((values == key).all(axis=2))
     with opened(reduced, "PNG") as image:
         image.load()
-    key = _transparent_colour(details)
     if key is None:
         return image, None
     if details.colour == _GREY:
@@ -92,13 +103,7 @@ def decode(content: bytes, head: Header) -> tuple[Image.Image, Optional[np.ndarr
         if details.depth < 8:
             key = key * 255 // ((1 << details.depth) - 1)
         return image, _opaque_but(values == key)
-    values, levels = np.asarray(image), [level >> 8 for level in key]
-    if details.depth == 8:
-        return image, _opaque_but((values == key).all(axis=2))
-    # Pillow keeps the upper halves; reading with the other byte order gives the lower ones.
-    lower = np.asarray(_lower_halves(reduced))
-    same = (values == levels).all(axis=2) & (lower == [level & 255 for level in key]).all(axis=2)
-    return image, _opaque_but(same)
+    return image, _opaque_but((np.asarray(image) == key).all(axis=2))
 
 
 def texts(stream: BinaryIO, keyword: bytes) -> Iterator[str]:
@@ -113,7 +118,7 @@ def texts(stream: BinaryIO, keyword: bytes) -> Iterator[str]:
 def _chunks(stream, wanted):
     """Yield name, length, data (of those wanted) and whether the checksum is right, up to IEND."""
     end = stream.seek(0, 2)
-    offset = stream.seek(len(_SIGNATURE))
+    offset = stream.seek(len(SIGNATURE))
     while offset + 12 <= end:
         stream.seek(offset)
         length, name = struct.unpack(">L4s", stream.read(8))
@@ -131,26 +136,26 @@ def _chunks(stream, wanted):
 
 def _reduced(content, head):
     """Return the file with the chunks of pixels alone, once checksums and length are right."""
-    view, offset, has_end = memoryview(content), len(_SIGNATURE), False
-    parts: list = [_SIGNATURE]
+    view, offset, has_end = memoryview(content), len(SIGNATURE), False
+    parts: list = [SIGNATURE]
     inflater = _Inflater(_raw_size(head))
     while offset + 12 <= len(view) and not has_end:
         length, name = struct.unpack_from(">L4s", view, offset)
         stop = offset + 12 + length
         if stop > len(view):
             break
-        chunk = view[offset:stop]
+        part = view[offset:stop]
         is_critical = not name[0] & 0x20
         if is_critical:
-            if zlib.crc32(chunk[4:-4]) != struct.unpack(">L", chunk[-4:])[0]:
+            if zlib.crc32(part[4:-4]) != struct.unpack(">L", part[-4:])[0]:
                 raise Broken(f"the checksum of a chunk {_name(name)} is wrong")
             if name not in _CRITICAL:
                 raise Unfit(f"it has a chunk {_name(name)}, which nst does not know")
-            parts.append(chunk)
+            parts.append(part)
         elif name == b"tRNS" and head.details.colour == _PALETTE and name in head.details.chunks:
-            parts.append(_chunk(name, head.details.chunks[name]))
+            parts.append(chunk(name, head.details.chunks[name]))
         if name == b"IDAT":
-            inflater.take(chunk[8:-4])
+            inflater.take(part[8:-4])
         has_end = name == b"IEND"
         offset = stop
     if not has_end:
@@ -193,17 +198,34 @@ def _raw_size(head):
     return total
 
 
-def _lower_halves(reduced):
+def _wide_values(reduced, details):
+    """Return the samples of 16 bits, shape (H, W, channels), of which Pillow keeps the upper 8."""
+    if details.colour == _GREY_ALPHA:
+        # The four bytes of a pixel are read as RGBA of 8 bits, which has the same filters.
+        start = len(SIGNATURE) + 8
+        fields = reduced[start : start + 8] + bytes([8, RGBA]) + reduced[start + 10 : start + 13]
+        same = SIGNATURE + chunk(b"IHDR", fields) + reduced[start + 17 :]
+        return np.ascontiguousarray(_bytes_of(same)).view(">u2").astype(np.uint16)
+    # Reading with the other byte order gives the lower halves.
+    values = _bytes_of(reduced).astype(np.uint16)
+    values <<= 8
+    values |= _bytes_of(reduced, "RGBA;16L" if details.colour == RGBA else "RGB;16L")
+    return values
+
+
+def _bytes_of(reduced, layout=None):
+    """Return the pixels that Pillow reads, in another layout of their bytes if it is given."""
     image: Any
     with opened(reduced, "PNG") as image:
-        image.tile = [(*image.tile[0][:3], "RGB;16L")]
+        if layout:
+            image.tile = [(*image.tile[0][:3], layout)]
         image.load()
-        return image
+        return np.asarray(image)
 
 
 def _transparent_colour(details):
     """Return the levels of the colour that tRNS makes transparent, or None."""
-    count = {_GREY: 1, _RGB: 3}.get(details.colour)
+    count = {_GREY: 1, RGB: 3}.get(details.colour)
     data = details.chunks.get(b"tRNS", b"")
     if count is None or len(data) < 2 * count:
         return None
@@ -279,7 +301,8 @@ def _unpacked(data):
     return None if inflate.unconsumed_tail else result
 
 
-def _chunk(name, data):
+def chunk(name: bytes, data: bytes) -> bytes:
+    """Return a chunk: its length, name, data and checksum."""
     return struct.pack(">L4s", len(data), name) + data + struct.pack(">L", zlib.crc32(name + data))
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from .. import machine
 from ..config import MAX_PIXELS
+from ..errors import ImageError
 from ..files import StrPath
 from . import avif, bmp, colorimetry, gif, jpeg, jpeg2000, png, pnm, tiff, webp
 from .colour import to_srgb
@@ -29,14 +30,15 @@ _FORMATS = {
     "JPEG2000": jpeg2000,
     "AVIF": avif,
 }
-_TRANSPOSITIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+# Counterclockwise quarter turns, and whether the columns are then reversed.
+_TURNS = {
+    2: (0, True),
+    3: (2, False),
+    4: (2, True),
+    5: (3, True),
+    6: (3, False),
+    7: (1, True),
+    8: (1, False),
 }
 # The orientations that exchange height and width.
 _TURNED = (5, 6, 7, 8)
@@ -63,12 +65,18 @@ class Picture:
     path : str
     sha256 : str
         The checksum of the file's content, 64 hex digits.
+    own_size : (int, int)
+        Height and width in the file, upright; `pixels` has fewer if a JPEG was decoded smaller.
+    profile : bytes or None
+        The file's ICC profile.
     """
 
     pixels: np.ndarray
     alpha: Optional[np.ndarray]
     path: str
     sha256: str
+    own_size: tuple[int, int]
+    profile: Optional[bytes] = None
 
 
 def read(
@@ -78,8 +86,8 @@ def read(
 
     The Exif orientation is applied. Colours are converted to sRGB from an ICC profile (a broken
     one is taken for sRGB), or from the description in PNG and AVIF. The content under an alpha
-    channel is composited over white. 16-bit grey keeps its precision; 16-bit colour is read with
-    8 bits.
+    channel is composited over white. 16 bits per channel keep their precision in grey and, from
+    PNG and TIFF, in RGB, unless only LittleCMS can apply the profile.
 
     Parameters
     ----------
@@ -105,10 +113,10 @@ def read(
     with opened(path) as (stream, kind):
         content, checksum = content_of(stream)
         head = header_of(kind, io.BytesIO(content))
-        image, alpha = _decoded(kind, content, head, _shrink(kind, head, long_edge, max_pixels))
+        image, alpha = decoded(kind, content, head, _shrink(kind, head, long_edge, max_pixels))
         del content
         pixels, alpha = _pixels(image, alpha, head)
-    return Picture(pixels, alpha, path, checksum)
+    return Picture(pixels, alpha, path, checksum, _upright_size(head), head.profile or None)
 
 
 def size_of(
@@ -133,8 +141,21 @@ def size_of(
         head = header_of(kind, stream)
         if max_pixels:
             _shrink(kind, head, long_edge, max_pixels)
+    return _upright_size(head)
+
+
+def _upright_size(head):
     height, width = head.size
     return (width, height) if head.orientation in _TURNED else (height, width)
+
+
+def is_picture(path: StrPath) -> bool:
+    """Return whether a file begins as a picture of a kind that nst reads; it may be broken."""
+    try:
+        with opened(os.fspath(path)):
+            return True
+    except ImageError:
+        return False
 
 
 def header_of(kind: str, stream: BinaryIO) -> Header:
@@ -177,7 +198,8 @@ def _fitting_shrink(size, long_edge, max_pixels):
     return None
 
 
-def _decoded(kind, content, head, shrink):
+def decoded(kind, content, head, shrink=1):
+    """Return the image of a file, and its alpha where the format has it apart, else None."""
     try:
         if shrink > 1:
             return jpeg.decode(content, head, shrink)
@@ -189,12 +211,13 @@ def _decoded(kind, content, head, shrink):
 def _pixels(image, alpha, head):
     """Return pixels in sRGB over white, and alpha or None."""
     with guarded():
-        image, split_alpha = _split(image)
-        image = _upright(image, head)
-        pixels = to_srgb(image, head.profile)
+        if isinstance(image, Image.Image):
+            image, split_alpha = split(image)
+            alpha = split_alpha if alpha is None else alpha
+        pixels = upright(to_srgb(image, head.profile), head)
     if head.colours is not None:
         colorimetry.to_srgb(pixels, head.colours)
-    alpha = _opacity(split_alpha if alpha is None else alpha, head)
+    alpha = opacity(alpha, head)
     if alpha is not None:
         # In place, because a picture can have a gigabyte of them.
         pixels -= 255
@@ -203,12 +226,12 @@ def _pixels(image, alpha, head):
     return pixels, alpha
 
 
-def _split(image):
-    """Return a picture in mode I;16, or of 8 bits per channel; and its alpha apart."""
+def split(image):
+    """Return an image of 8 bits per channel or an array of grey of 16; and its alpha apart."""
     # PNG (in older Pillow), PPM and JPEG 2000 bring 16-bit grey in a 32-bit mode.
     is_wide = image.mode == "I" and image.format in ("PNG", "PPM", "JPEG2000")
     if image.mode.startswith("I;16") or is_wide:
-        return Image.fromarray(np.asarray(image).astype(np.uint16)), None
+        return np.asarray(image).astype(np.uint16)[..., None], None
     if image.mode in ("I", "F"):
         raise Unfit(
             "its pixels are 32-bit numbers, and nothing says which of them is white; save it with "
@@ -225,13 +248,15 @@ def _split(image):
     return image.convert(mode), alpha
 
 
-def _upright(image, head):
-    transposition = _TRANSPOSITIONS.get(head.orientation)
-    return image if transposition is None else image.transpose(transposition)
+def upright(array, head):
+    """Return an array of pixels as it is to be seen."""
+    turns, is_mirrored = _TURNS.get(head.orientation, (0, False))
+    turned = np.rot90(array, turns)
+    return np.ascontiguousarray(turned[:, ::-1] if is_mirrored else turned)
 
 
-def _opacity(alpha, head):
+def opacity(alpha, head):
     """Return alpha as `Picture` has it."""
     if alpha is None or alpha.min() == 255:
         return None
-    return np.asarray(_upright(Image.fromarray(alpha.astype(np.float32)), head))
+    return upright(alpha.astype(np.float32), head)

@@ -1,8 +1,8 @@
 """TIFF: the first page, read as its tags say [1]_.
 
 Pillow receives the pages that it reads correctly, with only the tags that pixels need.
-Uncompressed pages of layouts that it misreads or does not support are read here. The rest is
-refused.
+Uncompressed pages of layouts that it misreads or does not support are read here. RGB of 16 bits,
+of which Pillow keeps 8, is decompressed by it as grey. The rest is refused.
 
 References
 ----------
@@ -10,7 +10,7 @@ References
 """
 
 import struct
-from typing import BinaryIO, Optional
+from typing import BinaryIO, Optional, Union
 
 import numpy as np
 from PIL import Image
@@ -52,6 +52,8 @@ _JPEG_TABLES, _XMP = 347, 700
 _RATIONALS = {529: 3, 532: 6}
 # The compressions that every libtiff supports; a build may support more.
 _COMPRESSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946)
+# LZW, Deflate, LZMA and Zstandard, before which a predictor may take differences.
+_PREDICTING = (5, 8, 32946, 34925, 50000)
 _RARE_COMPRESSIONS = {34887: "LERC", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP"}
 _FORMATS = {1: "", 2: "signed ", 3: "floating-point ", 4: "", 5: "complex ", 6: "complex "}
 _RAW = (
@@ -75,11 +77,19 @@ def header(stream: BinaryIO) -> Header:
     )
 
 
-def decode(content: bytes, head: Header) -> tuple[Image.Image, Optional[np.ndarray]]:
-    """Return the image, in mode I;16 with white at 65535 where it is so, and alpha or None."""
+def decode(
+    content: bytes, head: Header
+) -> tuple[Union[Image.Image, np.ndarray], Optional[np.ndarray]]:
+    """Return the image, and alpha or None.
+
+    The image is in mode I;16 for grey of more than 8 bits, and an array of uint16 for RGB, both
+    with white at 65535.
+    """
     page = head.details
     if _is_read_here(page):
-        return _stored(content, page)
+        return _stored(_samples_of(content, page), page)
+    if _is_wide_rgb(page):
+        return _stored(_decompressed(content, page), page)
     image = _by_pillow(content, page)
     if image.mode.startswith("I;16"):
         values = np.asarray(image).astype(np.uint16)
@@ -201,9 +211,9 @@ def _unknown_layout(page):
 # -- Pages for Pillow -----------------------------------------------------------------------------
 
 
-def _by_pillow(content, page):
+def _by_pillow(content, page, tags=None):
     try:
-        with opened(_clean(content, page), "TIFF") as image:
+        with opened(_clean(content, page, tags or _pixel_tags(page)), "TIFF") as image:
             image.load()
             return image
     except (Unknown, Unfit) as error:
@@ -231,8 +241,8 @@ def _obstacle_of_compression(content, page):
     return None
 
 
-def _clean(content, page):
-    """Return the file with a new folder at its end, which has only the tags that pixels need.
+def _clean(content, page, tags):
+    """Return the file with a new folder at its end, which has only the given tags.
 
     This turns a BigTIFF into a classic TIFF, and hides other pages, strange tags and orientation.
     """
@@ -240,7 +250,7 @@ def _clean(content, page):
     offset = len(content) + len(content) % 2
     if offset >= 1 << 32:
         return content
-    folder = ifd.build(_pixel_tags(page), offset, order)
+    folder = ifd.build(tags, offset, order)
     start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "L", offset)
     return b"".join((start, memoryview(content)[8:], b"\0" * (len(content) % 2), folder))
 
@@ -285,14 +295,13 @@ def _is_read_here(page):
     if samples < (3 if photometric == _RGB else 1):
         return False
     if photometric == _RGB:
-        is_split = _is_planar(page) and (bits[0] == 16 or samples > 3)
-        return bits[0] not in (8, 16) or is_split
+        return bits[0] != 8 or (_is_planar(page) and samples > 3)
     return bits[0] not in (1, 2, 4, 8) or samples > 1
 
 
-def _stored(content, page):
-    """Read an uncompressed page; return image and alpha."""
-    values, (bits, *_) = _samples_of(content, page), _bits(page)
+def _stored(values, page):
+    """Return image and alpha of a page's samples, shape (H, W, samples)."""
+    bits = _bits(page)[0]
     count = 3 if _photometric(page) == _RGB else 1
     colours, top = values[..., :count], (1 << bits) - 1
     alpha, kind = None, page.number(EXTRA_SAMPLES, 2)
@@ -304,12 +313,18 @@ def _stored(content, page):
         colours = np.minimum(colours.astype(np.float32) * top / share, top).astype(np.uint16)
     if count == 1 and bits != 8:
         return Image.fromarray(_full_range(colours[..., 0], bits, page)), alpha
-    # The upper 8 of 16 bits, as in all other colours of 16 bits.
-    levels = colours >> 8 if bits == 16 else np.rint(colours * np.float32(255 / top))
+    if bits > 8:
+        return np.ascontiguousarray(_scaled(colours, top, 65535)), alpha
+    levels = _scaled(colours, top, 255)
     if _photometric(page) == _GREY_FROM_WHITE:
         levels = 255 - levels
     levels = levels.astype(np.uint8)
     return Image.fromarray(levels[..., 0] if count == 1 else levels), alpha
+
+
+def _scaled(values, top, white):
+    """Return whole numbers from 0 to `top` scaled to `white`, as uint16."""
+    return values if top == white else np.rint(values * (white / top)).astype(np.uint16)
 
 
 def _full_range(values, bits, page):
@@ -317,9 +332,49 @@ def _full_range(values, bits, page):
     top = (1 << bits) - 1
     if _photometric(page) == _GREY_FROM_WHITE:
         values = top - values
-    if bits != 16:
-        values = np.rint(values * (65535 / top))
-    return np.ascontiguousarray(values, dtype=np.uint16)
+    return np.ascontiguousarray(_scaled(values, top, 65535), dtype=np.uint16)
+
+
+def _is_wide_rgb(page):
+    """Return whether a page is RGB of 16 bits, of which Pillow would keep the upper 8."""
+    return _photometric(page) == _RGB and _samples(page) >= 3 and set(_bits(page)) == {16}
+
+
+def _decompressed(content, page):
+    """Return the samples of a compressed page of 16 bits, shape (H, W, samples), uint16.
+
+    Pillow decompresses each plane as a picture of grey: a row of three samples a pixel has three
+    times as many greys. The differences of a predictor are added up here, by sample and tile.
+    """
+    height, width, samples = page.number(HEIGHT), page.number(WIDTH), _samples(page)
+    planes, has_tiles = samples if _is_planar(page) else 1, TILE_OFFSETS in page.tags
+    across = samples // planes
+    predictor = page.number(PREDICTOR, 1) if page.number(COMPRESSION) in _PREDICTING else 1
+    if predictor not in (1, 2):
+        raise _unknown_layout(page)
+    tags = _pixel_tags(page)
+    places = (TILE_OFFSETS, TILE_SIZES) if has_tiles else (STRIP_OFFSETS, STRIP_SIZES)
+    stored = {tag: tags[tag][1] for tag in places if tag in tags}
+    tags[WIDTH] = (ifd.LONG, (width * across,))
+    if has_tiles:
+        tags[TILE_WIDTH] = (ifd.LONG, (page.number(TILE_WIDTH, 0) * across,))
+    tags.update({tag: (ifd.SHORT, (1,)) for tag in (SAMPLES, SAMPLE_FORMAT, PLANES, PREDICTOR)})
+    tags.update({BITS: (ifd.SHORT, (16,)), PHOTOMETRIC: (ifd.SHORT, (_GREY,))})
+    tags.pop(EXTRA_SAMPLES, None)
+    result = np.empty((height, width, samples), np.uint16)
+    for plane in range(planes):
+        for tag, numbers in stored.items():
+            count = len(numbers) // planes
+            tags[tag] = (ifd.LONG, numbers[plane * count : (plane + 1) * count])
+        image = _by_pillow(content, page, tags)
+        values = np.asarray(image).astype(np.uint16).reshape(height, width, across)
+        result[..., plane * across : (plane + 1) * across] = values
+    if predictor == 2:
+        columns = page.number(TILE_WIDTH) if has_tiles else width
+        for left in range(0, width, columns):
+            part = result[:, left : left + columns]
+            np.add.accumulate(part, axis=1, dtype=np.uint16, out=part)
+    return result
 
 
 def _samples_of(content, page):

@@ -9,7 +9,7 @@ from typing import Any, Optional
 from .. import files, images
 from ..errors import NstError
 from ..weights import Weights
-from . import sidecar
+from . import sidecar, sizes
 from .maker import Finished, Maker, Observer, network_of
 from .plan import Run
 from .workers import Pool
@@ -130,7 +130,7 @@ def _up_to_date_check(find_weights: Callable[[str], Weights]) -> Callable[[Run],
         if not os.path.exists(run.output):
             return False
         try:
-            checksums = {name: picture_checksum(path) for name, path in run.pictures.items()}
+            checksums = sidecar.checksums_of(run.record(picture_checksum))
             checksums["weights"] = find_weights(run.config.weights).sha256
             return sidecar.is_up_to_date(run.output, run.config, checksums)
         # The run itself reports what is wrong.
@@ -146,7 +146,7 @@ def _ordered(runs: Iterable[Run]) -> list[Run]:
 
     def key(run: Run) -> tuple[Any, ...]:
         config = run.config
-        size = images.fit(size_of(run.content), config.size, run.content)
+        size = sizes.finished_size(size_of(run.content), config, run.content)
         # On a GPU, float32 and deterministic mode can be relaxed later in a process but never
         # enabled, so strict runs come first.
         return (
@@ -154,8 +154,9 @@ def _ordered(runs: Iterable[Run]) -> list[Run]:
             not config.deterministic,
             *network_of(config),
             *size,
-            run.style,
+            run.styles,
             config.style_fit,
+            config.keep_colors,
             config.method,
             config.c,
         )

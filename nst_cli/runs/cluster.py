@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import files, images, plugins
-from ..config import Config
+from .. import files, plugins
+from ..config import INITS, Config
 from ..errors import (
     BatchError,
     EngineError,
@@ -27,10 +27,11 @@ from ..errors import (
 )
 from ..weights import Weights
 from . import runner, sidecar
-from .inputs import resize_inputs
+from .inputs import read_inputs
 from .log import Log
 from .maker import Finished
 from .plan import Run
+from .styles import Style, methods_of, moved
 
 # Seconds to wait for the scheduler.
 _TIMEOUT = 10
@@ -49,8 +50,9 @@ class Parcel(NamedTuple):
     Attributes
     ----------
     pictures : dict of str to (str, bytes)
-        The caller's path and the file's content, for ``content``, ``style`` and, if it is a
-        picture, ``init``.
+        The caller's path and the file's content, by role as in `Run.pictures`.
+    styles : tuple of Style
+        With the caller's paths.
     config : Config
     ending : str
         Ending of the picture to make.
@@ -61,6 +63,7 @@ class Parcel(NamedTuple):
     """
 
     pictures: Mapping[str, tuple[str, bytes]]
+    styles: tuple[Style, ...]
     config: Config
     ending: str
     weights: str
@@ -75,7 +78,7 @@ class WorkerResult(NamedTuple):
     picture, log : bytes
         Content of the files.
     document : dict
-        Content of the sidecar, with the worker's paths.
+        Content of the sidecar, with the caller's paths but those of the weights.
     error : str
         Why the run failed after some steps; empty if it did not fail.
     """
@@ -196,10 +199,11 @@ class _Submission:
         paths = run.pictures
         parcel = Parcel(
             {name: (path, b"") for name, path in paths.items()},
+            run.styles,
             run.config,
             os.path.splitext(run.output)[1],
             self._find_weights(run.config.weights).sha256,
-            plugins.record(run.config.methods),
+            plugins.record(methods_of(run.styles, run.config)),
         )
         contents = {name: self._picture(path) for name, path in paths.items()}
         key = f"{self._name}-{self._submitted}"
@@ -266,18 +270,21 @@ def work(parcel: Parcel) -> WorkerResult:
     """
     _check_plugins(parcel)
     with _one_run, tempfile.TemporaryDirectory() as folder:
-        pictures, config = {}, parcel.config
-        for name, (path, content) in parcel.pictures.items():
-            copy = Path(folder, f"{name}{Path(path).suffix}")
-            copy.write_bytes(content)
-            picture = images.read(copy, long_edge=config.size, max_pixels=config.max_pixels)
-            pictures[name] = replace(picture, path=path)
+        copies = _copied(parcel, folder)
+        callers = {copy: path for path, copy in copies.items()}
         output = os.path.join(folder, f"out{parcel.ending}")
-        inputs = resize_inputs(pictures, config)
+        config = parcel.config
         weights = Weights.find(config.weights)
         if weights.sha256 != parcel.weights:
             raise WeightsError(f"The worker's weights {weights.source} differ from the caller's.")
+        inputs = read_inputs(
+            copies[parcel.pictures["content"][0]],
+            [moved(style, copies.__getitem__) for style in parcel.styles],
+            config if config.init in INITS else replace(config, init=copies[config.init]),
+        )
         job = runner.assemble(inputs, output, config, weights)
+        provenance = sidecar.with_paths(job.provenance, lambda path: callers.get(path, path))
+        job = replace(job, provenance=provenance)
         error = ""
         with Log(sidecar.log_of(output)) as lines:
             try:
@@ -289,7 +296,18 @@ def work(parcel: Parcel) -> WorkerResult:
         if lines.error:
             raise OutputError(f"The worker's log is not complete: {reason(lines.error)}.")
         content, log = (Path(path).read_bytes() for path in (output, sidecar.log_of(output)))
-        return WorkerResult(content, log, sidecar.read(output).document, error)
+        document = {**sidecar.read(output).document, **provenance}
+        return WorkerResult(content, log, document, error)
+
+
+def _copied(parcel: Parcel, folder: str) -> dict[str, str]:
+    """Write the pictures of a parcel to a folder; return ``{the caller's path: path}``."""
+    copies: dict[str, str] = {}
+    for name, (path, content) in parcel.pictures.items():
+        if path not in copies:
+            copies[path] = os.path.join(folder, f"{name}{Path(path).suffix}")
+            Path(copies[path]).write_bytes(content)
+    return copies
 
 
 def _check_plugins(parcel: Parcel) -> None:
@@ -336,8 +354,5 @@ def _write(run: Run, result: WorkerResult, weights: str) -> None:
     for path, content in ((run.output, result.picture), (sidecar.log_of(run.output), result.log)):
         with files.replacing(path) as temporary:
             Path(temporary).write_bytes(content)
-    document = dict(result.document)
-    for name, path in run.pictures.items():
-        document[name] = {**document[name], "path": path}
-    document["weights"] = {**document["weights"], "source": weights}
-    sidecar.write(run.output, document)
+    entry = {**result.document["weights"], "source": weights}
+    sidecar.write(run.output, {**result.document, "weights": entry})

@@ -5,12 +5,14 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, Optional
 
 from .. import engine, images
-from ..config import Config
+from ..config import INITS, Config
 from ..errors import EngineError
-from ..synthesis import lbfgs, scale_sizes, steps_at, tiles, transfer, vgg
+from ..synthesis import lbfgs, masks, scale_sizes, steps_at, tiles, transfer, vgg
+from ..synthesis.margin import padded_size
 from ..synthesis.memory import (
     MAX_VALUES,
     Size,
@@ -20,11 +22,16 @@ from ..synthesis.memory import (
     tile_bytes,
     values_per_pixel,
 )
+from ..synthesis.styles import StyleImage, grouped
 from ..weights import Weights
+from . import sizes as dimensions
 
 # Long edges of the trials. Time is linear in the number of pixels, plus a small constant.
 _TRIAL_EDGE, _SMALLEST_TRIAL_EDGE = 320, 80
 _TRIAL_STEPS = 7
+
+# How often the range of sizes that may fit is halved.
+_HALVINGS = 24
 
 
 @dataclass(frozen=True)
@@ -56,13 +63,15 @@ class Forecast:
 
 
 def forecast(
-    content: Any, style: Any, config: Config, weights: Optional[Weights] = None
+    content: Any, styles: Any, config: Config, weights: Optional[Weights] = None
 ) -> Forecast:
     """Predict memory and time of a transfer, after a trial of a few seconds.
 
     Parameters
     ----------
-    content, style : numpy.ndarray, shape (1, 3, H, W)
+    content : numpy.ndarray, shape (1, 3, H, W)
+        As for `synthesis.transfer`.
+    styles : numpy.ndarray or sequence of StyleImage
         As for `synthesis.transfer`.
     config : Config
     weights : Weights, optional
@@ -75,48 +84,49 @@ def forecast(
     device = engine.device_of(config)
     sizes = scale_sizes(config.scales, content.shape[2:])
     steps = [steps_at(config.iterations, n, len(sizes)) for n in range(1, len(sizes) + 1)]
-    first, later = _trial(content, style, config, weights)
-    style_sizes = [_style_size(size, content, style) for size in sizes]
-    work = [_work(config, *both, device) for both in zip(sizes, style_sizes)]
+    terms = _terms(styles, content.shape[2:], config)
+    shapes = sorted((image.shape[2:] for image in _images(styles)), key=math.prod, reverse=True)
+    first, later = _trial(content, styles, config, weights)
+    padded_sizes = [padded_size(config, size) for size in sizes]
+    scaled = [
+        (size, *(_scaled(shape, size[0] / content.shape[2]) for shape in shapes)) for size in sizes
+    ]
+    work = [_work(config, *each, **terms) for each in scaled]
     seconds = sum(
         factor * (first(size) + max(count - 1, 0) * later(size))
-        for factor, size, count in zip(work, sizes, steps)
+        for factor, size, count in zip(work, padded_sizes, steps)
     )
     # A smaller scale may take more memory without tiles than the last takes in tiles.
-    peak = max(memory_at_most(config, *both) for both in zip(sizes, style_sizes))
+    peak = max(memory_at_most(config, *each, **terms) for each in scaled)
     return Forecast(
         sizes=sizes,
         steps=steps,
         memory=round(peak),
         free=available(device),
-        step_seconds=work[-1] * later(sizes[-1]),
+        step_seconds=work[-1] * later(padded_sizes[-1]),
         seconds=seconds,
     )
 
 
-def _style_size(size: Size, content: Any, style: Any) -> Size:
-    """Return the size of the style image at a scale whose content has a size."""
-    factor = size[0] / content.shape[2]
-    height, width = (max(vgg.SMALLEST_SIDE, round(side * factor)) for side in style.shape[2:])
-    return height, width
-
-
-def _work(config: Config, size: Size, style_size: Size, device: Any) -> float:
-    """Return how many times the time of an untiled step one takes at a size."""
-    tile = tile_bytes(config, size, style_size, device)
-    layers = (*config.style_layers, *config.content_layers)
-    value = tiles.value_bytes(engine.precision_of(config, device), device)
-    return tiles.work((1, 3, *size), layers, tile, value) if tile else 1.0
-
-
-def check_memory(config: Config, size: Size, style_size: Size) -> None:
+def check_memory(
+    config: Config,
+    size: Size,
+    style_size: Size,
+    *more: Size,
+    groups: int = 1,
+    masked: bool = False,
+) -> None:
     """Check, before the long work, that a transfer fits into memory.
 
     Parameters
     ----------
     config : Config
     size, style_size : (int, int)
-        Height and width of the content image and of the style image.
+        Height and width of the content image and of the style image, the largest of several.
+    *more : (int, int)
+        Sizes of further style images.
+    groups, masked : int, bool
+        As in `memory`.
 
     Raises
     ------
@@ -124,57 +134,78 @@ def check_memory(config: Config, size: Size, style_size: Size) -> None:
         It does not fit; the message names a size that would.
     """
     free = available(engine.device_of(config))
-    needed = memory_at_most(config, size, style_size)
+    style_sizes = style_size, *more
+    terms: dict[str, Any] = {"groups": groups, "masked": masked}
+    needed = memory_at_most(config, size, *style_sizes, **terms)
+    pixels = f"{size[1]} x {size[0]} pixels"
     if free is not None and needed > free:
 
-        def fits(share: float) -> bool:
-            both = (_scaled(one, share) for one in (size, style_size))
-            return memory_at_most(config, *both) <= free
+        def fits(factor: float) -> bool:
+            scaled = (_scaled(one, factor) for one in (size, *style_sizes))
+            return memory_at_most(config, *scaled, **terms) <= free
 
         raise EngineError(
-            f"Not enough memory for size {config.size}: it takes up to {_gigabytes(needed)}, and "
-            f"{_gigabytes(free)} are available; {_advice(config, fits)}."
+            f"Not enough memory for {pixels}: the run takes up to {_gigabytes(needed)}, and "
+            f"{_gigabytes(free)} are available; {_advice(config, size, fits)}."
         )
-    values = _largest_array(config, size, style_size)
+    values = _largest_array(config, size, *style_sizes, **terms)
     if values > MAX_VALUES:
-        most = math.sqrt(MAX_VALUES / values)
+
+        def small_enough(factor: float) -> bool:
+            scaled = (_scaled(one, factor) for one in (size, *style_sizes))
+            return _largest_array(config, *scaled, **terms) <= MAX_VALUES
+
         raise EngineError(
-            f"Size {config.size} is too large for MXNet: an array would have {values:.2g} values, "
-            f"and MXNet can hold {MAX_VALUES:.2g}; {_advice(config, lambda s: s <= most)}."
+            f"A picture of {pixels} is too large for MXNet: an array would have {values:.2g} "
+            f"values, and MXNet can hold {MAX_VALUES:.2g}; {_advice(config, size, small_enough)}."
         )
 
 
-def _advice(config: Config, fits: Callable[[float], bool]) -> str:
+def _advice(config: Config, size: Size, fits: Callable[[float], bool]) -> str:
     """Return the advice for a run that does not fit.
 
     Parameters
     ----------
     config : Config
+    size : (int, int)
     fits : callable
-        Takes a factor of the size, and returns whether it would fit.
+        Takes a factor of the size below 1, and returns whether it would fit.
     """
-    most, least = config.size, images.MIN_SIDE - 1
-    while most - least > 1:
-        middle = (most + least) // 2
-        if fits(middle / config.size):
-            least = middle
-        else:
-            most = middle
-    return f"--size {least} would fit" if least >= images.MIN_SIDE else "free some memory first"
+    least, most = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (least + most) / 2
+        least, most = (middle, most) if fits(middle) else (least, middle)
+    long_edge, ratio = Fraction(max(size)), Fraction(least)
+    if long_edge * ratio < images.MIN_SIDE:
+        return "free some memory first"
+    return f"{dimensions.resized_option(config, long_edge, ratio)} would fit"
 
 
 def _scaled(size: Size, factor: float) -> Size:
-    height, width = (max(1, round(side * factor)) for side in size)
+    height, width = (max(vgg.SMALLEST_SIDE, round(side * factor)) for side in size)
     return height, width
 
 
-def _largest_array(config: Config, size: Size, style_size: Size) -> float:
+def _work(config: Config, size: Size, *style_sizes: Size, **terms: Any) -> float:
+    """Return how many times the time of an untiled step one takes at a size."""
+    tile = tile_bytes(config, size, *style_sizes, **terms)
+    if not tile:
+        return 1.0
+    device = engine.device_of(config)
+    value = tiles.value_bytes(engine.precision_of(config, device), device)
+    layers = (*config.style_layers, *config.content_layers)
+    return tiles.work((1, 3, *padded_size(config, size)), layers, tile, value)
+
+
+def _largest_array(
+    config: Config, size: Size, style_size: Size, *more: Size, **terms: Any
+) -> float:
     """Return the number of values in the largest array of a transfer."""
-    pixels, history = math.prod(size), 0
+    pixels, history = math.prod(padded_size(config, size)), 0
     if config.optimizer == "lbfgs":
         history = 2 * 3 * lbfgs.history_of(3 * pixels)
     maps = largest_map(config, size, style_size)
-    if tile_bytes(config, size, style_size, engine.device_of(config)):
+    if tile_bytes(config, size, style_size, *more, **terms):
         # Whole maps are kept after the second pooling, and of the content.
         kept = max(map(values_per_pixel, ("relu3_1", *config.content_layers)))
         maps = kept * max(pixels, math.prod(style_size))
@@ -183,7 +214,7 @@ def _largest_array(config: Config, size: Size, style_size: Size) -> float:
 
 
 def _trial(
-    content: Any, style: Any, config: Config, weights: Optional[Weights]
+    content: Any, styles: Any, config: Config, weights: Optional[Weights]
 ) -> list[Callable[[Sequence[int]], float]]:
     """Return two functions of a size: the seconds until the first step ends, and of a later step.
 
@@ -196,8 +227,10 @@ def _trial(
         edges.insert(0, edges[0] // 2)
     trials = []
     for edge in edges:
-        small, small_style = (_shrunk(image, edge / longest) for image in (content, style))
-        trials.append((math.prod(small.shape[2:]), *_timed(small, small_style, config, weights)))
+        small = _shrunk(content, edge / longest)
+        small_styles = _shrunk_styles(styles, edge / longest, small.shape[2:])
+        pixels = math.prod(padded_size(config, small.shape[2:]))
+        trials.append((pixels, *_timed(small, small_styles, config, weights)))
     return [_line([(row[0], row[n]) for row in trials]) for n in (1, 2)]
 
 
@@ -206,18 +239,50 @@ def _shrunk(image: Any, factor: float) -> Any:
     return images.resize_input(image, size)
 
 
+def _images(styles: Any) -> list[Any]:
+    """Return all pictures of styles that are given as for `transfer`."""
+    if isinstance(styles, Sequence):
+        return [image for style in styles for image in style.images]
+    return [styles]
+
+
+def _terms(styles: Any, size: Size, config: Config) -> dict[str, Any]:
+    """Return what `memory` needs to know of the terms of styles."""
+    if not isinstance(styles, Sequence):
+        return {}
+    groups = grouped(styles, size, config)
+    return {"groups": len(groups), "masked": not all(group.whole for group in groups)}
+
+
+def _shrunk_styles(styles: Any, factor: float, size: Sequence[int]) -> Any:
+    """Return styles resized by a factor; `size` is that of the content, resized."""
+    if not isinstance(styles, Sequence):
+        return _shrunk(styles, factor)
+    return tuple(_shrunk_style(style, factor, size) for style in styles)
+
+
+def _shrunk_style(style: StyleImage, factor: float, size: Sequence[int]) -> StyleImage:
+    small = tuple(_shrunk(image, factor) for image in style.images)
+    style_masks = tuple(
+        mask if mask is None else masks.resized(mask, image.shape[2:])
+        for mask, image in zip(style.style_masks, small)
+    )
+    mask = style.mask if style.mask is None else masks.resized(style.mask, size)
+    return replace(style, images=small, mask=mask, style_masks=style_masks)
+
+
 def _timed(
-    content: Any, style: Any, config: Config, weights: Optional[Weights]
+    content: Any, styles: Any, config: Config, weights: Optional[Weights]
 ) -> tuple[float, float]:
     """Return the seconds until the first step ends, and those of a later step."""
     moments: list[float] = []
-    init = content if config.init not in ("random", "content") else None
+    init = content if config.init not in INITS else None
     choices = replace(
-        config, scales=1, tile="off", iterations=_TRIAL_STEPS, stop_eps=0, stop_decrease=0
+        config, scales=1, iterations=_TRIAL_STEPS, stop_eps=0, stop_decrease=0, tile="off"
     )
     began = time.perf_counter()
     transfer(
-        content, style, choices, init=init, weights=weights,
+        content, styles, choices, init=init, weights=weights,
         on_step=lambda record: moments.append(time.perf_counter()),
     )  # fmt: skip
     # L-BFGS makes no step from a stationary point.

@@ -93,7 +93,7 @@ class Maker:
     def _make(self, run: Run, on_step: Optional[Observer]) -> runner.Outcome:
         log_path = log_of(run.output)
         job = runner.prepare(
-            run.content, run.style, run.output, run.config, log=log_path,
+            run.content, run.styles, run.output, run.config, log=log_path,
             overwrite=self._overwrite, weights=self._find_weights(run.config.weights),
         )  # fmt: skip
         with log.writing(log_path) as lines:
@@ -110,10 +110,10 @@ class Maker:
 
 
 def network_of(config: Config) -> tuple[object, ...]:
-    """Return the choices that must be equal for runs to share one network's executors."""
+    """Return the choices that runs of one size must share to share a network's executors."""
     return (
         config.weights, config.device, config.precision, config.convolution, config.pooling,
-        config.style_layers, config.content_layers, config.scales, config.size,
+        config.style_layers, config.content_layers, config.scales, config.margin,
     )  # fmt: skip
 
 

@@ -4,21 +4,25 @@ import functools
 import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
-from .. import images
+from .. import checks
 from ..checks import did_you_mean
-from ..config import INITS, PRESETS, Config
+from ..config import INITS, OPTIONS, PRESETS, Config, init_of_path, override
 from ..errors import BatchError, ConfigError, ImageError, PluginError
 from ..files import StrPath
 from ..weights import BUILTIN
-from . import patterns, sidecar, tomlfile
+from . import patterns, tomlfile
+from .styles import Style, as_styles, check, files_of, is_by_nst, listed, methods_of, record
 from .templates import output_path, short
 
 _PATHS = ("content", "style")
-_KEYS = (*_PATHS, "output", "preset", *PRESETS["paper"])
+# A list of tables, one for each style of a run; it stands in place of `style`.
+_STYLES = "styles"
+_STYLE_KEYS = ("path", "weight", "scale", "mask", "style_mask", "method")
+_KEYS = (*_PATHS, _STYLES, "output", "preset", *PRESETS["paper"])
 _TABLES = ("output", "defaults", "run", "grid")
 _TEMPLATE = "{content}-{style}-{method}.png"
 # Keys whose value may be a list of names, or a table of numbers; the others take a single value.
@@ -39,21 +43,47 @@ class Run:
 
     Attributes
     ----------
-    content, style, output : str
-        Paths.
+    content : str
+        A path.
+    styles : tuple of Style
+        The path of one picture, or a sequence of `Style`, becomes such a tuple.
+    output : str
+        A path.
     config : Config
     """
 
     content: str
-    style: str
+    styles: Any
     output: str
     config: Config
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "styles", as_styles(self.styles))
+
+    @property
+    def style(self) -> str:
+        """The path of the first style."""
+        path: str = self.styles[0].path
+        return path
+
     @property
     def pictures(self) -> dict[str, str]:
-        """Paths of ``content``, ``style`` and, if it is a picture, ``init``."""
-        paths = {"content": self.content, "style": self.style}
+        """Paths of all input files by role, as `files_of` names those of the styles."""
+        paths = {"content": self.content, **files_of(self.styles)}
         return paths if self.config.init in INITS else {**paths, "init": self.config.init}
+
+    def record(self, checksum: Callable[[str], str]) -> dict[str, Any]:
+        """Return the entries of the sidecar for the pictures.
+
+        Parameters
+        ----------
+        checksum : callable
+            Returns the SHA-256 of the file at a path.
+        """
+        paths = [("content", self.content)]
+        paths += [] if self.config.init in INITS else [("init", self.config.init)]
+        sources = {role: {"path": path, "sha256": checksum(path)} for role, path in paths}
+        return {**sources, **record(self.styles, checksum)}
 
 
 class Plan(NamedTuple):
@@ -122,7 +152,8 @@ class _Reader:
         self._matched: set[str] = set()
         self._left_out: set[str] = set()
         self._expanded = functools.cache(functools.partial(patterns.expand, base=self._folder))
-        self._is_by_nst = functools.cache(_is_by_nst)
+        self._is_by_nst = functools.cache(is_by_nst)
+        self._listed = functools.cache(listed)
 
     def plan(self, document: Table) -> Plan:
         runs: list[Run] = []
@@ -131,7 +162,7 @@ class _Reader:
                 raise BatchError(f"{self._path} has more than {_MAX_RUNS} runs.")
             try:
                 runs.append(self._run(table, len(runs) + 1))
-            except (BatchError, ConfigError, PluginError) as error:
+            except (BatchError, ConfigError, ImageError, PluginError) as error:
                 raise BatchError(f"{self._path}, {where}: {error}") from error
         # Equal runs make one picture.
         runs = list(dict.fromkeys(self._without_own_outputs(runs)))
@@ -160,12 +191,12 @@ class _Reader:
                 where = f"{kind} {number}"
                 table = self._table(where, entry)
                 if kind == "run":
-                    yield where, self._single({**defaults, **table})
+                    yield where, self._single(_over(defaults, table))
                 else:
                     # A pattern in the defaults is also an axis.
                     paths = {key: defaults[key] for key in _PATHS if key in defaults}
-                    for combination in self._combinations(where, {**paths, **table}):
-                        yield where, {**defaults, **combination}
+                    for combination in self._combinations(where, _over(paths, table)):
+                        yield where, _over(defaults, combination)
 
     def _table(self, where: str, entry: Any) -> Table:
         if not isinstance(entry, dict):
@@ -190,7 +221,8 @@ class _Reader:
         """Yield a table for each combination of the values in a grid's lists."""
         axes = {}
         for key, value in table.items():
-            values = value if isinstance(value, list) else [value]
+            # The list of styles is one value: the styles of each picture.
+            values = value if isinstance(value, list) and key != _STYLES else [value]
             if not values:
                 raise BatchError(f"{self._path}, {where}: {key} is an empty list.")
             axes[key] = self._pictures(where, key, values) if key in _PATHS else values
@@ -248,28 +280,31 @@ class _Reader:
             makers = outputs.get(os.path.abspath(path), ()) if path in self._matched else ()
             return any(path not in run.pictures.values() for run in makers)
 
-        kept = [run for run in runs if not is_output(run.content) and not is_output(run.style)]
+        def outputs_in(run: Run) -> list[str]:
+            return [*filter(is_output, (run.content, *(style.path for style in run.styles)))]
+
         for run in runs:
-            self._left_out.update(filter(is_output, (run.content, run.style)))
-        return kept
+            self._left_out.update(outputs_in(run))
+        return [run for run in runs if not outputs_in(run)]
 
     def _run(self, table: Table, number: int) -> Run:
         for key, value in table.items():
-            _check_kind(key, value)
-        pictures: dict[str, patterns.Match] = {}
-        for key in _PATHS:
-            match = table.get(key)
-            if not isinstance(match, patterns.Match):
-                given = short(match) if key in table else "missing"
-                raise BatchError(f"{key} is {given}; it must be the path of a picture.")
-            _check_path(key, match.path)
-            pictures[key] = match
-        choices = {key: value for key, value in table.items() if key not in (*_PATHS, "output")}
+            if key != _STYLES:
+                _check_kind(key, value)
+        content = self._picture("content", table.get("content"), "content" in table)
+        styles = self._styles(table)
+        choices = {
+            key: value for key, value in table.items() if key not in (*_PATHS, _STYLES, "output")
+        }
         for key, names in (("init", (None, *INITS)), ("weights", (None, "", BUILTIN))):
             if choices.get(key) not in names:
                 choices[key] = patterns.beside(self._folder, str(choices[key]))
                 _check_path(key, choices[key])
-        config = Config.from_dict({**choices, **self._overrides})
+        if choices.get("init") in INITS and table["init"] not in INITS:
+            choices["init"] = init_of_path(choices["init"])
+        config = Config.from_dict(override(choices, self._overrides))
+        check([style for style, _ in styles], config)
+        _check_options(override(choices, self._overrides), styles, config)
         if self._template is None:
             template, folder = table.get("output", _TEMPLATE), self._folder
             if isinstance(template, str) and tomlfile.has_control_characters(template):
@@ -278,19 +313,82 @@ class _Reader:
                 )
         else:
             template, folder = self._template, ""
-        output = output_path(template, folder, pictures, config, number)
-        return Run(pictures["content"].path, pictures["style"].path, output, config)
+        output = output_path(template, folder, content, styles, config, number)
+        return Run(content.path, tuple(style for style, _ in styles), output, config)
+
+    def _picture(self, key: str, match: Any, is_given: bool = True) -> patterns.Match:
+        """Return the picture of a key, if it names one."""
+        if not isinstance(match, patterns.Match):
+            given = short(match) if is_given else "missing"
+            raise BatchError(f"{key} is {given}; it must be the path of a picture.")
+        _check_path(key, match.path)
+        return match
+
+    def _styles(self, table: Table) -> list[tuple[Style, patterns.Match]]:
+        """Return the styles of a run, each with its match."""
+        if _STYLES not in table:
+            match = self._picture("style", table.get("style"), "style" in table)
+            return [(self._listed(Style(match.path)), match)]
+        if "style" in table:
+            raise BatchError("it has style and styles; give one of them.")
+        entries = table[_STYLES]
+        if not isinstance(entries, list) or not entries:
+            raise BatchError(
+                f"styles is {short(entries)}; it must be a list of tables, one for each style: "
+                'styles = [{path = "a.jpg", weight = 0.7}, {path = "b.jpg", weight = 0.3}].'
+            )
+        return [self._style(entry, f"style {place}") for place, entry in enumerate(entries, 1)]
+
+    def _style(self, entry: Any, where: str) -> tuple[Style, patterns.Match]:
+        """Return a style of a list, which is a path or a table, with its match."""
+        entry = {"path": entry} if isinstance(entry, str) else entry
+        if not isinstance(entry, dict):
+            raise BatchError(f"{where} is {short(entry)}; it must be a table with a path.")
+        for key in entry:
+            if key not in _STYLE_KEYS:
+                raise BatchError(f"{where}: unknown key {key!r}{did_you_mean(key, _STYLE_KEYS)}")
+        paths = {
+            key: self._literal(f"{key} of {where}", entry[key])
+            for key in ("path", "mask", "style_mask")
+            if key in entry
+        }
+        if "path" not in paths:
+            raise BatchError(f"{where} has no path; name a picture or a folder of pictures.")
+        choices: dict[str, Any] = {key: match.path for key, match in paths.items()}
+        choices |= {
+            key: checks.number(None, entry[key], what=f"{key} of {where}")
+            for key in ("weight", "scale")
+            if key in entry
+        }
+        if "method" in entry:
+            choices["method"] = OPTIONS["method"].check("method", entry["method"])
+        return self._listed(Style(**choices)), paths["path"]
+
+    def _literal(self, key: str, value: Any) -> patterns.Match:
+        """Return the file that the text of a key names."""
+        is_path = _is_path(value) and value
+        return self._picture(key, patterns.literal(value, self._folder) if is_path else value)
 
 
-def _is_by_nst(path: str) -> bool:
-    """Return whether a picture has nst's metadata, or a sidecar of nst's beside it."""
-    try:
-        if images.read_metadata(path) is not None:
-            return True
-    # `check` reports a broken picture.
-    except ImageError:
-        pass
-    return sidecar.is_sidecar(sidecar.sidecar_of(path))
+def _check_options(
+    choices: Table, styles: Iterable[tuple[Style, patterns.Match]], config: Config
+) -> None:
+    """Refuse options of a plugin's method that a style has and the config drops."""
+    text = OPTIONS["loss_options"].check("loss_options", choices.get("loss_options", ""))
+    given = {entry.partition(".")[0] for entry in text.split(",")}
+    for method in methods_of((style for style, _ in styles), config):
+        if method in given and method not in config.methods:
+            fusion = config.method if "=" in config.method else f"{config.method}=1"
+            raise BatchError(
+                f"loss_options names {method!r}, which only a style has as its method: add it to "
+                f"method too, with weight 0, as in {f'{fusion},{method}=0'!r}."
+            )
+
+
+def _over(table: Table, other: Table) -> Table:
+    """Return a table with the keys of another over it; ``style`` and ``styles`` are one choice."""
+    replaced = {"style", _STYLES} if {"style", _STYLES} & set(other) else set()
+    return override({key: v for key, v in table.items() if key not in replaced}, other)
 
 
 def _is_path(value: object) -> bool:
@@ -327,5 +425,6 @@ def _check_path(key: str, path: str) -> None:
         raise BatchError(f"{key} is {short(path)}, which is not a possible file name.") from None
     if tomlfile.has_control_characters(path) and not os.path.lexists(path):
         raise BatchError(f"{key} {short(path)} is missing{tomlfile.backslash_advice(path)}.")
-    if key in _PATHS and patterns.is_pattern(path) and not os.path.lexists(path):
-        raise BatchError(f"{key} {short(path)} is missing; patterns belong in a [[grid]].")
+    if key not in ("init", "weights") and patterns.is_pattern(path) and not os.path.lexists(path):
+        where = "the content or style of a [[grid]]" if " of " in key else "a [[grid]]"
+        raise BatchError(f"{key} {short(path)} is missing; patterns belong in {where}.")

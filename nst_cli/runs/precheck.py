@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Optional, TypeVar
 
 from .. import files, images
+from ..config import INITS
 from ..errors import BatchError, NstError, OutputError, reason
 from ..files import StrPath
 from ..weights import Weights
-from . import sidecar
+from . import formats, sidecar, sizes, styles
 from .plan import Run
 
 _T = TypeVar("_T")
+# Path, long edge and most pixels.
+_Picture = tuple[str, int, int]
+_LongEdge = Callable[..., int]
 
 
 def check(
@@ -46,7 +50,14 @@ def check(
     """
     runs = list(runs)
     _check_distinct(runs)
-    pictures = _errors(_check_picture, (picture for run in runs for picture in _pictures(run)))
+    long_edge_of = functools.cache(sizes.long_edge_of)
+    pictures_of = functools.partial(_pictures, long_edge_of=long_edge_of)
+    pictures = _errors(_check_picture, (picture for run in runs for picture in pictures_of(run)))
+    # A mask is compared with its picture, whose own faults are in `pictures`.
+    masks = _errors(
+        _check_mask,
+        (mask for run in runs if not _faults(pictures_of(run), pictures) for mask in _masks(run)),
+    )
     names = {run.config.weights for run in runs}
     networks = _errors(lambda name: _check_weights(find_weights(name)), names)
     weights = [find_weights(name) for name in names - networks.keys()]
@@ -54,7 +65,8 @@ def check(
     problems: dict[Run, list[NstError]] = {}
     writable: set[str] = set()
     for run in runs:
-        errors = [pictures[picture] for picture in _pictures(run) if picture in pictures]
+        errors = _faults(pictures_of(run), pictures)
+        errors += [masks[mask] for mask in _masks(run) if mask in masks]
         errors += [networks[name] for name in [run.config.weights] if name in networks]
         try:
             _check_outputs(run, inputs, overwrite, writable, can_be_made=not errors)
@@ -65,10 +77,31 @@ def check(
     return problems
 
 
-def _pictures(run: Run) -> list[tuple[str, int, int]]:
+def _pictures(run: Run, long_edge_of: _LongEdge) -> list[_Picture]:
     """Return each input with the limits of its reading: long edge and most pixels."""
-    limits = run.config.size, run.config.max_pixels
-    return [(path, *limits) for path in dict.fromkeys(run.pictures.values())]
+    config, edge = run.config, long_edge_of(run.content, run.config)
+    pairs = [(run.content, edge)]
+    pairs += [
+        (path, styles.long_edge(style, edge)) for style in run.styles for path in style.pictures
+    ]
+    pairs += [] if config.init in INITS else [(config.init, edge)]
+    return [(path, edge, config.max_pixels) for path, edge in dict.fromkeys(pairs)]
+
+
+def _faults(pictures: Iterable[_Picture], errors: Mapping[_Picture, NstError]) -> list[NstError]:
+    """Return the errors of some pictures."""
+    return [errors[picture] for picture in pictures if picture in errors]
+
+
+def _masks(run: Run) -> list[tuple[str, str, int]]:
+    """Return each mask with its picture and the most pixels."""
+    pairs = [pair for style in run.styles for pair in styles.masks_of(style, run.content)]
+    return [(mask, os.fspath(picture), run.config.max_pixels) for mask, picture in pairs]
+
+
+def _check_mask(mask: tuple[str, str, int]) -> None:
+    path, picture, max_pixels = mask
+    images.read_mask(path, picture, max_pixels=max_pixels)
 
 
 def _check_distinct(runs: Iterable[Run]) -> None:
@@ -101,7 +134,7 @@ def _errors(check_one: Callable[[_T], None], values: Iterable[_T]) -> dict[_T, N
     return errors
 
 
-def _check_picture(picture: tuple[str, int, int]) -> None:
+def _check_picture(picture: _Picture) -> None:
     path, long_edge, max_pixels = picture
     if os.path.isdir(path):
         raise BatchError(
@@ -144,7 +177,7 @@ def _check_outputs(
     can_be_made: bool,
 ) -> None:
     """Check the three files of a run; `writable` caches the folders known to be writable."""
-    images.check_ending(run.output)
+    formats.check(run.output, run.config)
     folder = os.path.dirname(run.output)
     if not os.path.isdir(folder or os.curdir):
         if not can_be_made:

@@ -3,6 +3,7 @@
 The picture and its sidecar hold the same JSON object; `sidecar` reads and writes the files.
 """
 
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -15,8 +16,13 @@ from . import log
 
 #: The stop reasons of runs that finished.
 FINISHED = ("converged", "iterations", "stalled")
-#: Key of the path in the entry of each input.
+#: Key of the path in the entry of each input that is one file.
 PATH_KEYS = {"content": "path", "style": "path", "init": "path", "weights": "source"}
+#: The most styles of a run, the most pictures of a folder, and the largest scale of a style.
+MOST_STYLES, MOST_PICTURES, MOST_SCALE = 100, 1000, 1000.0
+
+# What options were before they existed, where that differs from a preset's default now.
+_BEFORE = {"margin": 0}
 
 _PROGRAM = "nst"
 _DEEPEST = 6
@@ -39,6 +45,36 @@ class Source:
 
     path: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class StyleSource:
+    """One style that a picture was made from.
+
+    Attributes
+    ----------
+    files : tuple of Source
+        One picture, or those of a folder.
+    folder : str or None
+        The folder's path; None if the style is one picture.
+    weight, scale : float
+    mask, style_mask : Source or None
+    method : str
+        Empty for that of the config.
+    """
+
+    files: tuple[Source, ...]
+    folder: Optional[str] = None
+    weight: float = 1.0
+    scale: float = 1.0
+    mask: Optional[Source] = None
+    style_mask: Optional[Source] = None
+    method: str = ""
+
+    @property
+    def path(self) -> str:
+        """The path of the picture or of the folder."""
+        return self.files[0].path if self.folder is None else self.folder
 
 
 @dataclass(frozen=True)
@@ -65,7 +101,8 @@ class Sidecar:
     ----------
     choices : dict
         `Config.to_dict` of the version that made the picture; see `config`.
-    content, style : Source
+    content : Source
+    styles : tuple of StyleSource
     init : Source or None
         The start image, if it was a picture.
     weights : Source
@@ -83,7 +120,7 @@ class Sidecar:
 
     choices: dict[str, Any]
     content: Source
-    style: Source
+    styles: tuple[StyleSource, ...]
     init: Optional[Source]
     weights: Source
     steps: int
@@ -117,7 +154,7 @@ class Sidecar:
                     "installed."
                 )
         try:
-            return Config.from_dict({**self.choices, **changes})
+            return Config.from_dict({**_BEFORE, **self.choices, **changes})
         except PluginError as error:
             raise SidecarError(str(error)) from error
         except ConfigError as error:
@@ -157,7 +194,7 @@ def parse(document: Any) -> Sidecar:
     description = Sidecar(
         choices=choices,
         content=_source(document, "content"),
-        style=_source(document, "style"),
+        styles=_styles(document),
         init=_source(document, "init") if document.get("init") is not None else None,
         weights=_source(document, "weights"),
         steps=_count(document, "steps"),
@@ -202,13 +239,59 @@ def _count(document: dict[str, Any], name: str) -> int:
 
 
 def _source(document: dict[str, Any], role: str) -> Source:
-    entry = _field(document, role, dict)
-    what = f"{PATH_KEYS[role]} or sha256 of {role!r}"
-    path, checksum = entry.get(PATH_KEYS[role]), entry.get("sha256")
+    return _source_in(_field(document, role, dict), repr(role), PATH_KEYS[role])
+
+
+def _source_in(entry: Any, role: str, key: str = "path") -> Source:
+    """Return the file that an entry of a document names."""
+    what = f"{key} or sha256 of {role}"
+    fields: dict[str, Any] = entry if isinstance(entry, dict) else {}
+    path, checksum = fields.get(key), fields.get("sha256")
     _check_path(path, what)
     if not _is_checksum(checksum):
         raise _lacking(what)
-    return Source(path, checksum)
+    return Source(str(path), str(checksum))
+
+
+def _styles(document: dict[str, Any]) -> tuple[StyleSource, ...]:
+    """Return the styles: one whole picture as ``style``, or a list of any as ``styles``."""
+    if "styles" not in document:
+        return (StyleSource((_source(document, "style"),)),)
+    entries: list[Any] = _field(document, "styles", list)
+    if "style" in document or not 0 < len(entries) <= MOST_STYLES:
+        raise _lacking("'styles'")
+    return tuple(_style(entry, f"style {place}") for place, entry in enumerate(entries, 1))
+
+
+def _style(entry: Any, role: str) -> StyleSource:
+    if not isinstance(entry, dict):
+        raise _lacking(role)
+    folder, files = None, [entry]
+    if "files" in entry:
+        folder, files = entry.get("path"), _field(entry, "files", list)
+        _check_path(folder, f"path of {role}")
+        if "sha256" in entry or not 0 < len(files) <= MOST_PICTURES:
+            raise _lacking(f"'files' of {role}")
+
+    def number(name: str, most: float = math.inf) -> float:
+        value: Any = entry.get(name)
+        if not log.is_number(value) or not 0 < value <= most:
+            raise _lacking(f"{name!r} of {role}")
+        return float(value)
+
+    def mask(name: str) -> Optional[Source]:
+        value: Any = entry.get(name)
+        return None if value is None else _source_in(value, f"{name} of {role}")
+
+    return StyleSource(
+        files=tuple(_source_in(file, role) for file in files),
+        folder=folder,
+        weight=number("weight"),
+        scale=number("scale", MOST_SCALE),
+        mask=mask("mask"),
+        style_mask=mask("style_mask"),
+        method=_field(entry, "method", str),
+    )
 
 
 def _is_checksum(value: object) -> bool:

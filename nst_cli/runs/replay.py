@@ -2,25 +2,26 @@
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import numpy
 
 from .. import files, images
-from ..config import Config
-from ..errors import ImageError, OutputError, SidecarError, WeightsError, reason
+from ..config import Config, init_of_path
+from ..errors import ConfigError, ImageError, OutputError, SidecarError, WeightsError, reason
 from ..files import StrPath
 from ..weights import BUILTIN, Weights
 from . import runner, sidecar
-from .provenance import Sidecar, printable
+from .provenance import Sidecar, Source, StyleSource, printable
+from .styles import Style, check
 
 # If one of these differs, the last digits of the result may differ.
 _MACHINE = ("device", "precision", "convolution", "threads", "processor")
 # The new picture repeats these fields unchanged, wherever its inputs are now.
-_KEPT = ("config", "content", "style", "init", "weights")
+_KEPT = ("config", "content", "style", "styles", "init", "weights")
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,10 @@ class Recipe:
     config : Config
         With the current paths of weights and start image.
     weights : Weights
-    content, style : str
-        Current paths.
+    content : str
+        Current path.
+    styles : tuple of Style
+        With current paths.
     """
 
     picture: str
@@ -44,7 +47,7 @@ class Recipe:
     config: Config
     weights: Weights
     content: str
-    style: str
+    styles: tuple[Style, ...]
 
 
 @dataclass(frozen=True)
@@ -56,16 +59,16 @@ class Replay:
     path : str
     identical : bool
         Whether the files are equal, byte for byte.
-    largest : int or None
-        Largest difference of a pixel's value, in grey levels; None if the sizes differ.
+    largest : float or None
+        Largest difference of a pixel's value, in grey levels of 8 bits; None if the sizes differ.
     """
 
     path: str
     identical: bool
-    largest: Optional[int]
+    largest: Optional[float]
 
 
-def read(picture: StrPath, locations: Optional[Mapping[str, StrPath]] = None) -> Recipe:
+def read(picture: StrPath, locations: Optional[Mapping[str, Any]] = None) -> Recipe:
     """Read how a picture was made, and find its inputs.
 
     An input may be in the picture's folder or in the working folder. If a sidecar describes the
@@ -75,8 +78,9 @@ def read(picture: StrPath, locations: Optional[Mapping[str, StrPath]] = None) ->
     ----------
     picture : path-like
         Made by nst.
-    locations : dict of str to path-like, optional
-        Current paths of ``content``, ``style``, ``init`` and ``weights``.
+    locations : dict, optional
+        Current paths: one of ``content``, ``init`` and ``weights``, and any number of ``style``
+        and ``mask``, which are files or folders in any order.
 
     Returns
     -------
@@ -99,21 +103,26 @@ def read(picture: StrPath, locations: Optional[Mapping[str, StrPath]] = None) ->
             f"({printable(description.stop_reason)}); only finished runs can be replayed."
         )
     inputs = {
-        role: _same_picture(picture, role, description, beside, locations.get(role))
-        for role in ("content", "style", "init")
+        role: _same_picture(
+            role,
+            getattr(description, role),
+            _places(picture, getattr(description, role), getattr(beside, role, None)),
+            [locations[role]] if locations.get(role) else [],
+        )
+        for role in ("content", "init")
         if getattr(description, role)
     }
+    styles = _same_styles(picture, description, beside, locations)
     weights = _same_weights(picture, description, beside, locations.get("weights"))
     changes = {"weights": weights.source}
     if "init" in inputs:
-        changes["init"] = inputs["init"]
+        changes["init"] = init_of_path(inputs["init"])
     try:
         config = description.config(**changes)
-    except SidecarError as error:
+        check(styles, config)
+    except (ConfigError, SidecarError) as error:
         raise SidecarError(f"Cannot replay {picture}: {error}") from error
-    return Recipe(
-        picture, description.document, config, weights, inputs["content"], inputs["style"]
-    )
+    return Recipe(picture, description.document, config, weights, inputs["content"], styles)
 
 
 def prepare(recipe: Recipe, output: StrPath, *, overwrite: bool = False) -> runner.Job:
@@ -132,10 +141,10 @@ def prepare(recipe: Recipe, output: StrPath, *, overwrite: bool = False) -> runn
     protected = [recipe.picture, sidecar.sidecar_of(recipe.picture)]
     files.check_output(output, protected, overwrite=overwrite, ours=sidecar.is_picture)
     job = runner.prepare(
-        recipe.content, recipe.style, output, recipe.config,
+        recipe.content, recipe.styles, output, recipe.config,
         overwrite=overwrite, weights=recipe.weights,
     )  # fmt: skip
-    kept = {name: recipe.document[name] for name in _KEPT}
+    kept = {name: recipe.document[name] for name in _KEPT if name in recipe.document}
     # The sidecar has the original choices and the current paths.
     provenance = {**job.provenance, "config": recipe.document["config"]}
     return replace(job, provenance=provenance, carried=kept)
@@ -168,7 +177,7 @@ def compare(recipe: Recipe, output: StrPath) -> Replay:
     first, second = (images.read(path).pixels for path in (recipe.picture, output))
     largest = None
     if first.shape == second.shape:
-        largest = round(float(numpy.abs(first - second).max()))
+        largest = round(float(numpy.abs(first - second).max()), 3)
     return Replay(os.fspath(output), identical, largest)
 
 
@@ -192,20 +201,102 @@ def _records(picture: str) -> tuple[Sidecar, Optional[Sidecar]]:
     return record, beside
 
 
-def _same_picture(
+def _same_styles(
     picture: str,
-    role: str,
     description: Sidecar,
     beside: Optional[Sidecar],
-    given: Optional[StrPath],
-) -> str:
-    """Return the path of an input whose content is the one recorded."""
-    recorded, problems = getattr(description, role), []
-    for path in [given] if given else _places(picture, role, description, beside):
+    locations: Mapping[str, Any],
+) -> tuple[Style, ...]:
+    """Return the recorded styles with the current paths of their files."""
+    # In one sidecar or the other, the styles are the same.
+    there: Sequence[Optional[StyleSource]] = beside.styles if beside else ()
+    given = {role: _files_in(locations.get(role)) for role in ("style", "mask")}
+    checksums: dict[str, str] = {}
+
+    def checksum(path: StrPath) -> str:
+        # A folder's files may be compared with many records.
+        name = os.fspath(path)
+        if name not in checksums:
+            checksums[name] = files.sha256(name)
+        return checksums[name]
+
+    def current(
+        role: str, recorded: Optional[Source], other: Optional[Source], folder: str = ""
+    ) -> str:
+        if recorded is None:
+            return ""
+        places = _places(picture, recorded, other, folder)
+        option = "style" if role == "style" else "mask"
+        return _same_picture(role, recorded, places, given[option], option, checksum)
+
+    styles = []
+    for place, style in enumerate(description.styles):
+        other = there[place] if place < len(there) else None
+        folder = os.path.basename(style.folder or "")
+        others: Sequence[Optional[Source]] = other.files if other else ()
+        others = [*others, *[None] * len(style.files)]
+        paths = tuple(current("style", *pair, folder) for pair in zip(style.files, others))
+        whole = style.folder is None
+        styles.append(
+            Style(
+                path=paths[0] if whole else os.path.dirname(paths[0]) or os.curdir,
+                weight=style.weight,
+                scale=style.scale,
+                mask=current("mask", style.mask, other.mask if other else None),
+                style_mask=current(
+                    "style mask", style.style_mask, other.style_mask if other else None
+                ),
+                method=style.method,
+                files=None if whole else paths,
+            )
+        )
+    return tuple(styles)
+
+
+def _files_in(paths: Union[None, StrPath, Sequence[StrPath]]) -> list[str]:
+    """Return files, and in place of each folder the files in it."""
+    paths = [paths] if isinstance(paths, (str, os.PathLike)) else paths or ()
+    result = []
+    for path in [os.fspath(path) for path in paths]:
         try:
-            digest = files.sha256(path)
+            names = sorted(os.listdir(path))
+        except OSError:
+            # A file, or what `_same_picture` reports.
+            result.append(path)
+        else:
+            result += [os.path.join(path, name) for name in names]
+    return result
+
+
+def _same_picture(
+    role: str,
+    recorded: Source,
+    places: Sequence[str],
+    given: Sequence[StrPath] = (),
+    option: str = "",
+    checksum: Callable[[StrPath], str] = files.sha256,
+) -> str:
+    """Return the path of an input whose content is the one recorded.
+
+    Parameters
+    ----------
+    role : str
+    recorded : Source
+    places : sequence of str
+        Where it may be.
+    given : sequence of path-like
+        Where the user says it is; these override `places`.
+    option : str
+        The option by which the user can say so; `role` if it is left out.
+    checksum : callable
+        Returns the SHA-256 of a file.
+    """
+    problems: list[str] = []
+    for path in given or places:
+        try:
+            digest = checksum(path)
         except OSError as error:
-            advice = "" if given else f"; say where it is now with --{role}"
+            advice = "" if given else f"; say where it is now with --{option or role}"
             problems.append(f"Cannot read the {role} {path}: {reason(error)}{advice}.")
             continue
         if digest == recorded.sha256:
@@ -214,17 +305,27 @@ def _same_picture(
             f"The {role} {path} differs from the one the picture was made from: its SHA-256 is "
             f"{digest[:12]}…, and was {recorded.sha256[:12]}…."
         ))  # fmt: skip
+    if len(given) > 1:
+        name = printable(os.path.basename(recorded.path))
+        raise ImageError(
+            f"None of the {len(given)} files given with --{option or role} is the {role} {name} "
+            "that the picture was made from."
+        )
     raise ImageError(problems[0])
 
 
-def _places(picture: str, role: str, description: Sidecar, beside: Optional[Sidecar]) -> list[str]:
+def _places(
+    picture: str, recorded: Source, beside: Optional[Source], folder: str = ""
+) -> list[str]:
     """Return where an input may be: beside the picture, at its sidecar's path, or here."""
-    name = os.path.basename(getattr(description, role).path)
-    places = [os.path.join(os.path.dirname(picture), name)]
-    if beside and getattr(beside, role):
-        path = sidecar.lead_to(picture, getattr(beside, role).path)
+    name = os.path.basename(recorded.path)
+    is_name = folder not in ("", os.curdir, os.pardir)
+    names = [os.path.join(folder, name), name] if is_name else [name]
+    places = [os.path.join(os.path.dirname(picture), each) for each in names]
+    if beside:
+        path = sidecar.lead_to(picture, beside.path)
         places += [path] if path else []
-    return list(dict.fromkeys((*places, name)))
+    return list(dict.fromkeys((*places, *names)))
 
 
 def _same_weights(
@@ -237,7 +338,8 @@ def _same_weights(
     recorded = description.weights
     choices: list[Optional[StrPath]] = [given or recorded.path]
     if not given and recorded.path != BUILTIN:
-        choices = [None, *filter(os.path.isfile, _places(picture, "weights", description, beside))]
+        places = _places(picture, recorded, beside.weights if beside else None)
+        choices = [None, *(place for place in places if os.path.isfile(place))]
     problem: Optional[WeightsError] = None
     for choice in choices:
         try:

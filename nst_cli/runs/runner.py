@@ -16,14 +16,20 @@ from .. import __version__, engine, files, images, machine, plugins
 from ..config import INITS, Config
 from ..errors import ImageError, IncompleteError, NonFiniteError, NstError, OutputError, reason
 from ..files import StrPath
-from ..synthesis import Record, Result, denoise, memory, scale_sizes, steps_at, transfer, vgg
+from ..images import kept
+from ..synthesis import Record, Result, denoise, scale_sizes, steps_at, transfer, vgg
 from ..synthesis.kit import NetworkKit
+from ..synthesis.margin import padded_size
+from ..synthesis.styles import StyleImage, grouped
 from ..synthesis.tiled_objective import KEPT_POSITIONS
+from ..synthesis.transfers import tiling_for
 from ..weights import Weights
-from . import sidecar
+from . import formats, sidecar, sizes
+from . import styles as named
 from .inputs import Inputs, read_inputs
 from .log import is_log
 from .sidecar import is_picture, is_sidecar, sidecar_of, step_name
+from .styles import Styles
 
 
 @dataclass(frozen=True)
@@ -35,12 +41,18 @@ class Job:
     config : Config
     weights : Weights
     output : str
-    content, style : numpy.ndarray, shape (1, 3, H, W)
+    content : numpy.ndarray, shape (1, 3, H, W)
         Network input.
+    styles : tuple of StyleImage
+        Those that count, with network inputs.
     init : numpy.ndarray or None
         The start image, if it is a picture.
     alpha : numpy.ndarray or None
         Transparency of the content, resized to the output.
+    colours : numpy.ndarray or None
+        The content's pixels, if the picture gets their colours.
+    encoding : images.Encoding
+        How the picture is stored.
     provenance : dict
         The part of the sidecar that is known before the run.
     notes : tuple of str
@@ -53,12 +65,23 @@ class Job:
     weights: Weights
     output: str
     content: Any
-    style: Any
+    styles: tuple[StyleImage, ...]
     init: Any
     alpha: Any
+    colours: Any
+    encoding: images.Encoding
     provenance: dict[str, Any]
     notes: tuple[str, ...]
     carried: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def style(self) -> Any:
+        """The first picture of the first style, network input."""
+        return self.styles[0].images[0]
+
+
+class StopRequest(Exception):
+    """Raised by `on_step` to end a run whose user is content with the image so far."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +101,7 @@ class Outcome:
 
 def prepare(
     content: StrPath,
-    style: StrPath,
+    styles: Styles,
     output: StrPath,
     config: Config,
     *,
@@ -91,8 +114,10 @@ def prepare(
 
     Parameters
     ----------
-    content, style : path-like
-        Pictures.
+    content : path-like
+        A picture.
+    styles : path-like or sequence of styles.Style
+        A picture or a folder of pictures, or several styles.
     output : path-like
         The picture to make; its ending decides the format.
     config : Config
@@ -113,17 +138,21 @@ def prepare(
     ------
     ImageError, WeightsError, EngineError
         An input cannot be used, or there is not enough memory.
+    ConfigError
+        A weight, a scale or a method of a style is not valid.
     OutputError
         An output cannot be written, or would overwrite an input, another output, or a file that
         nst did not make.
     """
     output = os.fspath(output)
+    formats.check(output, config)
     start = () if config.init in INITS else (config.init,)
     weights = weights or Weights.find(config.weights)
-    protected: list[StrPath] = [content, style, *start]
+    styles = tuple(map(named.listed, named.as_styles(styles)))
+    named.check(styles, config)
+    protected: list[StrPath] = [content, *named.files_of(styles).values(), *start]
     if weights.path:
         protected.append(weights.path)
-    images.check_ending(output)
     outputs: list[tuple[StrPath, Callable[[str], bool]]] = [
         (output, is_picture),
         (sidecar_of(output), is_sidecar),
@@ -138,7 +167,7 @@ def prepare(
         _check_step_names(output, steps, protected, overwrite)
     # Checked before MXNet, which takes seconds to load.
     weights.load()
-    return assemble(read_inputs(content, style, config), output, config, weights)
+    return assemble(read_inputs(content, styles, config), output, config, weights)
 
 
 def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> Job:
@@ -153,6 +182,8 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
 
     Raises
     ------
+    ConfigError, ShapeError
+        The styles do not fit together or the content.
     WeightsError, EngineError
         The weights cannot be read, or the device or precision cannot be used.
     ImageError
@@ -161,10 +192,13 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
     identity = weights.identity()
     device = engine.device_of(config)
     height, width = inputs.content.shape[2:]
+    # What `transfer` would refuse of the styles together is refused here, before the long work.
+    grouped(inputs.styles, (height, width), config)
     alpha = inputs.pictures["content"].alpha
     if alpha is not None:
         alpha = images.resize(alpha, (height, width))
-    images.check_size(output, height, width, alpha, None)
+    encoding = formats.encoding_of(config, inputs.pictures["content"])
+    images.check_size(output, height, width, alpha, None, encoding)
     provenance = {
         "program": "nst",
         "versions": {
@@ -174,13 +208,13 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
             "pillow": PIL.__version__,
             "python": platform.python_version(),
         },
-        **_plugins(config),
+        **_plugins(config, inputs.styles),
         "config": config.to_dict(),
-        **{role: _identity(inputs.pictures.get(role)) for role in ("content", "style", "init")},
+        **inputs.record,
         "weights": identity,
         "device": str(device),
         "precision": engine.precision_of(config, device),
-        "convolution": vgg.convolution_used(config, (height, width), device),
+        "convolution": vgg.convolution_used(config, padded_size(config, (height, width)), device),
         "threads": engine.threads(),
         "processor": machine.describe(),
         "width": width,
@@ -191,11 +225,13 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
         weights=weights,
         output=output,
         content=inputs.content,
-        style=inputs.style,
+        styles=inputs.styles,
         init=inputs.init,
         alpha=alpha,
+        colours=inputs.colours,
+        encoding=encoding,
         provenance=provenance,
-        notes=tuple(_notes(config, inputs, weights, output, alpha, provenance)),
+        notes=tuple(_notes(config, inputs, weights, output, alpha, encoding, provenance)),
     )
 
 
@@ -212,7 +248,7 @@ def run(
     ----------
     job : Job
     on_step : callable, optional
-        Called with a `synthesis.Record` after each step.
+        Called with a `synthesis.Record` after each step. It may raise `StopRequest`.
     save_every : int
         Also write the picture each time this many steps have been made, with the name
         `step_name`; 0 means never.
@@ -223,7 +259,7 @@ def run(
     -------
     Outcome
         If the user interrupts the run, it has the image so far and the stop reason
-        ``interrupted``.
+        ``interrupted``; after a `StopRequest`, ``stopped``.
 
     Raises
     ------
@@ -253,14 +289,15 @@ def run(
 
     try:
         result = transfer(
-            job.content, job.style, job.config, init=job.init, on_step=after_step, kit=kit,
+            job.content, job.styles, job.config, init=job.init, on_step=after_step, kit=kit,
             weights=job.weights,
         )  # fmt: skip
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, StopRequest) as end:
         if last is None:
             raise
         # The record has the losses before its step; those after it would take another step.
-        result = _partial_result(last, "interrupted")
+        wanted = isinstance(end, StopRequest)
+        result = _partial_result(last, "stopped" if wanted else "interrupted")
     except NonFiniteError as error:
         if error.result.steps:
             error.path = _write_last_finite(job, error.result)
@@ -302,7 +339,7 @@ def write(job: Job, result: Result) -> Outcome:
     OutputError
         The picture could not be written anywhere.
     """
-    failure, path, pixels = "", job.output, finished_pixels(result.image, job.config)
+    failure, path, pixels = "", job.output, _finished_pixels(job, result)
     document = _document(job, result)
     try:
         _restore_folder(path)
@@ -357,7 +394,7 @@ def _unused_name(stem: str) -> str:
 
 def _max_steps(content: StrPath, config: Config) -> int:
     """Return the maximum number of steps over all scales."""
-    size = images.fit(images.size_of(content), config.size, content)
+    size = sizes.finished_size(images.size_of(content), config, content)
     scales = len(scale_sizes(config.scales, size))
     return sum(steps_at(config.iterations, scale, scales) for scale in range(1, scales + 1))
 
@@ -374,7 +411,11 @@ def _check_step_names(
 
 
 def _write_picture(job: Job, path: str, result: Result) -> None:
-    _save(job, path, finished_pixels(result.image, job.config), _document(job, result))
+    _save(job, path, _finished_pixels(job, result), _document(job, result))
+
+
+def _finished_pixels(job: Job, result: Result) -> Any:
+    return finished_pixels(result.image, job.config, job.colours)
 
 
 def _document(job: Job, result: Result) -> dict[str, Any]:
@@ -407,54 +448,69 @@ def _save(job: Job, path: str, pixels: Any, document: dict[str, Any]) -> None:
     metadata = None
     if job.config.metadata:
         metadata = {**sidecar.carried(document), **job.carried}
-        if not _fits(path, pixels.shape[:2], job.alpha, metadata):
+        if not _fits(path, pixels.shape[:2], job.alpha, metadata, job.encoding):
             metadata = None
-    images.write(path, pixels, job.alpha, metadata)
+    images.write(path, pixels, job.alpha, metadata, job.encoding)
 
 
-def _fits(path: str, size: Sequence[int], alpha: Any, metadata: Optional[dict[str, Any]]) -> bool:
+def _fits(
+    path: str,
+    size: Sequence[int],
+    alpha: Any,
+    metadata: Optional[dict[str, Any]],
+    encoding: images.Encoding,
+) -> bool:
     """Return whether a picture's format has room for its metadata."""
     try:
         height, width = size
-        images.check_size(path, height, width, alpha, metadata)
+        images.check_size(path, height, width, alpha, metadata, encoding)
     except ImageError:
         return False
     return True
 
 
-def finished_pixels(image: Any, config: Config) -> Any:
-    """Convert an optimised image to the pixels of the picture, and denoise it if asked to.
+def finished_pixels(image: Any, config: Config, colours: Any = None) -> Any:
+    """Convert an optimised image to the pixels of the picture.
+
+    It is denoised and gets the content's colours, if the config asks for them.
 
     Parameters
     ----------
     image : numpy.ndarray, shape (1, 3, H, W)
     config : Config
+    colours : numpy.ndarray, shape (H, W, 3), optional
+        The content's pixels, for `images.kept.with_colours`.
 
     Returns
     -------
-    numpy.ndarray, shape (H, W, 3), uint8
+    numpy.ndarray, shape (H, W, 3), float32
+        sRGB, 0 to 255; whole numbers only if nothing was done after `images.to_pixels`.
     """
-    pixels = images.to_pixels(image, "truncate" if config.faithful else "round")
+    if colours is not None:
+        pixels = images.to_float_pixels(image)
+    else:
+        # The authors round before they denoise.
+        rounding = "truncate" if config.faithful else "round"
+        pixels = images.to_pixels(image, rounding, config.bits).astype(numpy.float32)
+        if config.bits == 16:
+            pixels /= 257
     if config.denoise:
-        smooth = denoise.chambolle(pixels, config.denoise, engine.device_of(config))
-        pixels = numpy.rint(smooth).astype(numpy.uint8)
+        pixels = denoise.chambolle(pixels, config.denoise, engine.device_of(config))
+    if colours is not None:
+        pixels = kept.with_colours(config.keep_colors, pixels, colours)
     return pixels
 
 
-def _plugins(config: Config) -> dict[str, dict[str, dict[str, str]]]:
+def _plugins(config: Config, styles: Sequence[StyleImage]) -> dict[str, dict[str, dict[str, str]]]:
     """Return the entry of the packages that methods come from, or none if all are nst's own."""
-    packages = plugins.record(config.methods)
+    packages = plugins.record(named.methods_of(styles, config))
     return {"plugins": packages} if packages else {}
-
-
-def _identity(picture: Optional[images.Picture]) -> Optional[dict[str, str]]:
-    return {"path": picture.path, "sha256": picture.sha256} if picture else None
 
 
 def _notes_of_tiles(config: Config, inputs: Inputs) -> Iterator[str]:
     """Yield what tiles change besides memory and time."""
-    content, style = (array.shape[2:] for array in (inputs.content, inputs.style))
-    tiling = memory.tiling(config, config.methods, content, style, engine.device_of(config))
+    size = inputs.content.shape[2:]
+    tiling = tiling_for(config, grouped(inputs.styles, size, config), size)
     if tiling is None:
         return
     if tiling.by_fourier:
@@ -475,30 +531,38 @@ def _notes(
     weights: Weights,
     output: str,
     alpha: Any,
+    encoding: images.Encoding,
     provenance: dict[str, Any],
 ) -> Iterator[str]:
-    size = inputs.content.shape[2:]
+    content, size = inputs.pictures["content"], inputs.content.shape[2:]
     if not weights.path:
         yield (
             "The built-in filter bank stands in for the trained network: colours and brush "
             "strokes come through, objects' textures do not. nst weights fetch gets VGG-19."
         )
-    if inputs.pictures["content"].alpha is not None and not images.holds_alpha(output):
+    if content.alpha is not None and not images.holds_alpha(output):
         yield f"{output}: JPEG has no transparency, so the content's is left out."
     metadata = sidecar.carried(provenance)
-    if provenance["config"]["metadata"] and not _fits(output, size, alpha, metadata):
+    if provenance["config"]["profile"] == "keep" and encoding.profile is None:
+        yield f"{content.path} has no ICC profile to keep, so the picture gets that of sRGB."
+    if provenance["config"]["metadata"] and not _fits(output, size, alpha, metadata, encoding):
         yield (
             f"{output}: its format has no room for the metadata, so the picture carries none; the "
             "sidecar has them."
         )
+    mode = provenance["config"]["keep_colors"]
+    if mode != "off" and kept.is_grey(content.pixels):
+        yield (
+            f"The content {content.path} is grey, and keep_colors {mode} keeps its colours, so "
+            "the picture will be grey."
+        )
     yield from _notes_of_tiles(config, inputs)
     start = inputs.pictures.get("init")
     if start is not None:
-        height, width = start.pixels.shape[:2]
-        to_height, to_width = size
-        # Shapes may differ by rounding, half a pixel of the smaller picture.
-        if abs(height * to_width - width * to_height) > max(height, width, to_height, to_width):
+        (height, width), part = start.pixels.shape[:2], images.crop_size(start.pixels.shape, size)
+        if part != (height, width):
             yield (
-                f"The start image {start.path} has {width} x {height} pixels and is stretched to "
-                f"the content's shape, {to_width} x {to_height}."
+                f"The start image {start.path} has {width} x {height} pixels, and the content's "
+                f"shape is {size[1]} x {size[0]}: only its middle of {part[1]} x {part[0]} is "
+                "used."
             )

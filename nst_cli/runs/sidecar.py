@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 from .. import files, images
-from ..config import INITS, Config
+from ..config import INITS, Config, init_of_path
 from ..errors import ImageError, OutputError, SidecarError, reason
 from ..files import StrPath
 from ..weights import BUILTIN
@@ -21,7 +21,7 @@ _START = re.compile(rb'\s*\{\s*"program":\s*"nst"')
 # A sidecar takes about 3 kB.
 _LARGEST_FILE = 1 << 20
 _NAMES = {
-    "program", "versions", "config", "content", "style", "init", "weights", "device",
+    "program", "versions", "config", "content", "style", "styles", "init", "weights", "device",
     "precision", "convolution", "threads", "processor", "width", "height", "steps",
     "stop_reason", "beta", "losses", "file", "plugins", "tiling",
 }  # fmt: skip
@@ -46,7 +46,7 @@ def step_name(picture: StrPath, step: int) -> str:
 def carried(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a sidecar that the picture carries: names and checksums, no folders."""
     metadata = {key: value for key, value in document.items() if key != "file"}
-    return _with_paths(metadata, os.path.basename)
+    return with_paths(metadata, os.path.basename)
 
 
 def write(picture: StrPath, document: Mapping[str, Any]) -> str:
@@ -71,7 +71,7 @@ def write(picture: StrPath, document: Mapping[str, Any]) -> str:
             f"Cannot write {path}: {os.fspath(picture)}: {reason(error)}."
         ) from error
     folder = os.path.dirname(os.path.abspath(path))
-    relative = _with_paths(document, lambda name: _relative_to(folder, name))
+    relative = with_paths(document, lambda name: _relative_to(folder, name))
     entry = {"sha256": picture_file.sha256, "size": picture_file.size}
     files.write_json(path, {**relative, "file": entry})
     return path
@@ -141,29 +141,44 @@ def describes(description: Sidecar, picture: StrPath) -> bool:
         return False
 
 
-def is_up_to_date(picture: StrPath, config: Config, inputs: Mapping[str, str]) -> bool:
+def is_up_to_date(picture: StrPath, config: Config, inputs: Mapping[str, Any]) -> bool:
     """Return whether a picture is up to date: a run would make it as its sidecar describes it.
 
     Parameters
     ----------
     picture : path-like
     config : Config
-    inputs : dict of str to str
-        SHA-256 of ``content``, ``style``, ``weights`` and, if it is a picture, ``init``.
+    inputs : dict
+        SHA-256 of ``content``, ``weights`` and, if it is a picture, ``init``; that of ``style``,
+        or ``styles`` as `checksums_of` returns it.
     """
     try:
         description = read(picture)
-        checksums = {
-            role: source.sha256 for role in PATH_KEYS if (source := getattr(description, role))
-        }
         return (
             description.finished
-            and checksums == dict(inputs)
+            and checksums_of(description.document) == dict(inputs)
             and _without_paths(description.config()) == _without_paths(config)
             and describes(description, picture)
         )
     except SidecarError:
         return False
+
+
+def checksums_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `is_up_to_date` compares of the inputs that a valid document names."""
+    checksums = {role: document[role]["sha256"] for role in PATH_KEYS if document.get(role)}
+    if "styles" in document:
+        checksums["styles"] = _pathless(document["styles"])
+    return checksums
+
+
+def _pathless(entry: Any) -> Any:
+    """Return a part of a document without paths."""
+    if isinstance(entry, list):
+        return list(map(_pathless, entry))
+    if isinstance(entry, Mapping):
+        return {key: _pathless(value) for key, value in entry.items() if key != "path"}
+    return entry
 
 
 def outputs(picture: StrPath) -> tuple[tuple[str, Callable[[str], bool]], ...]:
@@ -238,19 +253,31 @@ def _picture_file(picture: StrPath) -> PictureFile:
     return PictureFile(files.sha256(picture), os.path.getsize(picture))
 
 
-def _with_paths(document: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+def with_paths(document: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
     """Return a document with all paths changed, those of the inputs and those of the choices."""
     changed = dict(document)
     for role, key in PATH_KEYS.items():
         if document.get(role):
             changed[role] = {**document[role], key: change(document[role][key])}
+    if "styles" in document:
+        changed["styles"] = [_style_with_paths(style, change) for style in document["styles"]]
     choices = dict(document["config"])
     # The choices have the paths as the user typed them.
     if choices["init"] not in INITS:
-        choices["init"] = changed["init"]["path"]
+        choices["init"] = init_of_path(changed["init"]["path"])
     if choices["weights"]:
         choices["weights"] = changed["weights"]["source"]
     return {**changed, "config": choices}
+
+
+def _style_with_paths(style: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    changed = {**style, "path": change(style["path"])}
+    for name in ("mask", "style_mask"):
+        if style.get(name):
+            changed[name] = {**style[name], "path": change(style[name]["path"])}
+    if "files" in style:
+        changed["files"] = [{**file, "path": change(file["path"])} for file in style["files"]]
+    return changed
 
 
 def _relative_to(folder: str, path: str) -> str:

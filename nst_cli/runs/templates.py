@@ -5,7 +5,7 @@ import functools
 import os
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 from .. import checks
@@ -13,6 +13,7 @@ from ..checks import did_you_mean
 from ..config import Config
 from ..errors import BatchError, reason
 from .patterns import Match
+from .styles import Style
 
 _CHOICES = {field.name for field in dataclasses.fields(Config)}
 
@@ -23,7 +24,12 @@ def short(value: object) -> str:
 
 
 def output_path(
-    template: str, folder: str, pictures: Mapping[str, Match], config: Config, number: int
+    template: str,
+    folder: str,
+    content: Match,
+    styles: Sequence[tuple[Style, Match]],
+    config: Config,
+    number: int,
 ) -> str:
     """Return the path of a run's picture.
 
@@ -32,8 +38,9 @@ def output_path(
     template : str
     folder : str
         The folder that the template is relative to.
-    pictures : dict of str to Match
-        ``content`` and ``style``.
+    content : Match
+    styles : sequence of (Style, Match)
+        Their names are joined by ``+``; the folder is that of the first.
     config : Config
     number : int
         The run's number in its file.
@@ -41,14 +48,19 @@ def output_path(
     Raises
     ------
     BatchError
-        The text is not a template, or has an unknown field.
+        The text is not a template, or has an unknown field; or it names the styles, and two of
+        them have one name.
     """
     if not isinstance(template, str):
         raise BatchError(f"output {short(template)} is not a template: it must be a text.")
-    fields = {key: Path(match.path).stem for key, match in pictures.items()}
-    fields.update({f"{key}_folder": match.folder for key, match in pictures.items()})
+    stems = [style.stem for style, _ in styles]
+    fields = {"content": Path(content.path).stem, "style": "+".join(stems)}
+    fields.update(content_folder=content.folder, style_folder=styles[0][1].folder)
     fields.update(init=Path(config.init).stem, number=f"{number:03d}")
-    for name in _names_in(template):
+    names = _names_in(template)
+    if "style" in names:
+        _check_distinct(template, styles)
+    for name in names:
         if name not in fields and name in _CHOICES:
             fields[name] = _word(getattr(config, name))
         elif name not in fields:
@@ -75,6 +87,20 @@ def output_path(
     return output
 
 
+def _check_distinct(template: str, styles: Sequence[tuple[Style, Match]]) -> None:
+    """Refuse styles of one name in a template that names them."""
+    paths: dict[str, str] = {}
+    for style, _ in styles:
+        if style.stem in paths:
+            other = paths[style.stem]
+            twice = "twice" if other == style.path else f"for {other} and {style.path}"
+            raise BatchError(
+                f"output {short(template)}: {{style}} would have the name {style.stem!r} {twice}; "
+                "give the run an output without {style}, for example with {number}."
+            )
+        paths[style.stem] = style.path
+
+
 @functools.lru_cache(maxsize=1)
 def _names_in(template: str) -> list[str]:
     """Return the names of a template's fields; refuse nested fields and huge widths."""
@@ -95,6 +121,8 @@ def _names_in(template: str) -> list[str]:
 
 
 def _word(value: object) -> str:
+    if value is None:
+        return "auto"
     values = value if isinstance(value, tuple) else [value]
     words = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
     return "+".join(words).replace(os.sep, "-")

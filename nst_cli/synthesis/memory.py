@@ -8,6 +8,7 @@ from .. import engine, machine
 from ..config import LAYERS, METHODS, ROUNDED, Config
 from ..methods import BY_FOURIER
 from . import lbfgs, losses, tiled_objective, tiles, vgg, winograd
+from .margin import padded_size
 
 # MXNet indexes arrays with 31 bits.
 MAX_VALUES = 2**31 - 1
@@ -32,6 +33,10 @@ _REMD_BYTES = 6 * 4
 # What the loss of a plugin takes is unknown: as much as the most that a method of nst's takes.
 _PLUGIN_BYTES = max(_METHOD_BYTES.values())
 _FURTHER_METHOD_BYTES = 8.4
+# Measured in runs of two and four masks, and of a folder of six pictures, at 384 x 320.
+_MASKED_BYTES = 8.0
+# Bytes per pixel of a style picture that waits for its turn.
+_STYLE_PICTURE_BYTES = 24
 _LBFGS_BYTES = 1100
 _LOW_PRECISION_BYTES = 51
 # By AMX, oneDNN converts each map to another layout, and back for a loss.
@@ -42,7 +47,6 @@ _FORWARD_ONLY_FACTOR = 0.5
 # Depending on how their arrays are allocated, runs took up to 1.22 times the forecast
 # (benchmarks/RESULTS.md). A run that is accepted must fit.
 SAFETY_FACTOR = 1.25
-
 
 # Smaller tiles would consist of halos.
 _LEAST_TILE_BYTES = 64 << 20
@@ -76,28 +80,32 @@ class Tiling(NamedTuple):
     by_sample: tuple[str, ...] = ()
 
 
-def tile_bytes(config: Config, size: Size, style_size: Size, device: Any) -> int:
+def tile_bytes(config: Config, size: Size, *style_sizes: Size, **terms: Any) -> int:
     """Return the bytes of a tile for images of a size, or 0 if they do without tiles.
 
     Parameters
     ----------
     config : Config
-    size, style_size : (int, int)
-        Height and width of the content image and of the largest style image.
-    device : Context
+    size : (int, int)
+        Height and width of the content image, without the margin.
+    *style_sizes : (int, int)
+        Those of the style images, the largest first.
+    **terms
+        As for `untiled_memory`.
     """
     if config.tile == "off":
         return 0
+    device = engine.device_of(config)
     if config.tile != "auto":
         most = int(config.tile) << 20
         layers = (*config.style_layers, *config.content_layers)
-        shapes = [(1, 3, *one) for one in (size, style_size)]
+        shapes = [(1, 3, *one) for one in (padded_size(config, size), *style_sizes[:1])]
         value = tiles.value_bytes(engine.precision_of(config, device), device)
         larger = any(tiles.tile_bytes_of(shape, layers, value) > most for shape in shapes)
         return most if larger else 0
-    free = available(device)
-    fits = free is None or SAFETY_FACTOR * untiled_memory(config, size, style_size) <= free
-    if fits and largest_map(config, size, style_size) <= MAX_VALUES:
+    free, needed = available(device), untiled_memory(config, size, *style_sizes, **terms)
+    fits = free is None or SAFETY_FACTOR * needed <= free
+    if fits and largest_map(config, size, style_sizes[0]) <= MAX_VALUES:
         return 0
     if free is None:
         return tiles.TILE_BYTES
@@ -109,11 +117,11 @@ def largest_map(config: Config, size: Size, style_size: Size) -> float:
     layers = [values_per_pixel(LAYERS[0])]
     if config.gamma:
         layers += [_most_own_values(config, method) for method in config.methods]
-    return max(layers) * max(math.prod(size), math.prod(style_size))
+    return max(layers) * max(math.prod(padded_size(config, size)), math.prod(style_size))
 
 
 def tiling(
-    config: Config, methods: Iterable[str], size: Size, style_size: Size, device: Any
+    config: Config, methods: Iterable[str], size: Size, *style_sizes: Size, **terms: Any
 ) -> Optional[Tiling]:
     """Return how a transfer is computed in tiles; None if it is not.
 
@@ -122,11 +130,10 @@ def tiling(
     config : Config
     methods : iterable of str
         Those of all styles.
-    size, style_size : (int, int)
-        Height and width of the content image and of the largest style image.
-    device : Context
+    size, *style_sizes, **terms
+        As for `tile_bytes`.
     """
-    chosen = tile_bytes(config, size, style_size, device)
+    chosen = tile_bytes(config, size, *style_sizes, **terms)
     if not chosen:
         return None
     by_fourier, by_sample = [], []
@@ -139,33 +146,38 @@ def tiling(
     return Tiling(chosen, tuple(by_fourier), tuple(by_sample))
 
 
-def memory(config: Config, size: Size, style_size: Size) -> int:
-    """Return the peak memory of a transfer's process, in tiles where it is computed so."""
-    chosen = tile_bytes(config, size, style_size, engine.device_of(config))
+def memory(config: Config, size: Size, *style_sizes: Size, **terms: Any) -> int:
+    """Return the peak memory of a transfer, in tiles where it is computed so.
+
+    The parameters are those of `tile_bytes`.
+    """
+    chosen = tile_bytes(config, size, *style_sizes, **terms)
     if chosen:
-        return tiled_memory(config, size, style_size, chosen)
-    return untiled_memory(config, size, style_size)
+        return tiled_memory(config, size, *style_sizes, tile=chosen)
+    return untiled_memory(config, size, *style_sizes, **terms)
 
 
-def memory_at_most(config: Config, size: Size, style_size: Size) -> float:
+def memory_at_most(config: Config, size: Size, *style_sizes: Size, **terms: Any) -> float:
     """Return the bytes that a transfer must be able to get, so that it surely fits."""
-    tiled = tile_bytes(config, size, style_size, engine.device_of(config))
+    tiled = tile_bytes(config, size, *style_sizes, **terms)
     factor = _TILED_SAFETY_FACTOR if tiled else SAFETY_FACTOR
-    return factor * memory(config, size, style_size)
+    return factor * memory(config, size, *style_sizes, **terms)
 
 
-def tiled_memory(config: Config, size: Size, style_size: Size, tile: int) -> int:
+def tiled_memory(config: Config, size: Size, style_size: Size, *more: Size, tile: int) -> int:
     """Return the peak memory of a transfer in tiles, in bytes.
 
     Parameters
     ----------
     config : Config
     size, style_size : (int, int)
-        Height and width of the content image and of the style image.
+        Height and width of the content image, without the margin, and of the largest style image.
+    *more : (int, int)
+        Sizes of further style images.
     tile : int
         The bytes of a tile.
     """
-    device = engine.device_of(config)
+    device, pixels = engine.device_of(config), math.prod(padded_size(config, size))
     precision = engine.precision_of(config, device)
     value = 2 if precision in ROUNDED else 4
     # The maps between stages: of the second, third and fourth pooling, and gradients on two.
@@ -173,22 +185,30 @@ def tiled_memory(config: Config, size: Size, style_size: Size, tile: int) -> int
     content = 4 * sum(map(values_per_pixel, config.content_layers))
     image = 3 * _TILED_IMAGE_BYTES
     if config.optimizer == "lbfgs":
-        history = lbfgs.history_of(3 * math.prod(size))
+        history = lbfgs.history_of(3 * pixels)
         image += 3 * (2 * 4 * history + _TILED_LBFGS_BYTES)
     kept = 0
     if any(losses.style_loss(method).needs != "sums" for method in config.methods):
         kept = sum(map(_channels, config.style_layers)) * tiled_objective.KEPT_POSITIONS * 4 * 4
     per_pixel = between + content + image
     style = between + 3 * _TILED_IMAGE_BYTES
-    largest = max(per_pixel * math.prod(size), style * math.prod(style_size))
+    largest = max(per_pixel * pixels, style * math.prod(style_size))
+    largest += _STYLE_PICTURE_BYTES * sum(map(math.prod, more))
     fixed = _FIXED_BYTES + _TILED_FACTOR * tile + kept
     if precision == "bfloat16" and engine.instruction_set(device) == "amx":
         fixed += _TILED_AMX_BYTES
     return round(fixed + largest)
 
 
-def untiled_memory(config: Config, size: Size, style_size: Size) -> int:
-    """Return the peak memory of a transfer's process, as far as the model knows, in bytes.
+def untiled_memory(
+    config: Config,
+    size: Size,
+    style_size: Size,
+    *more: Size,
+    groups: int = 1,
+    masked: bool = False,
+) -> int:
+    """Return the peak memory of a transfer without tiles, as far as the model knows, in bytes.
 
     ::
 
@@ -196,19 +216,29 @@ def untiled_memory(config: Config, size: Size, style_size: Size) -> int:
                   + max(pixels x steps, forward factor x style pixels x network)
         steps   = network + L-BFGS history + copies in low precision
         network = bytes per pixel + bytes per map value x maps + bytes per tap value x taps
-                  + largest method + further method x (methods - 1) x widest tap
+                  + largest method + further method x (methods + groups - 2) x widest tap
+                  + masked features x widest tap, if there are masks
 
-    `maps`, `taps` and `widest tap` count values per pixel of the picture: in all feature maps
-    down to the deepest layer used, in the maps that a loss reads, and in the largest of these.
+    The margin counts as pixels of the picture. `maps`, `taps` and `widest tap` count values per
+    pixel: in all feature maps down to the deepest layer used, in the maps that a loss reads, and
+    in the largest of these.
     The style image needs no gradients, so only a part of the network's memory, the forward
-    factor.
+    factor. The largest of several counts so, and the others only as pictures.
 
     Parameters
     ----------
     config : Config
     size, style_size : (int, int)
-        Height and width of the content image and of the style image.
+        Height and width of the content image, without the margin, and of the style image, the
+        largest of several.
+    *more : (int, int)
+        Sizes of further style images.
+    groups : int
+        Number of groups of styles, each of which has its own terms.
+    masked : bool
+        Whether any style has a mask.
     """
+    size = padded_size(config, size)
     layers = {*config.style_layers * bool(config.gamma), *config.content_layers}
     deepest = max(map(LAYERS.index, layers))
     maps = sum(map(values_per_pixel, LAYERS[: deepest + 1]))
@@ -218,7 +248,8 @@ def untiled_memory(config: Config, size: Size, style_size: Size) -> int:
         * _most_own_values(config, method)
         for method in (_costing(config, name) for name in config.methods)
     )
-    method_bytes += _FURTHER_METHOD_BYTES * (len(config.methods) - 1) * max(taps)
+    further = len(config.methods) + groups - 2
+    method_bytes += (_FURTHER_METHOD_BYTES * further + _MASKED_BYTES * masked) * max(taps)
     network = _BYTES_PER_PIXEL + _BYTES_PER_MAP_VALUE * maps
     network += _BYTES_PER_TAP_VALUE * sum(taps) + method_bytes
     steps = network + _LBFGS_BYTES * (config.optimizer == "lbfgs")
@@ -234,6 +265,7 @@ def untiled_memory(config: Config, size: Size, style_size: Size) -> int:
     style = _FORWARD_ONLY_FACTOR * network * math.prod(style_size)
     fixed = _FIXED_BYTES + _BYTES_PER_KERNEL * kernels
     fixed += _REMD_BYTES * config.samples**2 * ("remd" in config.methods)
+    fixed += _STYLE_PICTURE_BYTES * sum(map(math.prod, more))
     return round(fixed + max(steps * math.prod(size), style))
 
 

@@ -23,6 +23,7 @@ from ..config import Config
 from ..errors import ConfigError, ShapeError
 from ..plugins import NAMES
 from . import masks, vgg
+from .margin import with_margin
 
 _checked_method = checks.fusion(NAMES)
 
@@ -125,6 +126,12 @@ class Group:
             pictures.append(replace(picture, image=image, mask=mask))
         mask = None if self.mask is None else masks.resized(self.mask, size)
         return replace(self, pictures=tuple(pictures), mask=mask)
+
+    def with_margin(self, margin: int) -> "Group":
+        """Return the group for content with a margin."""
+        if not margin or self.mask is None:
+            return self
+        return replace(self, mask=with_margin(self.mask, margin))
 
     def covers_any(self, config: Config) -> bool:
         """Return whether its masks leave a position of any style layer, on both sides."""

@@ -14,8 +14,9 @@ from .. import engine, images
 from ..config import LAYERS, Config
 from ..errors import ConfigError, NonFiniteError, ShapeError
 from ..weights import Weights
-from . import memory, objective, vgg
+from . import memory, objective, starts, vgg
 from .kit import NetworkKey, NetworkKit
+from .margin import margin_of, padded_size, with_margin, without_margin
 from .pooling import pooled_targets
 from .reading import StepNumbers, read_steps
 from .steps import OPTIMIZERS
@@ -34,9 +35,6 @@ _DECREASES = 5
 # On a GPU, the numbers of this many steps are read at once, so that it does not wait at each step.
 READ_EVERY = 10
 
-# Noise for `init` random is uniform between plus and minus this.
-START_AMPLITUDE = 0.1
-
 # The random streams of a seed, one for each purpose: the start image, the style image's pairs of
 # positions, each step's pairs, the pairs for measuring β′, and the bases that sums are taken in,
 # which are the same at all scales. A seed's results depend on these numbers, so they never change.
@@ -45,6 +43,8 @@ START_AMPLITUDE = 0.1
 # it as they are. A target depends on the style's pictures alone, not on the place of its group.
 # The last is for the positions that losses keep of maps in tiles, at each size.
 _START, _STYLE_PAIRS, _PAIRS, _BETA_PAIRS, _BASES, _KEPT = range(6)
+# The colours of `init` style, and the noise of `init_noise`.
+_START_COLOURS, _START_NOISE = 10, 11
 
 # With `scales` auto, no scale has a long edge below this.
 _SMALLEST_EDGE = 256
@@ -63,9 +63,9 @@ class Record:
     losses : dict of str to float
         ``total`` and its weighted parts: one for each method and layer (``poly/relu1_1``), and
         ``smoothing``. If several styles have a method, the number of the style follows
-        (``poly/relu1_1/2``). Computed at the image the step started from.
+        (``poly/relu1_1/2``). Computed at the image the step started from, with its margin.
     relative_change : float
-        ‖new − old‖ / ‖new‖ of the image.
+        ‖new − old‖ / ‖new‖ of the image with its margin.
     gradient_norm : float
         L2 norm of the gradient without the smoothing, before clipping.
     beta : dict of str to float
@@ -82,22 +82,23 @@ class Record:
     gradient_norm: float
     beta: dict[str, float]
     _image: Any = field(repr=False)
+    _margin: int = field(repr=False)
     _size: tuple[int, int] = field(repr=False)
     tiling: Optional[memory.Tiling] = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the image at this scale, (1, 3, h, w)."""
-        shape: tuple[int, ...] = self._image.shape
-        return shape
+        """Shape of the image at this scale without its margin, (1, 3, h, w)."""
+        *first, height, width = self._image.shape
+        return (*first, height - 2 * self._margin, width - 2 * self._margin)
 
     @property
     def image(self) -> numpy.ndarray:
         """The image after the step, float32 (1, 3, H, W), copied from the device when read.
 
-        At the smaller scales it is enlarged to the size of the result.
+        Its margin is cut off. At the smaller scales it is enlarged to the size of the result.
         """
-        return _enlarged(self._image, self._size)
+        return _enlarged(self._image, self._margin, self._size)
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ class Result:
         ``stalled`` (L-BFGS finds no lower loss within float32's precision). In the result that
         `NonFiniteError` carries: ``non-finite``.
     losses : dict of str to float
-        ``total`` and its parts at `image`, as in `Record`; empty if ``non-finite``.
+        ``total`` and its parts at `image` with its margin, as in `Record`; empty if
+        ``non-finite``.
     beta : dict of str to float
         β′ of each method, given or measured.
     tiling : memory.Tiling or None
@@ -150,7 +152,7 @@ def transfer(
         A style image, which may differ in size from the content; or one or several styles with
         their weights, methods and masks.
     config : Config
-        `size`, `style_fit` and `denoise` apply to files and are ignored here.
+        `size`, `style_fit`, `keep_colors` and `denoise` apply to files and are ignored here.
     init : array_like, optional
         Start image, shaped like `content`; by default, ``config.init`` decides.
     on_step : callable, optional
@@ -190,7 +192,7 @@ def transfer(
             raise ShapeError(f"init has shape {init.shape}, the content {content.shape}.")
     device = engine.device_of(config)
     with engine.failures():
-        tiling = tiling_for(config, groups, content.shape[2:], device)
+        tiling = tiling_for(config, groups, content.shape[2:])
         if tiling and tiling.by_fourier:
             config = replace(config, estimator="fourier")
         setting = _Setting(
@@ -244,6 +246,8 @@ class _Scale(NamedTuple):
     number: int
     scales: int
     steps_before: int
+    margin: int
+    tile_bytes: int
 
 
 class _ScaleResult(NamedTuple):
@@ -259,8 +263,9 @@ class _ScaleResult(NamedTuple):
 def _run_scales(setting: _Setting, init: Optional[numpy.ndarray]) -> Result:
     """Optimise at each scale, starting from `init` or, if it is None, as the config says."""
     config, content, groups = setting.config, setting.content, setting.groups
+    wide_shape = (*content.shape[:2], *padded_size(config, content.shape[2:]))
     pictures = (picture.image.shape for group in groups for picture in group.pictures)
-    setting.kit.begin(_network_key(setting), content.shape, *pictures)
+    setting.kit.begin(_network_key(setting), wide_shape, *pictures)
     sizes = _sizes(setting)
     beta, steps = objective.given_beta(config, shares(groups)), 0
     image: Optional[numpy.ndarray] = None
@@ -268,10 +273,17 @@ def _run_scales(setting: _Setting, init: Optional[numpy.ndarray]) -> Result:
         small_content, small_groups = _inputs_at(size, content, groups)
         if image is None:
             small_init = None if init is None else _resized(init, size)
-            image = _start_image(config, small_content, small_init)
+            image = _start_image(config, small_content, small_groups, small_init)
         else:
             image = _next_start(image, small_content)
-        scale = _Scale(number, len(sizes), steps)
+        tile_bytes = 0
+        if setting.tiling:
+            # Smaller scales than the last may fit.
+            style_sizes, terms = _needs(small_groups)
+            tile_bytes = memory.tile_bytes(config, size, *style_sizes, **terms)
+        scale = _Scale(number, len(sizes), steps, margin_of(config, size), tile_bytes)
+        small_content, image = (with_margin(each, scale.margin) for each in (small_content, image))
+        small_groups = [group.with_margin(scale.margin) for group in small_groups]
         result = _optimise(setting, scale, small_content, small_groups, image, beta)
         image, beta, steps = result.image, result.beta, steps + result.steps
         engine.release(setting.device)
@@ -281,19 +293,21 @@ def _run_scales(setting: _Setting, init: Optional[numpy.ndarray]) -> Result:
 
 
 def tiling_for(
-    config: Config, groups: Sequence[Group], size: Sequence[int], device: Any
+    config: Config, groups: Sequence[Group], size: Sequence[int]
 ) -> Optional[memory.Tiling]:
     """Return how a transfer to a size is computed in tiles; None if it is not."""
     height, width = size
     methods = list(dict.fromkeys(method for group in groups for method in group.methods))
-    return memory.tiling(config, methods, (height, width), _largest_style(groups), device)
+    style_sizes, terms = _needs(groups)
+    return memory.tiling(config, methods, (height, width), *style_sizes, **terms)
 
 
-def _largest_style(groups: Sequence[Group]) -> tuple[int, int]:
-    """Return height and width of the style image with the most pixels."""
-    sizes = [picture.image.shape[2:] for group in groups for picture in group.pictures]
-    height, width = max(sizes, key=math.prod, default=(1, 1))
-    return height, width
+def _needs(groups: Sequence[Group]) -> tuple[list[tuple[int, int]], dict[str, Any]]:
+    """Return the sizes of style images, the largest first, and further needs of memory."""
+    shapes = [picture.image.shape for group in groups for picture in group.pictures]
+    sizes = [(height, width) for *_, height, width in shapes]
+    sizes.sort(key=math.prod, reverse=True)
+    return sizes, {"groups": len(groups), "masked": not all(group.whole for group in groups)}
 
 
 def _network_key(setting: _Setting) -> NetworkKey:
@@ -337,16 +351,28 @@ def _inputs_at(
 
 
 def _start_image(
-    config: Config, content: numpy.ndarray, init: Optional[numpy.ndarray]
+    config: Config,
+    content: numpy.ndarray,
+    groups: Sequence[Group],
+    init: Optional[numpy.ndarray],
 ) -> numpy.ndarray:
     """Return the image that the first scale starts from."""
     if init is not None:
-        return init
-    if config.init == "random":
-        return _noise(config, content.shape)
-    if config.init == "content":
-        return content
-    raise ConfigError(f"init {config.init!r} names a picture: pass it to transfer.", "init")
+        image = init
+    elif config.init == "random":
+        image = _noise(config, content.shape)
+    elif config.init == "content":
+        image = content
+    elif config.init == "style":
+        random = stream(config.seed, _START_COLOURS)
+        pictures = [(one, group) for group in groups for one in group.pictures]
+        weights = [one.share * group.weight for one, group in pictures]
+        image = starts.in_colours_of(
+            [one.image for one, _ in pictures], weights, content.shape, random
+        )
+    else:
+        raise ConfigError(f"init {config.init!r} names a picture: pass it to transfer.", "init")
+    return starts.with_noise(image, config.init_noise, stream(config.seed, _START_NOISE))
 
 
 def _next_start(image: numpy.ndarray, content: numpy.ndarray) -> numpy.ndarray:
@@ -367,10 +393,11 @@ def _objective(
     groups: Sequence[Group],
     start: numpy.ndarray,
     beta: Optional[dict[str, float]],
+    tile_bytes: int = 0,
 ) -> tuple[objective.Objective, Optional[dict[str, float]]]:
     """Build the objective of a scale, with its network and targets; measure β′ if it is None."""
     config, device = setting.config, setting.device
-    network = _network(setting, content.shape, groups)
+    network = _network(setting, content.shape, tile_bytes)
     kind: type[objective.Objective] = objective.Objective
     if isinstance(network, TiledNetwork):
         kind = TiledObjective
@@ -400,18 +427,13 @@ def _objective(
 
 
 def _network(
-    setting: _Setting, shape: tuple[int, ...], groups: Sequence[Group]
+    setting: _Setting, shape: tuple[int, ...], tile_bytes: int
 ) -> Union[vgg.Network, TiledNetwork]:
-    """Return the network for the images of a scale, in tiles where they need them."""
-    config, tile_bytes, (height, width) = setting.config, 0, shape[2:]
-    if setting.tiling:
-        # Smaller scales than the last may fit.
-        style_size = _largest_style(groups)
-        tile_bytes = memory.tile_bytes(config, (height, width), style_size, setting.device)
+    """Return the network for the images of a scale, in tiles unless `tile_bytes` is 0."""
     if not tile_bytes:
         return setting.kit.network(shape)
     network = setting.kit.tiled_network(shape, tile_bytes)
-    random = stream(config.seed, _KEPT, height, width)
+    random = stream(setting.config.seed, _KEPT, *shape[2:])
     network.kept = kept_positions(network.shapes, random)
     return network
 
@@ -506,12 +528,15 @@ def _optimise(
     start: numpy.ndarray,
     beta: Optional[dict[str, float]],
 ) -> _ScaleResult:
-    """Take steps at a scale until the stop rule or the limit on steps ends them."""
+    """Take steps at a scale until the stop rule or the limit on steps ends them.
+
+    Content and start have the scale's margin; the result has none.
+    """
     config = setting.config
     height, width = setting.content.shape[2:]
     final_size = height, width
     image = engine.array(start, setting.device)
-    goal, beta = _objective(setting, content, groups, start, beta)
+    goal, beta = _objective(setting, content, groups, start, beta, scale.tile_bytes)
     limit = steps_at(config.iterations, scale.number, scale.scales)
     iterates = OPTIMIZERS[config.optimizer](goal, image, config.learning_rate)
     every = _read_every(setting.device)
@@ -524,7 +549,7 @@ def _optimise(
     least_decrease = config.stop_decrease * goal.degree / 2
 
     def failure(step: int, what: str) -> NonFiniteError:
-        last_good = _enlarged(good[0], final_size)
+        last_good = _enlarged(good[0], scale.margin, final_size)
         return NonFiniteError(
             f"Step {step}: {what} is not finite; a smaller gamma or lr may help.",
             Result(last_good, good[1], "non-finite", {}, beta or {}, setting.tiling),
@@ -544,8 +569,8 @@ def _optimise(
             setting.on_step(
                 Record(
                     number, scale.number, scale.scales, _losses(goal, last.parts),
-                    last.relative_change, last.gradient_norm, beta or {}, image, final_size,
-                    setting.tiling,
+                    last.relative_change, last.gradient_norm, beta or {}, image, scale.margin,
+                    final_size, setting.tiling,
                 )
             )  # fmt: skip
         settled = last.relative_change < config.stop_eps or (
@@ -559,7 +584,8 @@ def _optimise(
     parts = _last_parts(goal, image, last)
     if not _finite(*parts):
         raise failure(scale.steps_before + count, goal.non_finite(image))
-    return _ScaleResult(image.asnumpy(), count, reason, _losses(goal, parts), beta)
+    picture = without_margin(image.asnumpy(), scale.margin)
+    return _ScaleResult(picture, count, reason, _losses(goal, parts), beta)
 
 
 def _last_parts(goal: objective.Objective, image: Any, last: Optional[StepNumbers]) -> list[float]:
@@ -647,8 +673,8 @@ def _resized(image: numpy.ndarray, size: tuple[int, int]) -> numpy.ndarray:
     return image if image.shape[2:] == size else images.resize_input(image, size)
 
 
-def _enlarged(image: Any, size: tuple[int, int]) -> numpy.ndarray:
-    return _resized(image.asnumpy(), size)
+def _enlarged(image: Any, margin: int, size: tuple[int, int]) -> numpy.ndarray:
+    return _resized(without_margin(image.asnumpy(), margin), size)
 
 
 def _finite(*numbers: float) -> bool:
@@ -680,8 +706,7 @@ def stream(seed: int, *key: int) -> numpy.random.RandomState:
 
 
 def _noise(config: Config, shape: tuple[int, ...]) -> numpy.ndarray:
-    random = stream(config.seed, _START)
-    return random.uniform(-START_AMPLITUDE, START_AMPLITUDE, shape).astype(numpy.float32)
+    return starts.noise(shape, stream(config.seed, _START))
 
 
 def _ordered(*groups: Sequence[str]) -> tuple[str, ...]:

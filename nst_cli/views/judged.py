@@ -8,6 +8,7 @@ from typing import Any, Optional
 from PIL import Image, ImageDraw, ImageFont
 
 from .. import __version__, files
+from ..config import SIZES
 from . import figures
 from .score import DRAWS, Job, Left, Score, Scored, config_of, mean_of, prepare, score
 
@@ -71,7 +72,7 @@ def jobs(layout: figures.Figure, draws: int = DRAWS) -> list[Job]:
     for cell in layout.cells:
         pairs.setdefault((cell.run.content, cell.run.style), []).append(cell)
     made_by = layout.cells[0].run.config
-    names = ("size", "weights", "device", "seed", "pooling", "max_pixels")
+    names = (*SIZES, "weights", "device", "seed", "pooling", "max_pixels")
     config = config_of(_methods(layout), **{name: getattr(made_by, name) for name in names})
     return [
         prepare(*pair, [cell.run.output for cell in cells], config, draws=draws)

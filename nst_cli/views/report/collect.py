@@ -13,10 +13,13 @@ from ...runs.provenance import Sidecar
 from ...runs.sidecar import log_of, sidecar_of
 from .thumbnails import Thumbnail, Thumbnails
 
+# Pictures of a folder that the page shows.
+_MOST_SHOWN = 4
+
 
 @dataclass(frozen=True)
 class Source:
-    """An input picture of a run: content or style.
+    """An input picture of a run: content, style or mask.
 
     Attributes
     ----------
@@ -34,6 +37,25 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Style:
+    """One style of a run.
+
+    Attributes
+    ----------
+    sources : tuple of Source
+        Its picture, or those of a folder.
+    description : provenance.StyleSource
+        As in the sidecar.
+    mask, style_mask : Source or None
+    """
+
+    sources: tuple[Source, ...]
+    description: provenance.StyleSource
+    mask: Optional[Source]
+    style_mask: Optional[Source]
+
+
+@dataclass(frozen=True)
 class Run:
     """A finished picture and everything known about it.
 
@@ -42,7 +64,8 @@ class Run:
     name : str
         Path relative to the report's folder.
     thumbnail : Thumbnail
-    content, style : Source
+    content : Source
+    styles : tuple of Style
     document : dict
         The sidecar.
     steps : tuple of log.Step
@@ -54,7 +77,7 @@ class Run:
     name: str
     thumbnail: Thumbnail
     content: Source
-    style: Source
+    styles: tuple[Style, ...]
     document: dict[str, Any]
     steps: tuple[log.Step, ...]
     remark: str
@@ -137,15 +160,24 @@ def _run(folder: str, picture: str, thumbnails: Thumbnails) -> tuple[Run, Option
     """Return the `Run` of a picture, and a note if its sidecar or its log is broken."""
     description, note = _description(picture)
     steps, remark, log_note = _log(log_of(picture), description)
-    content, style = (
-        _source(source, picture, folder, thumbnails)
-        for source in (description.content, description.style)
+
+    def source(recorded: provenance.Source) -> Source:
+        return _source(recorded, picture, folder, thumbnails)
+
+    styles = tuple(
+        Style(
+            tuple(map(source, style.files[:_MOST_SHOWN])),
+            style,
+            source(style.mask) if style.mask else None,
+            source(style.style_mask) if style.style_mask else None,
+        )
+        for style in description.styles
     )
     run = Run(
         name=os.path.relpath(picture, folder),
         thumbnail=thumbnails.of(picture),
-        content=content,
-        style=style,
+        content=source(description.content),
+        styles=styles,
         document=description.document,
         steps=steps,
         remark=remark,

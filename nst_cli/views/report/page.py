@@ -2,21 +2,21 @@
 
 import base64
 import hashlib
-import importlib.resources
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Optional, Union
 
 from ... import __version__
-from ...config import PRESETS
+from ...config import OPTIONS, PRESETS
 from ...runs import log
-from .. import curves
+from ...runs.provenance import StyleSource
 from . import svg
-from .collect import Run, Source
+from .collect import Run, Source, Style
 from .escape import escaped as _text
 from .escape import shown as _shown
+from .template import asset, filled
 from .thumbnails import Thumbnail
 
 # Not compared: they follow from other values, or the page shows them in another form.
@@ -36,6 +36,7 @@ _STOPS = {
     "iterations": "all steps done",
     "stalled": "stalled: no descent found",
     "interrupted": "interrupted",
+    "stopped": "stopped by the user",
     "non-finite": "not finite",
 }
 
@@ -54,21 +55,22 @@ def render(title: str, runs: Sequence[Run]) -> str:
         HTML.
     """
     contents = _labels(run.content for run in runs)
-    styles = _labels(run.style for run in runs)
+    styles = _labels(source for run in runs for style in run.styles for source in style.sources)
     tables = [
-        {"content": contents[run.content.sha256], "style": styles[run.style.sha256]}
+        {"content": contents[run.content.sha256]}
+        | _style_parameters(run.styles, styles)
         | _parameters(run.document)
         for run in runs
     ]
     differing = _differing(tables)
     album = _Album()
-    cards = [_card(run, table, differing, album) for run, table in zip(runs, tables)]
-    script = _asset("page.js")
-    return _filled(
-        _asset("page.html"),
+    cards = [_card(run, table, differing, album, styles) for run, table in zip(runs, tables)]
+    script = asset(__package__, "page.js")
+    return filled(
+        asset(__package__, "page.html"),
         title=_text(title),
         version=_text(__version__),
-        css=_asset("page.css"),
+        css=asset(__package__, "page.css"),
         script=script,
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         count=_text(_counted(len(runs))),
@@ -86,7 +88,8 @@ class _Album:
 
     def __init__(self) -> None:
         self._ids: dict[str, str] = {}
-        self._names: dict[str, list[tuple[str, str]]] = {"made": [], "content": [], "style": []}
+        roles = ("made", "content", "style", "mask")
+        self._names: dict[str, list[tuple[str, str]]] = {role: [] for role in roles}
 
     def image(self, thumbnail: Thumbnail, role: str, name: str) -> str:
         """Return an image element; `role` and `name` label it in the comparison's drop-downs."""
@@ -112,7 +115,44 @@ class _Album:
         )
 
 
-def _card(run: Run, table: _Table, differing: Sequence[str], album: _Album) -> str:
+def _style_parameters(styles: Sequence[Style], labels: dict[str, str]) -> _Table:
+    """Return the names of the styles, and what is said of them besides, as a flat table."""
+    names = [
+        labels[style.sources[0].sha256]
+        if style.description.folder is None
+        else f"{_base(style.description.folder)}/"
+        for style in styles
+    ]
+    table: _Table = {"style": " + ".join(names)}
+    described = [style.description for style in styles]
+    plain = StyleSource(())
+    columns: dict[str, tuple[list[Any], Any]] = {
+        "style weights": ([one.weight for one in described], plain.weight),
+        "style scale": ([one.scale for one in described], plain.scale),
+        "masks": ([one.mask and _base(one.mask.path) for one in described], None),
+        "style masks": (
+            [one.style_mask and _base(one.style_mask.path) for one in described],
+            None,
+        ),
+        "style methods": ([one.method or None for one in described], None),
+    }
+    for name, (values, default) in columns.items():
+        if set(values) != {default}:
+            table[name] = values
+    return table
+
+
+def _base(path: str) -> str:
+    return os.path.basename(os.path.normpath(path))
+
+
+def _card(
+    run: Run,
+    table: _Table,
+    differing: Sequence[str],
+    album: _Album,
+    styles: dict[str, str],
+) -> str:
     shown = {key: table[key] for key in ("method", *differing) if key in table}
     name, losses, steps = _shown(run.name), run.document["losses"], run.document["steps"]
     texts = {key: _shown(value) for key, value in shown.items()}
@@ -122,15 +162,16 @@ def _card(run: Run, table: _Table, differing: Sequence[str], album: _Album) -> s
     values |= {"name": name, "steps": steps, "loss": losses.get("total")}
     words = " ".join([name, *(f"{key}={text}" for key, text in texts.items())])
     picture = album.image(run.thumbnail, "made", name)
-    sources = [
-        _source(role, getattr(run, role), table[role], album) for role in ("content", "style")
-    ]
+    sources = [_source("content", run.content, table["content"], album)]
+    several = len(run.styles) > 1
+    sources += [figure for style in run.styles for figure in _style(style, several, album, styles)]
+    rows = f' style="--rows:{len(sources)}"' * (len(sources) > 2)
     facts = [
         ("final loss", svg.number(losses["total"]) if "total" in losses else "not known"),
         ("steps", steps),
         ("stop", _STOPS.get(run.document["stop_reason"], run.document["stop_reason"])),
     ]
-    left = album.id_of(run.content.thumbnail or run.style.thumbnail)
+    left = album.id_of(run.content.thumbnail or run.styles[0].sources[0].thumbnail)
     return (
         f'<article class="run" data-values="{_text(json.dumps(values))}" '
         f'data-texts="{_text(json.dumps(texts))}" data-words="{_text(words)}">'
@@ -138,7 +179,8 @@ def _card(run: Run, table: _Table, differing: Sequence[str], album: _Album) -> s
         f'<button type="button" class="compare" data-left="{left}" '
         f'data-right="{album.id_of(run.thumbnail)}" '
         f'aria-label="Compare {_text(name)}" hidden>Compare</button></div>'
-        f'<div class="pictures"><figure class="made">{picture}</figure>{"".join(sources)}</div>'
+        f'<div class="pictures"{rows}>'
+        f'<figure class="made">{picture}</figure>{"".join(sources)}</div>'
         f'<dl class="chips">{_pairs(chips)}</dl>'
         f'<dl class="facts">{_pairs(dict(facts))}</dl>'
         f'<div class="more">{_curves(run)}{_losses(losses)}'
@@ -158,26 +200,28 @@ def _source(role: str, source: Source, label: str, album: _Album) -> str:
     )
 
 
+def _style(style: Style, several: bool, album: _Album, labels: dict[str, str]) -> Iterator[str]:
+    """Yield the figures of a style and of its masks."""
+    described = style.description
+    rest = len(described.files) - len(style.sources)
+    for place, source in enumerate(style.sources, 1):
+        label = labels[source.sha256]
+        if rest and place == len(style.sources):
+            label += f" and {rest} more in {_base(described.folder or '')}"
+        if several and place == len(style.sources):
+            label += f", weight {_shown(described.weight)}"
+        yield _source("style", source, label, album)
+    for role, mask in (("mask", style.mask), ("style mask", style.style_mask)):
+        if mask:
+            yield _source("mask", mask, f"{_base(mask.path)}, {role}", album)
+
+
 def _curves(run: Run) -> str:
     remark = f"<p>{_text(run.remark)}</p>" if run.remark else ""
-    starts = curves.scale_starts(run.steps)
-    drawn = [
-        svg.figure(panel, starts, _shown(f"Loss curves of {run.name}. {_in_words(panel)}"))
-        for panel in (curves.panels(run.steps) if run.steps else ())
-    ]
+    drawn = svg.figures(run.steps, _shown(run.name))
     return (
         f'<details class="curves"><summary>Loss curves</summary>{remark}{"".join(drawn)}</details>'
     )
-
-
-def _in_words(panel: curves.Panel) -> str:
-    """Describe a panel in words."""
-    number = svg.number
-    ends = [
-        f"{line.name} from {number(line.values[0])} to {number(line.values[-1])}"
-        for line in panel.curves
-    ]
-    return f"{panel.title}: {', '.join(ends)}."
 
 
 def _losses(losses: dict[str, float]) -> str:
@@ -263,13 +307,14 @@ def _labels(sources: Iterable[Source]) -> dict[str, str]:
 
 def _parameters(document: dict[str, Any]) -> _Table:
     """Return a flat table of everything in a sidecar except losses, steps and stop reason."""
-    config = dict(document["config"])
+    # Options that were not given, such as a quality, are not shown.
+    config = {key: value for key, value in document["config"].items() if value is not None}
     others: _Table = {}
     for key, value in document.items():
-        if key in ("config", "losses", "steps", "stop_reason", "program"):
+        if key in ("config", "losses", "steps", "stop_reason", "program", "styles"):
             continue
         # The value that `auto` resolved to.
-        key = f"{key} used" if key in config and not isinstance(value, dict) else key
+        key = f"{key} used" if key in OPTIONS and not isinstance(value, dict) else key
         if isinstance(value, dict):
             others |= {f"{key} {name}": inner for name, inner in value.items()}
         elif value is not None:
@@ -310,12 +355,3 @@ def _sortable(value: Any) -> Union[None, int, float, str]:
 
 def _counted(count: int) -> str:
     return "1 picture" if count == 1 else f"{count} pictures"
-
-
-def _asset(name: str) -> str:
-    return importlib.resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _filled(template: str, **values: str) -> str:
-    # In one pass, so that placeholders within a value are not replaced.
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)

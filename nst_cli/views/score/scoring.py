@@ -215,7 +215,7 @@ def prepare(
     content_picture, style_picture = (start.pictures[role] for role in ("content", "style"))
     size = start.content.shape[2:]
     scored = [
-        images.read(path, long_edge=config.size, max_pixels=config.max_pixels) for path in pictures
+        images.read(path, long_edge=max(size), max_pixels=config.max_pixels) for path in pictures
     ]
     job = Job(
         config=config,

@@ -207,7 +207,7 @@ def prepare(
 def _with_picture(job: Job, picture: images.Picture) -> Job:
     """Return the job with the made picture, at the size of the comparison."""
     shape = picture.pixels.shape
-    size = images.fit(shape, job.config.size, picture.path)
+    size = images.fit(shape, max(job.images["content"].shape[2:]), picture.path)
     if size != shape[:2]:
         note = (
             f"{picture.path} has {shape[1]} x {shape[0]} pixels and is compared at "
