@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Optional, Union
 
 from .errors import ConfigError
+from .methods import ALSO_KNOWN_AS
 
 #: Takes a field's name and a value; returns the value in its final form.
 Check = Callable[[str, Any], Any]
@@ -48,6 +49,9 @@ def parse_weights(text: str, field: Optional[str] = None) -> dict[str, float]:
 def did_you_mean(word: object, names: Iterable[str]) -> str:
     """Return the end of a message about an unknown `word`: the closest name, or all names."""
     names = list(names)
+    known = ALSO_KNOWN_AS.get(str(word).lower())
+    if known in names:
+        return f": did you mean {known!r}?"
     lowered = [name.lower() for name in names]
     # Comparing a long text takes long, and no name resembles it.
     close = difflib.get_close_matches(str(word)[:_LONGEST_SHOWN].lower(), lowered, 1)

@@ -55,6 +55,7 @@ _MOST_SCALE = 1000.0
 check_pixels = checks.integer(_LEAST_SIZE, _MOST_SIZE)
 _MOST_ITERATIONS = 10**9
 _MOST_PIXELS = 2**40
+_MOST_MEGABYTES = 1 << 20
 _MOST_DRAWN = 2**13
 _MOST_MARGIN = 1024
 
@@ -317,6 +318,14 @@ class Config:
         "How convolutions are computed in float32. winograd: with fewer multiplications, from "
         "conv2_2 on; auto: by winograd where that is faster on this processor.",
         fast="auto",
+    )
+    tile: Union[str, int] = _option(
+        "auto",
+        checks.or_auto(checks.or_word("off", checks.integer(1, _MOST_MEGABYTES))),
+        "Compute the network in tiles, which takes less memory and more time. auto: where a "
+        "picture does not fit into memory otherwise; a number: wherever the feature maps take "
+        "more than this many megabytes.",
+        "auto|off|MEGABYTES",
     )
     margin: Union[str, int] = _option(
         0,

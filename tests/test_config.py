@@ -71,6 +71,8 @@ BAD_VALUES = [
     ({"method": "fft"}, "method", "choose from linear, poly, gaussian, bn"),
     ({"method": "Gaussian"}, "method", "did you mean 'gaussian'?"),
     ({"method": "gausian"}, "method", "did you mean 'gaussian'?"),
+    ({"method": "Gram"}, "method", "did you mean 'poly'?"),
+    ({"method": "bn=0.3,w2=0.7"}, "method", "did you mean 'wasserstein'?"),
     ({"method": "bn=0.3,pol=0.7"}, "method", "did you mean 'poly'?"),
     ({"method": {"bn": 0.3, "Poly": 0.7}}, "method", "did you mean 'poly'?"),
     ({"method": "bn=0,poly=0"}, "method", "0"),

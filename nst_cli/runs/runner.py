@@ -21,6 +21,8 @@ from ..synthesis import Record, Result, denoise, scale_sizes, steps_at, transfer
 from ..synthesis.kit import NetworkKit
 from ..synthesis.margin import padded_size
 from ..synthesis.styles import StyleImage, grouped
+from ..synthesis.tiled_objective import KEPT_POSITIONS
+from ..synthesis.transfers import tiling_for
 from ..weights import Weights
 from . import formats, sidecar, sizes
 from . import styles as named
@@ -229,7 +231,7 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
         colours=inputs.colours,
         encoding=encoding,
         provenance=provenance,
-        notes=tuple(_notes(inputs, weights, output, alpha, encoding, provenance)),
+        notes=tuple(_notes(config, inputs, weights, output, alpha, encoding, provenance)),
     )
 
 
@@ -312,7 +314,9 @@ def run(
 
 
 def _partial_result(record: Record, stop_reason: str) -> Result:
-    return Result(record.image, record.step, stop_reason, record.losses, record.beta)
+    return Result(
+        record.image, record.step, stop_reason, record.losses, record.beta, record.tiling
+    )
 
 
 def _write_last_finite(job: Job, result: Result) -> Optional[str]:
@@ -417,11 +421,26 @@ def _finished_pixels(job: Job, result: Result) -> Any:
 def _document(job: Job, result: Result) -> dict[str, Any]:
     return dict(
         job.provenance,
+        **_tiling(result),
         steps=result.steps,
         stop_reason=result.stop_reason,
         beta=result.beta,
         losses=result.losses,
     )
+
+
+def _tiling(result: Result) -> dict[str, Any]:
+    """Return the entry of the tiles, or none if there were none."""
+    if result.tiling is None:
+        return {}
+    tile_bytes, by_fourier, by_sample = result.tiling
+    return {
+        "tiling": {
+            "megabytes": tile_bytes >> 20,
+            "by_fourier": list(by_fourier),
+            "by_sample": list(by_sample),
+        }
+    }
 
 
 def _save(job: Job, path: str, pixels: Any, document: dict[str, Any]) -> None:
@@ -488,7 +507,26 @@ def _plugins(config: Config, styles: Sequence[StyleImage]) -> dict[str, dict[str
     return {"plugins": packages} if packages else {}
 
 
+def _notes_of_tiles(config: Config, inputs: Inputs) -> Iterator[str]:
+    """Yield what tiles change besides memory and time."""
+    size = inputs.content.shape[2:]
+    tiling = tiling_for(config, grouped(inputs.styles, size, config), size)
+    if tiling is None:
+        return
+    if tiling.by_fourier:
+        yield (
+            f"In tiles, {' and '.join(tiling.by_fourier)} uses random Fourier features, as with "
+            "--estimator fourier."
+        )
+    if tiling.by_sample:
+        yield (
+            f"In tiles, {' and '.join(tiling.by_sample)} sees at most {KEPT_POSITIONS} positions "
+            "of each feature map, the same at each step."
+        )
+
+
 def _notes(
+    config: Config,
     inputs: Inputs,
     weights: Weights,
     output: str,
@@ -518,6 +556,7 @@ def _notes(
             f"The content {content.path} is grey, and keep_colors {mode} keeps its colours, so "
             "the picture will be grey."
         )
+    yield from _notes_of_tiles(config, inputs)
     start = inputs.pictures.get("init")
     if start is not None:
         (height, width), part = start.pixels.shape[:2], images.crop_size(start.pixels.shape, size)

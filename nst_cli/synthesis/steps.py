@@ -144,7 +144,8 @@ def quasi_newton(goal: Objective, image: Any, lr: float) -> Iterator[Step]:
         return goal.draws
 
     start = engine.nd.zeros_like(image)
-    points = lbfgs.minimise(evaluate, start, lr, renew=redraw, rescale=basis.adapt)
+    history = lbfgs.history_of(image.size)
+    points = lbfgs.minimise(evaluate, start, lr, history, redraw, basis.adapt)
     next(points)
     for point in points:
         assert before is not None  # every step has evaluated
