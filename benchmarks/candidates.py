@@ -30,6 +30,12 @@ CANDIDATES = {
         "layer_weights": "relu1_1=0.5,relu4_1=2,relu5_1=4",
         "tv_weight": 30.0,
     },
+    "w2 deeper": {
+        "method": "wasserstein",
+        "gamma": 6.0,
+        "layer_weights": "relu1_1=0.3,relu2_1=0.6,relu4_1=4,relu5_1=8",
+        "tv_weight": 30.0,
+    },
     "fine": {"preset": "fine"},
 }
 GAP, HEADING = 6, 16

@@ -99,6 +99,7 @@ PRESETS: dict[str, Preset] = {
         "fast",
         {
             "method": "wasserstein",
+            "gamma": 3.0,
             "layer_weights": "relu1_1=0.5,relu4_1=2,relu5_1=4",
             "tv_weight": 30.0,
             "iterations": 300,
