@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Optional
 
-from ..signals import may_raise
+from ..signals import is_deferred, may_raise
 
 try:
     from tqdm import tqdm
@@ -48,9 +48,13 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def handle(self, number: int, frame: Optional[FrameType]) -> None:
-        """Interrupt at the first signal, so that the image so far is saved; exit at the second."""
+        """Interrupt at the first signal, so that the image so far is saved; exit at the second.
+
+        During a run that can be resumed, the first waits for the end of the step.
+        """
         self.signals.append(number)
-        self._raise(number, frame)
+        if len(self.signals) > 1 or not is_deferred():
+            self._raise(number, frame)
 
     def _raise(self, number: int, frame: Optional[FrameType]) -> None:
         if not may_raise(frame):
@@ -113,9 +117,13 @@ def observing(
         Passed to tqdm.
     """
     with contextlib.ExitStack() as stack:
-        calls: list[Observer] = [stack.enter_context(interrupts()), *observers]
+        received, calls = stack.enter_context(interrupts()), list(observers)
+        # One that came at the end of the run before may not have been raised.
+        received()
         if not quiet:
             calls.append(stack.enter_context(progress(settings, **options)))
+        # The last, so that the log has the step after which it interrupts.
+        calls.append(received)
 
         def observe(record: "Record") -> None:
             for call in calls:
@@ -147,6 +155,9 @@ def progress(settings: "Config", **options: Any) -> Iterator[Observer]:
             nonlocal scale, most
             weights = _weights(record)
             if record.scale != scale:
+                if scale is None and record.step > 1:
+                    # The steps before an interruption take none of this run's time.
+                    bar.initial = bar.n = _made_before(record)
                 scale, steps = record.scale, _steps_left(settings, record)
                 most = record.step - 1 + sum(steps)
                 bar.total = bar.n + sum(weight * count for weight, count in zip(weights, steps))
@@ -172,7 +183,15 @@ def _steps_left(settings: "Config", record: "Record") -> list[int]:
     from ..synthesis import steps_at
 
     scales = range(record.scale, record.scales + 1)
-    return [steps_at(settings.iterations, scale, record.scales) for scale in scales]
+    steps = [steps_at(settings.iterations, scale, record.scales) for scale in scales]
+    steps[0] -= record.step_of_scale - 1
+    return steps
+
+
+def _made_before(record: "Record") -> float:
+    """Return about what the steps before a record's cost, in full-size steps."""
+    here, weight = record.step_of_scale - 1, _weights(record)[0]
+    return weight * here + weight / 4 * (record.step - 1 - here)
 
 
 def duration(seconds: float) -> str:
