@@ -96,8 +96,9 @@ def check_resumed(config, case, points):
         resumed, later, _ = run(config, case, state=states[point], kit=kit)
         expected = facts(result, records[len(records) - len(later) :])
         assert facts(resumed, later) == expected, f"after state {point}"
-        assert later[0].step == states[point].numbers["steps_before"] + 1 + (
-            states[point].numbers["count"]
+        assert (
+            later[0].step
+            == states[point].numbers["steps_before"] + 1 + (states[point].numbers["count"])
         )
 
 
