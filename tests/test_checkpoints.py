@@ -412,6 +412,29 @@ def test_a_signal_saves_picture_and_checkpoint(folder, number, code):
     assert len(Path("log.jsonl").read_bytes().splitlines()) == steps
 
 
+BLOCKED = """
+import ctypes, os, signal, sys
+from nst_cli.cli import progress
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+with progress.interrupts():
+    print("ready", flush=True)
+    # A call of C in which no handler can run: it goes on after each signal.
+    lock = ctypes.CDLL(None).pthread_mutex_lock
+    mutex = ctypes.create_string_buffer(256)
+    lock(mutex), lock(mutex)
+"""
+
+
+def test_a_second_signal_ends_a_process_that_computes_in_c(folder):
+    with started([sys.executable, "-c", BLOCKED], env=environment(), text=True,
+                 stdout=subprocess.PIPE) as process:  # fmt: skip
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 143
+
+
 def test_after_kill_9_the_last_checkpoint_is_used(folder):
     words = [*single(folder), "--checkpoint", "0"]
     with running(folder, *words) as process:

@@ -3,9 +3,10 @@
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from ..synthesis import Record
 
 Observer = Callable[["Record"], object]
+
+# Seconds that the main thread has to end after a second signal.
+_PATIENCE = 2.0
 
 # Sent by Ctrl-C, by a service manager, and when a terminal closes.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -93,11 +97,46 @@ def interrupts() -> Iterator[Interrupts]:
                 if handler in (signal.SIG_DFL, signal.default_int_handler):
                     replaced[number] = handler
                     signal.signal(number, _current.handle)
-        yield _current
+        with _ending_at_the_second(replaced):
+            yield _current
     finally:
         for number, handler in replaced.items():
             signal.signal(number, handler)
         _current = None
+
+
+@contextlib.contextmanager
+def _ending_at_the_second(numbers: Collection[int]) -> Iterator[None]:
+    """End the process at the second of some signals even if no handler can run.
+
+    Python runs handlers between two instructions of the main thread, and MXNet may compute for
+    many seconds within one. Another thread sees the signals at once.
+    """
+    if not numbers:
+        yield
+        return
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    ended = threading.Event()
+
+    def watch() -> None:
+        seen = 0
+        while seen < 2 and (received := reader.recv(1)):
+            seen += received[0] in numbers
+        if seen == 2 and not ended.wait(_PATIENCE):
+            os._exit(128 + received[0])
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    previous = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(previous)
+        ended.set()
+        writer.close()
+        thread.join()
+        reader.close()
 
 
 @contextlib.contextmanager
