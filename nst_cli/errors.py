@@ -63,6 +63,10 @@ class SidecarError(NstError):
     """The record of how a picture was made is missing, broken, or not written by nst."""
 
 
+class CheckpointError(NstError):
+    """A checkpoint that cannot be used: damaged, or of another run."""
+
+
 class BatchError(NstError):
     """A batch file that cannot be used, or workers that cannot be reached."""
 

@@ -19,6 +19,8 @@ StrPath = Union[str, "os.PathLike[str]"]
 _BLOCK = 1 << 20
 # Programs that may write the same file at one time.
 _SLOTS = 8
+# How temporary names start.
+_TEMPORARY = ".nst-"
 # A temporary name keeps the ending of its target up to this length.
 _LONGEST_ENDING = 16
 
@@ -293,7 +295,7 @@ def _reserved(target: str) -> tuple[str, int]:
     ending = os.path.splitext(name)[1]
     if len(os.fsencode(ending)) > _LONGEST_ENDING:
         ending = ""
-    slots = [os.path.join(folder, f".nst-{key}-{slot}{ending}") for slot in range(_SLOTS)]
+    slots = [os.path.join(folder, f"{_TEMPORARY}{key}-{slot}{ending}") for slot in range(_SLOTS)]
     for slot in slots:
         _remove_leftover(slot)
     for slot in slots:
@@ -330,6 +332,19 @@ def _remove_leftover(path: str) -> None:
                 os.unlink(path)
     finally:
         os.close(descriptor)
+
+
+def remove_leftovers(folder: StrPath) -> None:
+    """Remove the temporary files in a folder that killed writers left behind.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be read.
+    """
+    for name in os.listdir(folder):
+        if name.startswith(_TEMPORARY):
+            _remove_leftover(os.path.join(folder, name))
 
 
 def _locked(descriptor: int) -> Optional[bool]:

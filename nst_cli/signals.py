@@ -1,7 +1,31 @@
-"""Where a signal handler may raise an exception."""
+"""When and where a signal handler may raise an exception."""
 
+import contextlib
+from collections.abc import Iterator
 from types import FrameType
 from typing import Optional
+
+_deferrals = 0
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Let the first interruption wait until the step that is being made is complete.
+
+    While the context is open, handlers only record it, and the observer of steps raises it. Half
+    a step would leave the optimiser in a state from which no run can go on.
+    """
+    global _deferrals
+    _deferrals += 1
+    try:
+        yield
+    finally:
+        _deferrals -= 1
+
+
+def is_deferred() -> bool:
+    """Return whether the first interruption has to wait."""
+    return _deferrals > 0
 
 
 def may_raise(frame: Optional[FrameType]) -> bool:

@@ -52,7 +52,8 @@ def environment(**variables):
     defaults = {
         "PYTHONPATH": str(Path(nst_cli.__file__).parents[1]),
         "OMP_NUM_THREADS": "1",
-        "XDG_CACHE_HOME": os.path.join(os.sep, "no", "such", "folder"),
+        # Not even root can make this folder.
+        "XDG_CACHE_HOME": os.path.join(os.devnull, "none"),
         "NST_WEIGHTS": None,
         "no_proxy": "*",
     }

@@ -28,13 +28,13 @@ class TestCosines:
         assert left == pytest.approx(right, rel=1e-12)
 
     def test_it_is_a_scaled_orthonormal_transform(self, basis):
-        unscaled = basis.image(self.random(3) / basis._scale)
+        unscaled = basis.image(self.random(3) / basis.scale)
         assert unscaled.norm().asscalar() == pytest.approx(self.random(3).norm().asscalar())
 
     def test_a_flat_image_is_one_coefficient_and_it_moves_most(self, basis):
         flat = basis.gradient(vector(numpy.ones(self.SHAPE))).asnumpy()
         assert numpy.count_nonzero(numpy.abs(flat[0, 0]) > 1e-9) == 1
-        scale = basis._scale.asnumpy()[0, 0]
+        scale = basis.scale.asnumpy()[0, 0]
         assert scale[0, 0] == scale.max() and scale[-1, -1] == scale.min()
 
     def test_adapting_makes_all_bands_and_colours_equally_curved(self, basis):
@@ -43,9 +43,9 @@ class TestCosines:
         by_band = random.uniform(0.3, 3, (3, bands.max() + 1))
         curvature = by_band[:, bands].ravel()
         steps = random.normal(size=(2, curvature.size))
-        before = basis._scale.copy()
+        before = basis.scale.copy()
         factors = basis.adapt([vector(s) for s in steps], [vector(s * curvature) for s in steps])
-        assert numpy.allclose((before * factors).asnumpy(), basis._scale.asnumpy())
+        assert numpy.allclose((before * factors).asnumpy(), basis.scale.asnumpy())
         adapted = curvature * factors.asnumpy().ravel() ** 2
         assert adapted == pytest.approx(numpy.full(adapted.size, adapted[0]))
 

@@ -36,6 +36,7 @@ COMMANDS = (
     "nst figure",
     "nst replay",
     "nst batch",
+    "nst checkpoints",
 )
 
 

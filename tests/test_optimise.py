@@ -13,7 +13,7 @@ from nst_cli.errors import ConfigError, EngineError, NonFiniteError, NstError, S
 from nst_cli.synthesis import lbfgs, transfers, vgg
 from nst_cli.synthesis.kit import NetworkKit
 from nst_cli.synthesis.objective import Evaluation
-from nst_cli.synthesis.steps import adam, sgd
+from nst_cli.synthesis.steps import SGD, Adam
 from nst_cli.synthesis.styles import Group, Picture
 from nst_cli.synthesis.transfers import scale_sizes
 from nst_cli.weights import Weights
@@ -90,7 +90,7 @@ class TestSteps:
             return evaluation
 
         device = engine.context("cpu")
-        iterates = sgd(goal, engine.array(start, device, "float64"), lr=0.02)
+        iterates = iter(SGD(goal, engine.array(start, device, "float64"), lr=0.02))
         found = [next(iterates)[0].asnumpy() for _ in range(170)]
         expected = self.authors_steps(lambda x: 3 * (x - far), lambda x: x / 10, start, 0.02, 170)
         # Clipped at first and free later, and on both sides of the first two decays of the rate.
@@ -102,7 +102,7 @@ class TestSteps:
     @pytest.mark.parametrize(("step", "rate"), [(80, 1.0), (81, 0.9), (160, 0.9), (161, 0.81)])
     def test_the_learning_rate_falls_by_a_tenth_after_each_80_steps(self, step, rate):
         ones = engine.nd.ones((1, 1, 2, 2), ctx=engine.context("cpu"), dtype="float64")
-        iterates = sgd(lambda image: evaluated(ones), ones, lr=1.0)
+        iterates = iter(SGD(lambda image: evaluated(ones), ones, lr=1.0))
         images = [numpy.ones((1, 1, 2, 2))] + [next(iterates)[0].asnumpy() for _ in range(step)]
         moves = numpy.diff([image[0, 0, 0, 0] for image in images])
         before = moves[-2]
@@ -111,7 +111,7 @@ class TestSteps:
 
     def test_the_start_image_is_not_changed(self):
         start = engine.nd.ones((1, 3, 4, 5), ctx=engine.context("cpu"))
-        next(sgd(lambda image: evaluated(3 * image), start, lr=0.1))
+        next(iter(SGD(lambda image: evaluated(3 * image), start, lr=0.1)))
         assert (start.asnumpy() == 1).all()
 
     def test_a_record_says_what_its_step_did(self):
@@ -492,7 +492,7 @@ class TestAdam:
         def goal(image):
             return evaluated(image**3, image / 10)
 
-        iterates = adam(goal, engine.array(start, device, "float64"), lr=0.02)
+        iterates = iter(Adam(goal, engine.array(start, device, "float64"), lr=0.02))
         image, mean, square = start, 0, 0
         for step in range(1, 30):
             gradient = image**3 + image / 10

@@ -17,10 +17,12 @@ from nst_cli.cli import progress
 from nst_cli.runs.work import duration
 
 
-def record(step, scale, scales):
+def record(step, scale, scales, before=0):
+    """Return a record of a step after `before` steps of the scales before."""
     return SimpleNamespace(
-        step=step, scale=scale, scales=scales, losses={"total": 1.0}, relative_change=0.5
-    )
+        step=step, scale=scale, scales=scales, losses={"total": 1.0}, relative_change=0.5,
+        step_of_scale=step - before,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -47,14 +49,24 @@ def test_a_step_counts_in_proportion_to_its_pixels(bars):
         assert (bar.n, bar.total) == (2.5, 32.5)
         assert bar.desc.startswith("step 10/40, scale 1/2, loss 1.000e+00, change 50.00%")
         for step in range(11, 41):
-            observe(record(step, 2, 2))
+            observe(record(step, 2, 2, 10))
         assert bar.n == bar.total == 32.5
+
+
+def test_the_bar_of_a_resumed_run_counts_the_steps_before_without_their_time(bars):
+    settings = Config(iterations=30, stop_eps=0)
+    with progress.progress(settings) as observe:
+        (bar,) = bars
+        observe(record(21, 2, 2, 10))
+        # 10 steps of a quarter and 10 whole ones were made before.
+        assert (bar.initial, bar.n, bar.total) == (12.5, 13.5, 32.5)
+        assert bar.desc.startswith("step 21/40, ")
 
 
 def test_the_bar_shrinks_when_a_scale_ends_early(bars):
     with progress.progress(Config(iterations=30)) as observe:
         observe(record(1, 1, 2))
-        observe(record(2, 2, 2))
+        observe(record(2, 2, 2, 1))
         (bar,) = bars
         assert (bar.n, bar.total) == (1.25, 30.25)
         assert bar.desc.startswith("step 2/31, scale 2/2, ")

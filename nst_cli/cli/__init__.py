@@ -15,6 +15,7 @@ from .. import __version__
 from . import docstrings
 from .batch import batch
 from .bench import bench
+from .checkpoints import checkpoints
 from .doctor import doctor
 from .figure import figure
 from .gpu import gpu
@@ -42,8 +43,8 @@ def main() -> None:
 
 
 for command in (
-    stylize, batch, replay, figure, report, score, plot, theorem, weights, mxnet, gpu, doctor,
-    bench,
+    stylize, batch, checkpoints, replay, figure, report, score, plot, theorem, weights, mxnet, gpu,
+    doctor, bench,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import click
 from click.core import ParameterSource
@@ -12,6 +12,10 @@ from .. import config
 from .making import jobs_option, make_all
 from .options import PATH, ConfigCommand, config_options, overwrite_option
 from .output import echo_note, echo_path
+from .resuming import checkpoint_option
+
+if TYPE_CHECKING:
+    from ..runs.keeping import Every
 
 
 @click.command(cls=ConfigCommand, short_help="Make the pictures that a file lists.")
@@ -23,6 +27,7 @@ from .output import echo_note, echo_path
 @click.option("-f", "--force", is_flag=True, help="Also make pictures that are up to date.")
 @overwrite_option
 @jobs_option
+@checkpoint_option
 @click.option("--dask", metavar="ADDRESS",
               help="Dask scheduler whose cluster makes them: tcp://HOST:8786.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="No progress bars and no table.")
@@ -35,6 +40,7 @@ def batch(
     force: bool,
     overwrite: bool,
     jobs: int,
+    checkpoint: "Every",
     dask: Optional[str],
     quiet: bool,
     **choices: Any,
@@ -42,13 +48,15 @@ def batch(
     """Make the pictures that FILE lists: a TOML file of runs and grids.
 
     Prints the path of each picture made. A picture that exists is skipped if it was made from the
-    same inputs with the same options. A run that fails does not stop the others. Command-line
-    options override FILE.
+    same inputs with the same options. A run that was interrupted goes on from its checkpoint. A
+    failing run does not stop the others. Command-line options override FILE.
 
     \b
     Example:
       nst batch configs/methods.toml --size 256 --jobs 2
     """
+    if dask and checkpoint not in ("auto", "off"):
+        raise click.UsageError("--checkpoint does not work with --dask: its workers keep none.")
     given = {
         name: value
         for name, value in choices.items()
@@ -64,7 +72,7 @@ def batch(
     code = make_all(
         work.runs, overwrite=overwrite, quiet=quiet, failures=work.failures,
         connected=lambda: _connected(dask), on_done=lambda run: echo_path(run.output),
-        force=force, jobs=jobs,
+        force=force, jobs=jobs, checkpoint=checkpoint,
     )  # fmt: skip
     if code:
         sys.exit(code)

@@ -70,7 +70,9 @@ def figure(
     layout = figures.figure(number, output, given, pictures, full, methods)
     figures.check(layout, overwrite=overwrite)
     runs = [cell.run for cell in layout.cells]
-    code = make_all(runs, overwrite=overwrite, quiet=quiet, with_table=False, jobs=jobs)
+    code = make_all(
+        runs, overwrite=overwrite, quiet=quiet, with_table=False, jobs=jobs, checkpoint="auto"
+    )
     if code:
         sys.exit(code)
     if number == "judged":

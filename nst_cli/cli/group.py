@@ -1,6 +1,7 @@
 """Groups of commands that print errors as one line and turn signals into exit codes."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any, Optional
@@ -63,8 +64,18 @@ class Program(Group):
                 super().main(*args, **options)
             except SystemExit as ending:
                 code = ending.code or 0
+            if len(received.signals) > 1 and code:
+                _exit_at_once(128 + received.signals[-1])
             # Commands exit with 130 whichever signal interrupted them.
             return 128 + received.signals[0] if received.signals and code else code
+
+
+def _exit_at_once(code: int) -> None:
+    """End the process without waiting for what MXNet still computes."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
 
 
 @contextlib.contextmanager

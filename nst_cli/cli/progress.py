@@ -3,14 +3,15 @@
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Optional
 
 from ..runs.work import Work
-from ..signals import may_raise
+from ..signals import is_deferred, may_raise
 
 try:
     from tqdm import tqdm
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from ..synthesis import Record
 
 Observer = Callable[["Record"], object]
+
+# Seconds that the main thread has to end after a second signal.
+_PATIENCE = 2.0
 
 # Sent by Ctrl-C, by a service manager, and when a terminal closes.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -49,9 +53,13 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def handle(self, number: int, frame: Optional[FrameType]) -> None:
-        """Interrupt at the first signal, so that the image so far is saved; exit at the second."""
+        """Interrupt at the first signal, so that the image so far is saved; exit at the second.
+
+        During a run that can be resumed, the first waits for the end of the step.
+        """
         self.signals.append(number)
-        self._raise(number, frame)
+        if len(self.signals) > 1 or not is_deferred():
+            self._raise(number, frame)
 
     def _raise(self, number: int, frame: Optional[FrameType]) -> None:
         if not may_raise(frame):
@@ -90,11 +98,46 @@ def interrupts() -> Iterator[Interrupts]:
                 if handler in (signal.SIG_DFL, signal.default_int_handler):
                     replaced[number] = handler
                     signal.signal(number, _current.handle)
-        yield _current
+        with _ending_at_the_second(replaced):
+            yield _current
     finally:
         for number, handler in replaced.items():
             signal.signal(number, handler)
         _current = None
+
+
+@contextlib.contextmanager
+def _ending_at_the_second(numbers: Collection[int]) -> Iterator[None]:
+    """End the process at the second of some signals even if no handler can run.
+
+    Python runs handlers between two instructions of the main thread, and MXNet may compute for
+    many seconds within one. Another thread sees the signals at once.
+    """
+    if not numbers:
+        yield
+        return
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    ended = threading.Event()
+
+    def watch() -> None:
+        seen = 0
+        while seen < 2 and (received := reader.recv(1)):
+            seen += received[0] in numbers
+        if seen == 2 and not ended.wait(_PATIENCE):
+            os._exit(128 + received[0])
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    previous = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(previous)
+        ended.set()
+        writer.close()
+        thread.join()
+        reader.close()
 
 
 @contextlib.contextmanager
@@ -114,9 +157,13 @@ def observing(
         Passed to tqdm.
     """
     with contextlib.ExitStack() as stack:
-        calls: list[Observer] = [stack.enter_context(interrupts()), *observers]
+        received, calls = stack.enter_context(interrupts()), list(observers)
+        # One that came at the end of the run before may not have been raised.
+        received()
         if not quiet:
             calls.append(stack.enter_context(progress(settings, **options)))
+        # The last, so that the log has the step after which it interrupts.
+        calls.append(received)
 
         def observe(record: "Record") -> None:
             for call in calls:
@@ -142,6 +189,9 @@ def progress(settings: "Config", **options: Any) -> Iterator[Observer]:
 
         def observe(record: "Record") -> None:
             work.add(record)
+            if not bar.n:
+                # The steps before an interruption take none of this run's time.
+                bar.initial = bar.n = work.skipped
             bar.total = work.total
             part = f", scale {record.scale}/{record.scales}" if record.scales > 1 else ""
             bar.set_description_str(

@@ -9,16 +9,29 @@ from typing import TYPE_CHECKING, Any, Optional
 import click
 
 from .. import config
-from ..errors import IncompleteError, NonFiniteError, NstError, OutputError, reason, shown
+from ..errors import (
+    CheckpointError,
+    IncompleteError,
+    NonFiniteError,
+    NstError,
+    OutputError,
+    reason,
+    shown,
+)
 from ..runs import log as logs
 from .options import PATH, ConfigCommand, config_options, overwrite_option
 from .output import echo_note, echo_path
 from .progress import observing
+from .resuming import checkpoint_option
 from .styling import style_options, styles_of
 
 if TYPE_CHECKING:
-    from ..runs.runner import Job
+    from ..runs.checkpoints import Saved
+    from ..runs.keeping import Every, Keeper
+    from ..runs.runner import Job, Outcome
     from ..views.live import View
+
+_AFRESH = "The run starts afresh."
 
 
 @click.command(cls=ConfigCommand, short_help="Give a picture the style of another, or of several.")
@@ -32,6 +45,9 @@ if TYPE_CHECKING:
               help="Also write OUT-00N.png and so on, every N steps.")  # fmt: skip
 @click.option("--log", metavar="FILE.jsonl", type=PATH,
               help="Write the losses of each step, one line per step.")  # fmt: skip
+@checkpoint_option
+@click.option("--resume", is_flag=True,
+              help="Go on from where the same command was interrupted.")  # fmt: skip
 @overwrite_option
 @click.option("--view", is_flag=True,
               help="Show the run on a page with a button to stop and save. The page's address is "
@@ -50,6 +66,8 @@ def stylize(
     style_masks: tuple[str, ...],
     save_every: Optional[int],
     log: Optional[str],
+    checkpoint: "Every",
+    resume: bool,
     overwrite: bool,
     view: bool,
     quiet: bool,
@@ -61,13 +79,14 @@ def stylize(
     A STYLE that is a folder stands for all pictures in it together.
 
     Prints the path of the picture. A sidecar beside it, OUT.png.json, describes how it was made,
-    and so do the picture's own metadata. Ctrl-C saves the image so far.
+    and so do the picture's own metadata. Ctrl-C saves the image so far, and the same command with
+    --resume goes on from there.
 
     \b
     Example:
       nst stylize photo.jpg painting.jpg -o picture.png --method bn=0.3,poly=0.7 --gamma 2
     """
-    from ..runs import runner
+    from ..runs import keeping, runner
 
     if view and dry_run:
         raise click.UsageError(
@@ -86,6 +105,66 @@ def stylize(
         for line in _forecast(job):
             click.echo(line)
         return
+    keeper = keeping.Keeper(job, checkpoint)
+    saved = _saved(keeper, resume)
+    try:
+        outcome, lines, incomplete = _run(job, keeper, saved, log, quiet, save_every, view)
+    except CheckpointError as error:
+        # It was written for this run, and its content does not fit it.
+        echo_note(f"The checkpoint cannot be used: {error}. {_AFRESH}")
+        keeper.forget()
+        outcome, lines, incomplete = _run(job, keeper, None, log, quiet, save_every, view)
+    if keeper.error:
+        echo_note(keeper.error)
+    if not outcome:
+        click.echo("Interrupted before the first step: no picture was written.", err=True)
+        sys.exit(130)
+    echo_path(outcome.path)
+    interrupted = outcome.result.stop_reason == "interrupted"
+    if interrupted or outcome.result.stop_reason == "stopped":
+        further = " --resume goes on from there." if outcome.checkpoint else ""
+        saved_as, end = shown(outcome.path), outcome.result.stop_reason.capitalize()
+        click.echo(
+            f"{end} after step {outcome.result.steps}; saved {saved_as}.{further}", err=True
+        )
+    if incomplete:
+        raise incomplete
+    if interrupted:
+        sys.exit(130)
+    if lines and lines.error:
+        raise OutputError(f"The log {log} is not complete: {reason(lines.error)}.")
+
+
+def _saved(keeper: "Keeper", resume: bool) -> Optional["Saved"]:
+    """Return the checkpoint to go on from, if there is one and the user asks for it."""
+    if not resume:
+        if keeper.exists():
+            echo_note("This run was interrupted before; --resume would go on from there.")
+        return None
+    try:
+        saved = keeper.load()
+    except CheckpointError as error:
+        echo_note(f"{error} {_AFRESH}")
+        return None
+    if saved is None:
+        echo_note(f"There is no checkpoint of this run. {_AFRESH}")
+    else:
+        echo_note(f"The run goes on after step {saved.step}.")
+    return saved
+
+
+def _run(
+    job: "Job",
+    keeper: "Keeper",
+    saved: Optional["Saved"],
+    log: Optional[str],
+    quiet: bool,
+    save_every: int,
+    view: bool,
+) -> tuple[Optional["Outcome"], Optional[logs.Log], Optional[IncompleteError]]:
+    """Make the picture; return what is known of it, the log, and what could not be written."""
+    from ..runs import runner
+
     outcome = lines = incomplete = page = None
     with contextlib.ExitStack() as stack:
         writers = []
@@ -95,9 +174,13 @@ def stylize(
         if view:
             page = stack.enter_context(_page(job))
             writers.append(page)
-        observe = stack.enter_context(observing(settings, quiet, *writers))
+        observe = stack.enter_context(observing(job.config, quiet, *writers))
+        if lines and saved:
+            lines.restore(saved.log)
         try:
-            outcome = runner.run(job, on_step=observe, save_every=save_every)
+            outcome = runner.run(
+                job, on_step=observe, save_every=save_every, keeper=keeper, saved=saved
+            )
         except IncompleteError as error:
             outcome, incomplete = error.outcome, error
         except NonFiniteError as error:
@@ -111,22 +194,7 @@ def stylize(
             outcome = None
         if page and outcome and outcome.result.stop_reason != "interrupted":
             page.finish(outcome.path, outcome.result.steps)
-    if not outcome:
-        click.echo("Interrupted before the first step: no picture was written.", err=True)
-        sys.exit(130)
-    echo_path(outcome.path)
-    interrupted = outcome.result.stop_reason == "interrupted"
-    if interrupted or outcome.result.stop_reason == "stopped":
-        end = outcome.result.stop_reason.capitalize()
-        click.echo(
-            f"{end} after step {outcome.result.steps}; saved {shown(outcome.path)}.", err=True
-        )
-    if incomplete:
-        raise incomplete
-    if interrupted:
-        sys.exit(130)
-    if lines and lines.error:
-        raise OutputError(f"The log {log} is not complete: {reason(lines.error)}.")
+    return outcome, lines, incomplete
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from .. import files, images
 from ..errors import NstError
 from ..weights import Weights
 from . import sidecar, sizes
+from .keeping import Every
 from .maker import Finished, Maker, Observer, network_of
 from .plan import Run
 from .workers import Pool
@@ -29,6 +30,7 @@ def make(
     on_finished: Optional[Callable[[Finished], object]] = None,
     on_stop: Optional[Callable[[], object]] = None,
     find_weights: Callable[[str], Weights] = Weights.find,
+    checkpoint: Every = "off",
 ) -> list[Finished]:
     """Make every picture that is missing or out of date.
 
@@ -56,6 +58,9 @@ def make(
         Called before worker processes are interrupted, which takes a while.
     find_weights : callable, optional
         Finds the weights that a config names. Each worker process finds its own.
+    checkpoint : str or float
+        When to write checkpoints, as for `keeping.Keeper`; a run goes on from the one it left.
+        Processes that `submit` uses write none.
 
     Returns
     -------
@@ -86,9 +91,10 @@ def make(
         with contextlib.closing(submit(waiting)) as submission:
             _finish_all(submission, finish)
     elif jobs > 1:
-        _make_in_processes(Pool(waiting, jobs, overwrite), finish, on_stop)
+        _make_in_processes(Pool(waiting, jobs, overwrite, checkpoint), finish, on_stop)
     else:
-        _finish_all(_make_here(waiting, Maker(overwrite, find_weights), on_start), finish)
+        maker = Maker(overwrite, find_weights, checkpoint)
+        _finish_all(_make_here(waiting, maker, on_start), finish)
     return [results[run] for run in runs if run in results]
 
 

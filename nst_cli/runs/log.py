@@ -57,17 +57,17 @@ class Log:
 
     def write(self, record: "Record") -> None:
         """Add a line for a `synthesis.Record`."""
-        line = {
-            "step": record.step,
-            "scale": record.scale,
-            "relative_change": record.relative_change,
-            "gradient_norm": record.gradient_norm,
-            "losses": record.losses,
-        }
+        self._add(line_of(record), 1)
+
+    def restore(self, lines: bytes) -> None:
+        """Add the lines of the steps that were made before an interruption."""
+        self._add(lines.decode(), lines.count(b"\n"))
+
+    def _add(self, text: str, steps: int) -> None:
         if not self.error:
             with self._recording_error():
-                self._stream.write(json.dumps(line) + "\n")
-                self.steps += 1
+                self._stream.write(text)
+                self.steps += steps
 
     def __enter__(self) -> "Log":  # noqa: PYI034 (Self needs Python 3.11)
         return self
@@ -82,6 +82,18 @@ class Log:
             yield
         except OSError as error:
             self.error = self.error or error
+
+
+def line_of(record: "Record") -> str:
+    """Return the line of a log for a `synthesis.Record`."""
+    line = {
+        "step": record.step,
+        "scale": record.scale,
+        "relative_change": record.relative_change,
+        "gradient_norm": record.gradient_norm,
+        "losses": record.losses,
+    }
+    return json.dumps(line) + "\n"
 
 
 @contextlib.contextmanager
@@ -187,6 +199,17 @@ def read(path: StrPath) -> tuple[Step, ...]:
     except (OSError, ValueError) as error:
         raise LogError(f"Cannot read the log {path}: {reason(error)}.") from error
     return tuple(steps)
+
+
+def parse(lines: bytes) -> list[Step]:
+    """Return the steps in the lines of a log, or raise a ValueError that says what is wrong."""
+    steps: list[Step] = []
+    for line in lines.splitlines(keepends=True):
+        if not line.endswith(b"\n"):
+            raise ValueError("its log is cut off")
+        steps.append(_step(line, steps[-1] if steps else None))
+    lines.decode()
+    return steps
 
 
 def is_log(path: StrPath) -> bool:

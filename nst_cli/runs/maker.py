@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ..config import Config
-from ..errors import NonFiniteError, NstError, OutputError, reason
+from ..errors import CheckpointError, NonFiniteError, NstError, OutputError, reason
 from ..synthesis import Record
 from ..synthesis.kit import NetworkKit
 from ..weights import Weights
 from . import log, runner
+from .checkpoints import Saved
+from .keeping import Every, Keeper
 from .plan import Run
 from .sidecar import log_of
 
@@ -51,12 +53,17 @@ class Maker:
         Allow replacing files that nst did not make.
     find_weights : callable, optional
         Finds the weights that a config names; called once for each name.
+    checkpoint : str or float
+        When to write checkpoints, as for `keeping.Keeper`. A run goes on from the one it left.
     """
 
     def __init__(
-        self, overwrite: bool = False, find_weights: Callable[[str], Weights] = Weights.find
+        self,
+        overwrite: bool = False,
+        find_weights: Callable[[str], Weights] = Weights.find,
+        checkpoint: Every = "off",
     ):
-        self._overwrite, self._kit = overwrite, NetworkKit()
+        self._overwrite, self._kit, self._checkpoint = overwrite, NetworkKit(), checkpoint
         self._find_weights = functools.cache(find_weights)
 
     def __call__(self, run: Run, on_step: Optional[Observer] = None) -> Finished:
@@ -70,10 +77,10 @@ class Maker:
         """
         began = time.monotonic()
         try:
-            outcome = self._make(run, on_step)
+            outcome, note = self._make(run, on_step)
             interrupted = outcome.result.stop_reason == "interrupted"
             state = "interrupted" if interrupted else "done"
-            why = "the image so far is saved" if interrupted else ""
+            why = _so_far(outcome, note) if interrupted else note
         except KeyboardInterrupt:
             state, why = "interrupted", "no picture was written"
         except NonFiniteError as error:
@@ -90,23 +97,52 @@ class Maker:
             state, why = "failed", traceback.format_exc()
         return Finished(run, state, time.monotonic() - began, why)
 
-    def _make(self, run: Run, on_step: Optional[Observer]) -> runner.Outcome:
+    def _make(self, run: Run, on_step: Optional[Observer]) -> tuple[runner.Outcome, str]:
+        """Make the picture of a run; also return what the user should know, or an empty text."""
         log_path = log_of(run.output)
         job = runner.prepare(
             run.content, run.styles, run.output, run.config, log=log_path,
             overwrite=self._overwrite, weights=self._find_weights(run.config.weights),
         )  # fmt: skip
+        keeper = Keeper(job, self._checkpoint)
+        try:
+            saved = keeper.load()
+            outcome = self._write(job, log_path, keeper, saved, on_step)
+        except CheckpointError:
+            # Of no more use than none: the run replaces it.
+            keeper.forget()
+            outcome = self._write(job, log_path, keeper, None, on_step)
+            return outcome, "its checkpoint was damaged, so it started afresh"
+        return outcome, keeper.error
+
+    def _write(
+        self,
+        job: runner.Job,
+        log_path: str,
+        keeper: Keeper,
+        saved: Optional[Saved],
+        on_step: Optional[Observer],
+    ) -> runner.Outcome:
+        """Make the picture of a job and its log, from a checkpoint or from the start."""
         with log.writing(log_path) as lines:
+            if saved:
+                lines.restore(saved.log)
 
             def observe(record: Record) -> None:
                 lines.write(record)
                 if on_step:
                     on_step(record)
 
-            outcome = runner.run(job, on_step=observe, kit=self._kit)
+            outcome = runner.run(job, on_step=observe, kit=self._kit, keeper=keeper, saved=saved)
         if lines.error:
             raise OutputError(f"The log {log_path} is not complete: {reason(lines.error)}.")
         return outcome
+
+
+def _so_far(outcome: runner.Outcome, note: str) -> str:
+    further = f"; the same batch goes on from step {outcome.checkpoint}"
+    saved = f"the image so far is saved{further if outcome.checkpoint else ''}"
+    return f"{saved}; {note}" if note else saved
 
 
 def network_of(config: Config) -> tuple[object, ...]:

@@ -12,12 +12,12 @@ from typing import Any, Optional
 import numpy
 import PIL
 
-from .. import __version__, engine, files, images, machine, plugins
+from .. import __version__, engine, files, images, machine, plugins, signals
 from ..config import INITS, Config
 from ..errors import ImageError, IncompleteError, NonFiniteError, NstError, OutputError, reason
 from ..files import StrPath
 from ..images import kept
-from ..synthesis import Record, Result, denoise, scale_sizes, steps_at, transfer, vgg
+from ..synthesis import Record, Result, State, denoise, scale_sizes, steps_at, transfer, vgg
 from ..synthesis.kit import NetworkKit
 from ..synthesis.margin import padded_size
 from ..synthesis.styles import StyleImage, grouped
@@ -26,7 +26,9 @@ from ..synthesis.transfers import tiling_for
 from ..weights import Weights
 from . import formats, sidecar, sizes
 from . import styles as named
+from .checkpoints import Saved
 from .inputs import Inputs, read_inputs
+from .keeping import Keeper
 from .log import is_log
 from .sidecar import is_picture, is_sidecar, sidecar_of, step_name
 from .styles import Styles
@@ -92,11 +94,14 @@ class Outcome:
     ----------
     path, sidecar : str
     result : synthesis.Result
+    checkpoint : int or None
+        The step from which the same run can go on, if it was interrupted.
     """
 
     path: str
     sidecar: str
     result: Result
+    checkpoint: Optional[int] = None
 
 
 def prepare(
@@ -241,6 +246,8 @@ def run(
     on_step: Optional[Callable[[Record], object]] = None,
     save_every: int = 0,
     kit: Optional[NetworkKit] = None,
+    keeper: Optional[Keeper] = None,
+    saved: Optional[Saved] = None,
 ) -> Outcome:
     """Make the picture of a job, and write it with its sidecar.
 
@@ -254,6 +261,10 @@ def run(
         `step_name`; 0 means never.
     kit : NetworkKit, optional
         Shared with other runs; see `transfer`.
+    keeper : keeping.Keeper, optional
+        Writes checkpoints. An interruption then waits for the end of the step.
+    saved : checkpoints.Saved, optional
+        The checkpoint to go on from.
 
     Returns
     -------
@@ -265,6 +276,8 @@ def run(
     ------
     KeyboardInterrupt
         The user interrupted before the first step, so there is nothing to write.
+    CheckpointError
+        `saved` is not a checkpoint of this run; no step has been made.
     NonFiniteError
         If a step was made before it, the last finite image has been written.
     IncompleteError
@@ -272,44 +285,113 @@ def run(
     NstError
         Any other failure; nothing has been written.
     """
-    last: Optional[Record] = None
-    failures: list[NstError] = []
+    watch = _Watch(job, on_step, save_every, keeper)
+    with watch.deferral:
+        outcome = _run(job, watch, kit, saved)
+    if watch.failures:
+        number = len(watch.failures)
+        more = f" (and {number - 1} more)" if number > 1 else ""
+        raise IncompleteError(
+            f"{watch.failures[0]}{more} The picture {outcome.path} is made.", outcome
+        )
+    return outcome
 
-    def after_step(record: Record) -> None:
-        nonlocal last
-        last = record
-        if on_step:
-            on_step(record)
-        if save_every and record.step % save_every == 0:
+
+class _Watch:
+    """Follows the steps of a run: passes them on, and saves pictures and checkpoints.
+
+    Attributes
+    ----------
+    last : Record or None
+        The last step.
+    failures : list of NstError
+        Pictures of steps that could not be written.
+    deferral : ExitStack
+        Open from the first step on, if interruptions have to wait for the end of a step.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        on_step: Optional[Callable[[Record], object]],
+        save_every: int,
+        keeper: Optional[Keeper],
+    ) -> None:
+        self._job, self._on_step, self._save_every = job, on_step, save_every
+        self.keeper, self._is_interrupted = keeper, False
+        self.last: Optional[Record] = None
+        self.failures: list[NstError] = []
+        self.deferral = contextlib.ExitStack()
+
+    def after_step(self, record: Record) -> None:
+        if self.keeper is None:
+            self._follow(record)
+            return
+        if self.last is None:
+            self.deferral.enter_context(signals.deferred())
+        self.keeper.after(record)
+        try:
+            self._follow(record)
+        except KeyboardInterrupt:
+            self._is_interrupted = True
+
+    def _follow(self, record: Record) -> None:
+        self.last = record
+        if self._on_step:
+            self._on_step(record)
+        if self._save_every and record.step % self._save_every == 0:
             try:
                 partial = _partial_result(record, "save-every")
-                _write_picture(job, step_name(job.output, record.step), partial)
+                _write_picture(self._job, step_name(self._job.output, record.step), partial)
             except NstError as error:
-                failures.append(error)
+                self.failures.append(error)
 
+    def on_state(self, export: Callable[[], State]) -> None:
+        """Save a checkpoint if it is time to, and raise an interruption that waited for this."""
+        if self.keeper:
+            self.keeper.offer(export, must=self._is_interrupted)
+        if self._is_interrupted:
+            raise KeyboardInterrupt
+
+
+def _run(job: Job, watch: _Watch, kit: Optional[NetworkKit], saved: Optional[Saved]) -> Outcome:
+    """Make the picture of a job and write it; an interruption writes the image so far."""
+    keeper = watch.keeper
     try:
         result = transfer(
-            job.content, job.styles, job.config, init=job.init, on_step=after_step, kit=kit,
-            weights=job.weights,
+            job.content, job.styles, job.config, init=job.init, on_step=watch.after_step, kit=kit,
+            weights=job.weights, on_state=watch.on_state if keeper else None,
+            state=saved.state if saved else None,
         )  # fmt: skip
     except (KeyboardInterrupt, StopRequest) as end:
-        if last is None:
+        if watch.last is None:
             raise
         # The record has the losses before its step; those after it would take another step.
-        wanted = isinstance(end, StopRequest)
-        result = _partial_result(last, "stopped" if wanted else "interrupted")
+        why = "stopped" if isinstance(end, StopRequest) else "interrupted"
+        step = keeper.step if keeper else None
+        try:
+            outcome = write(job, _partial_result(watch.last, why))
+        except IncompleteError as error:
+            error.outcome = replace(error.outcome, checkpoint=step)
+            raise
+        return replace(outcome, checkpoint=step)
     except NonFiniteError as error:
         if error.result.steps:
             error.path = _write_last_finite(job, error.result)
+        if keeper:
+            keeper.remove()
         raise
     try:
         outcome = write(job, result)
     except KeyboardInterrupt:
         # The image is complete, so write it after all.
         outcome = write(job, replace(result, stop_reason="interrupted"))
-    if failures:
-        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        raise IncompleteError(f"{failures[0]}{more} The picture {outcome.path} is made.", outcome)
+    except IncompleteError:
+        if keeper:
+            keeper.remove()
+        raise
+    if keeper:
+        keeper.remove()
     return outcome
 
 

@@ -157,7 +157,7 @@ def is_up_to_date(picture: StrPath, config: Config, inputs: Mapping[str, Any]) -
         return (
             description.finished
             and checksums_of(description.document) == dict(inputs)
-            and _without_paths(description.config()) == _without_paths(config)
+            and without_paths(description.config()) == without_paths(config)
             and describes(description, picture)
         )
     except SidecarError:
@@ -293,7 +293,8 @@ def _relative_to(folder: str, path: str) -> str:
     return os.path.relpath(path, folder)
 
 
-def _without_paths(config: Config) -> dict[str, Any]:
+def without_paths(config: Config) -> dict[str, Any]:
+    """Return the choices of a config that two runs of the same inputs must share."""
     # Inputs are compared by their checksums, whatever their size.
     init = config.init if config.init in INITS else None
     return {**config.to_dict(), "weights": None, "init": init, "max_pixels": None}

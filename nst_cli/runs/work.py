@@ -29,10 +29,13 @@ class Work:
         At most; a stop rule may end the run sooner.
     most : int
         The largest number that a step can have.
+    skipped : float
+        What the steps before an interruption took, about, if the run goes on from a checkpoint.
     """
 
     def __init__(self, iterations: int) -> None:
         self.done, self.total, self.most = 0.0, float(iterations), iterations
+        self.skipped = 0.0
         self._iterations = iterations
         self._scale: Optional[int] = None
         self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT)
@@ -45,8 +48,13 @@ class Work:
         # Each scale has four times the pixels of the previous one.
         weights = [4.0 ** (scale - record.scales) for scale in scales]
         if record.scale != self._scale:
+            made = max(record.step_of_scale, 1) - 1
+            if self._scale is None:
+                earlier = record.step - 1 - made
+                self.done = self.skipped = weights[0] * made + weights[0] / 4 * earlier
             self._scale = record.scale
             steps = [steps_at(self._iterations, scale, record.scales) for scale in scales]
+            steps[0] -= made
             self.most = record.step - 1 + sum(steps)
             self.total = self.done + sum(weight * n for weight, n in zip(weights, steps))
         self.done += weights[0]

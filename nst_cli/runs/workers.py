@@ -18,8 +18,9 @@ from typing import Any, Optional
 from .. import engine, machine
 from ..engine.gpu import library
 from ..errors import reason
-from ..signals import may_raise
+from ..signals import is_deferred, may_raise
 from ..synthesis import Record
+from .keeping import Every
 from .maker import Finished, Maker
 from .plan import Run
 
@@ -59,10 +60,14 @@ class Pool:
         Number of processes.
     overwrite : bool
         Allow replacing files that nst did not make.
+    checkpoint : str or float
+        When to write checkpoints, as for `keeping.Keeper`.
     """
 
-    def __init__(self, runs: Sequence[Run], jobs: int, overwrite: bool = False):
-        self._overwrite = overwrite
+    def __init__(
+        self, runs: Sequence[Run], jobs: int, overwrite: bool = False, checkpoint: Every = "off"
+    ):
+        self._options = bool(overwrite), checkpoint
         self._waiting = collections.deque(runs)
         self._workers: dict[Any, _Worker] = {}
         # Answers not yet yielded; an interruption must not lose one.
@@ -136,7 +141,7 @@ class Pool:
         """Start a worker if a run is waiting; if none can be started at all, fail every run."""
         while self._waiting:
             try:
-                connection, process = _start_process(self._environment(number), self._overwrite)
+                connection, process = _start_process(self._environment(number), *self._options)
             except OSError as error:
                 if self._workers:
                     return
@@ -193,13 +198,14 @@ def _died(run: Run, process: "subprocess.Popen[bytes]") -> Finished:
 
 
 def _start_process(
-    variables: Mapping[str, str], overwrite: bool
+    variables: Mapping[str, str], overwrite: bool, checkpoint: Every
 ) -> tuple[Any, "subprocess.Popen[bytes]"]:
     """Start a worker process; return our end of a connection to it, and the process."""
     ours, theirs = multiprocessing.connection.Pipe()
     code = (
         f"import sys; sys.path[:] = {sys.path!a}; "
-        f"from nst_cli.runs.workers import serve; serve({theirs.fileno()}, {bool(overwrite)})"
+        "from nst_cli.runs.workers import serve; "
+        f"serve({theirs.fileno()}, {overwrite}, {checkpoint!r})"
     )
     # The worker inherits the mask, so that Ctrl-C in a terminal reaches the parent alone.
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -222,8 +228,9 @@ def _start_process(
 class _Interruption:
     """Turns the first signal into a KeyboardInterrupt, but only during a run.
 
-    It does not raise while MXNet makes or frees an array. Therefore the object is also an
-    observer of steps, and raises the exception after the step.
+    It does not raise while MXNet makes or frees an array, nor within a step of a run that can be
+    resumed. Therefore the object is also an observer of steps, and raises the exception after the
+    step.
     """
 
     def __init__(self) -> None:
@@ -231,7 +238,7 @@ class _Interruption:
 
     def handle(self, number: int, frame: Optional[FrameType]) -> None:
         first, self.arrived = not self.arrived, True
-        if first and self._is_running and may_raise(frame):
+        if first and self._is_running and not is_deferred() and may_raise(frame):
             raise KeyboardInterrupt
 
     def __call__(self, record: Record) -> None:
@@ -250,7 +257,7 @@ class _Interruption:
             self._is_running = False
 
 
-def serve(descriptor: int, overwrite: bool) -> None:
+def serve(descriptor: int, overwrite: bool, checkpoint: Every) -> None:
     """Work as a worker: make the received runs until the connection ends or a signal arrives.
 
     Parameters
@@ -259,8 +266,10 @@ def serve(descriptor: int, overwrite: bool) -> None:
         File descriptor of the worker's end of the connection.
     overwrite : bool
         Allow replacing files that nst did not make.
+    checkpoint : str or float
+        When to write checkpoints, as for `keeping.Keeper`.
     """
-    interruption, maker = _Interruption(), Maker(overwrite)
+    interruption, maker = _Interruption(), Maker(overwrite, checkpoint=checkpoint)
     for number in _SIGNALS:
         # Under nohup SIGHUP stays ignored.
         if signal.getsignal(number) == signal.SIG_DFL:

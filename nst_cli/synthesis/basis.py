@@ -33,6 +33,11 @@ class Cosines:
     Parameters
     ----------
     like : NDArray, shape (1, 3, H, W)
+
+    Attributes
+    ----------
+    scale : NDArray, shape (1, 3, H, W)
+        What coefficients are multiplied by.
     """
 
     def __init__(self, like: Any) -> None:
@@ -47,17 +52,17 @@ class Cosines:
         )
         self._bands = numpy.digitize(frequency.ravel(), _BANDS)
         scale = ((frequency + _CORNER) / _UNIT_FREQUENCY) ** -_POWER
-        self._scale = engine.array([[scale] * 3], like.context, like.dtype)
+        self.scale = engine.array([[scale] * 3], like.context, like.dtype)
 
     def image(self, coefficients: Any) -> Any:
         """Return the image with these coefficients; both have the shape (1, 3, H, W)."""
-        scaled = self._recoloured(coefficients * self._scale, back=True)
+        scaled = self._recoloured(coefficients * self.scale, back=True)
         return self._transformed(scaled, back=True)
 
     def gradient(self, gradient: Any) -> Any:
         """Convert the gradient on an image to the gradient on its coefficients."""
         transformed = self._transformed(gradient, back=False)
-        return self._recoloured(transformed, back=False) * self._scale
+        return self._recoloured(transformed, back=False) * self.scale
 
     def adapt(self, steps: Sequence[Any], changes: Sequence[Any]) -> Any:
         """Scale each band of frequencies, in each colour, by the curvature measured in it.
@@ -79,8 +84,8 @@ class Cosines:
         products = sum(step * change for step, change in zip(steps, changes))
         squares = sum(step * step for step in steps)
         factors = self._factors(products.asnumpy(), squares.asnumpy())
-        applied = engine.array(factors, self._scale.context, self._scale.dtype)
-        self._scale = self._scale * applied
+        applied = engine.array(factors, self.scale.context, self.scale.dtype)
+        self.scale = self.scale * applied
         return applied
 
     def _factors(self, products: numpy.ndarray, squares: numpy.ndarray) -> numpy.ndarray:
@@ -95,11 +100,11 @@ class Cosines:
         curvature = numpy.divide(product, square, out=numpy.ones_like(square), where=moved)
         rising = moved & (curvature > 0)
         if not rising.any():
-            return numpy.ones(self._scale.shape)
+            return numpy.ones(self.scale.shape)
         curvature /= numpy.exp(numpy.log(curvature[rising]).mean())
         factors = numpy.clip(curvature, _MOST_FACTOR**-2, _MOST_FACTOR**2) ** -0.5
         factors[~moved] = 1
-        spread: numpy.ndarray = factors[:, self._bands].reshape(self._scale.shape)
+        spread: numpy.ndarray = factors[:, self._bands].reshape(self.scale.shape)
         return spread
 
     def _recoloured(self, array: Any, back: bool) -> Any:

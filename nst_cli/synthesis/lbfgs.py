@@ -13,11 +13,14 @@ References
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
 import numpy
 
 from .. import engine
+from ..errors import CheckpointError
+from .state import State, joined, whole
 
 HISTORY = 20
 
@@ -60,7 +63,7 @@ class Point(NamedTuple):
     extra : object
         What the function returned besides value and gradient.
     products : numpy.ndarray
-        What `_Memory.products` returned; the last row belongs to the gradient.
+        What `Memory.products` returned; the last row belongs to the gradient.
     """
 
     distance: float
@@ -84,6 +87,7 @@ def minimise(
     history: int = HISTORY,
     renew: Optional[Callable[[], bool]] = None,
     rescale: Optional[Rescale] = None,
+    progress: Optional["Progress"] = None,
 ) -> Iterator[Point]:
     """Minimise a function by L-BFGS (algorithm 7.5 of [1]_).
 
@@ -101,18 +105,24 @@ def minimise(
     renew : callable, optional
         Called before each step. For a stochastic function, it may select another estimate of it
         and then returns True. Gradient changes are only taken within one estimate [3]_.
+    progress : Progress, optional
+        Where the minimisation goes on, and where it keeps how far it is.
 
     Yields
     ------
     Point
-        First `start`, then each step's result. The iteration ends if the gradient is 0, or if
-        steepest descent finds no lower value either, because of rounding or because the function
-        is not finite.
+        First `start`, or the point that `progress` is at, then each step's result. The iteration
+        ends if the gradient is 0, or if steepest descent finds no lower value either, because of
+        rounding or because the function is not finite.
     """
-    memory = _Memory(start, history)
-    here = _evaluate(function, memory, start)
-    for number in itertools.count():
+    progress = progress or Progress(Memory(start, history))
+    memory = progress.memory
+    here = progress.here or _evaluate(function, memory, start)
+    for number in itertools.count(progress.number):
+        progress.number, progress.here = number, here
         yield here
+        # Its arrays are as large as images, and may be freed now.
+        progress.here = None
         if renew and renew():
             here = _evaluate(function, memory, here.vector)
         if rescale and number in _RESCALED_AFTER and memory.pairs:
@@ -130,7 +140,60 @@ def minimise(
         here = memory.remember(here, lower)
 
 
-class _Memory:
+@dataclass
+class Progress:
+    """How far a minimisation is, while it yields a point.
+
+    Attributes
+    ----------
+    memory : Memory
+    number : int
+        Number of steps made.
+    here : Point or None
+        The point that is yielded; None between two of them.
+    """
+
+    memory: "Memory"
+    number: int = 0
+    here: Optional[Point] = None
+
+    def state(self) -> State:
+        """Return the state, which lacks `Point.extra`."""
+        assert self.here
+        return joined(
+            {"number": self.number, "value": self.here.value},
+            {
+                "vector": self.here.vector,
+                "gradient": self.here.gradient,
+                "products": self.here.products,
+            },
+            memory=self.memory.state(),
+        )
+
+    def restore(self, state: State, like: Any, extra: Any) -> None:
+        """Go on from what `state` returned.
+
+        Parameters
+        ----------
+        state : State
+        like : NDArray
+            Has the shape, type and device of the vectors.
+        extra : object
+            The point's `Point.extra`.
+        """
+        self.memory.restore(state.part("memory"))
+        vector, gradient = (state.on_device(name, like) for name in ("vector", "gradient"))
+        shape, m = getattr(state.arrays.get("products"), "shape", ()), self.memory.rows
+        # After a start of the line, a step that is remembered, and one that is not.
+        if tuple(shape) not in ((1, m + 1), (1, m + 3), (3, m + 3)):
+            raise CheckpointError("its inner products have another shape")
+        products = state.array("products", shape, "float64").copy()
+        self.number = state.whole("number", 0)
+        value = state.real("value")
+        self.here = Point(0.0, value, 0.0, vector, gradient, extra, products)
+
+
+class Memory:
     """The last steps s and gradient changes y, as rows of one matrix, and their inner products.
 
     The two-loop recursion (algorithm 7.4 of [1]_) runs on the direction's coefficients in the
@@ -140,6 +203,8 @@ class _Memory:
 
     def __init__(self, like: Any, history: int) -> None:
         self._history = history
+        # Rows from this one on have never been used, in each half.
+        self._used = 0
         shape = (2 * history, like.size)
         self._basis = engine.nd.zeros(shape, ctx=like.context, dtype=like.dtype)
         self._layer = {"num_hidden": 2 * history, "no_bias": True}
@@ -148,6 +213,34 @@ class _Memory:
     def clear(self) -> None:
         self._slots: list[int] = []  # the rows in use, oldest first
         self._products = numpy.zeros((2 * self._history, 2 * self._history))
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of the matrix."""
+        return 2 * self._history
+
+    def state(self) -> State:
+        """Return the state; its rows are not copied."""
+        arrays = {"products": self._products}
+        for slot in range(self._used):
+            arrays[f"step/{slot}"] = self._basis[slot]
+            arrays[f"change/{slot}"] = self._basis[self._history + slot]
+        return State({"slots": self._slots, "used": self._used}, arrays)
+
+    def restore(self, state: State) -> None:
+        """Go on from what `state` returned, for vectors of the same size."""
+        used = state.whole("used", 0, self._history)
+        slots = [whole(slot, "slots", 0, used - 1) for slot in state.list("slots")]
+        if len(set(slots)) < len(slots):
+            raise CheckpointError("'slots' has a slot twice")
+        products = state.array("products", (self.rows, self.rows), "float64").copy()
+        # One row at a time, because together they are as large as the memory itself.
+        for slot in range(used):
+            self._basis[slot] = state.on_device(f"step/{slot}", self._basis[slot])
+            self._basis[self._history + slot] = state.on_device(
+                f"change/{slot}", self._basis[slot]
+            )
+        self._used, self._slots, self._products = used, slots, products
 
     def products(self, gradient: Any, *others: Any) -> Any:
         """Return the inner products of V vectors, `others` and then `gradient`.
@@ -194,6 +287,7 @@ class _Memory:
             return new
         slot = self._slots.pop(0) if len(self._slots) == m else len(self._slots)
         self._slots.append(slot)
+        self._used = max(self._used, slot + 1)
         pair = [slot, m + slot]
         self._basis[slot] = (new.vector - old.vector).reshape((-1,))
         self._basis[m + slot] = (new.gradient - old.gradient).reshape((-1,))
@@ -228,13 +322,13 @@ class _Memory:
         return engine.nd.dot(row, self._basis).reshape(gradient.shape) - share * gradient
 
 
-def _evaluate(function: Function, memory: _Memory, vector: Any) -> Point:
+def _evaluate(function: Function, memory: Memory, vector: Any) -> Point:
     value, gradient, extra = function(vector)
     (number,), products = _read(value, memory.products(gradient))
     return Point(0.0, number, 0.0, vector, gradient, extra, products)
 
 
-def _search(function: Function, memory: _Memory, here: Point, direction: Any) -> Optional[Point]:
+def _search(function: Function, memory: Memory, here: Point, direction: Any) -> Optional[Point]:
     """Search along a direction for a lower value; None if there is none."""
     if direction is None:
         return None

@@ -32,6 +32,8 @@ class StepNumbers(NamedTuple):
         there.
     state : object
         For `Objective.resume`, to continue as if this had been the last step computed.
+    is_latest : bool
+        Whether the optimiser has not computed a later step yet.
     """
 
     image: Any
@@ -41,6 +43,7 @@ class StepNumbers(NamedTuple):
     size: float
     parts_after: Optional[list[float]]
     state: Any
+    is_latest: bool = True
 
     @property
     def relative_change(self) -> float:
@@ -72,10 +75,12 @@ def read_steps(
     while queued := list(_queued(itertools.islice(iterates, every), goal, image)):
         rows = engine.nd.stack(*(numbers for numbers, *_ in queued)).asnumpy().tolist()
         count = len(goal.names)
-        for row, (_, new, state) in zip(rows, queued):
+        for place, (row, (_, new, state)) in enumerate(zip(rows, queued), 1):
             parts, (norm, change, size) = row[:count], row[count : count + 3]
             image, after = new, row[count + 3 :] or None
-            yield StepNumbers(image, parts, norm, change, size, after, state)
+            yield StepNumbers(
+                image, parts, norm, change, size, after, state, is_latest=place == len(queued)
+            )
 
 
 def _queued(steps: Iterator[Step], goal: Objective, old: Any) -> Iterator[tuple[Any, Any, Any]]:

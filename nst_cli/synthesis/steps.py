@@ -1,17 +1,18 @@
-"""The optimisers: generators that yield one `Step` after another.
+"""The optimisers: each yields one `Step` after another.
 
 Each takes the objective, a start image that it does not change, and `Config.lr`, whose unit
-depends on the optimiser. It yields for ever, or until it finds no lower value.
+depends on the optimiser. It goes on for ever, or until it finds no lower value. After a step its
+state can be exported, and another object can go on from there.
 """
 
-import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Protocol
 
 from .. import engine
 from . import lbfgs
 from .basis import Cosines
 from .objective import Evaluation, Objective
+from .state import State, joined
 
 # The authors' SGD: momentum, weight decay on the image, and a learning rate that falls by a tenth
 # every 80 steps.
@@ -40,8 +41,17 @@ class Step(NamedTuple):
     after: Optional[Evaluation] = None
 
 
-def sgd(goal: Callable[[Any], Evaluation], image: Any, lr: float) -> Iterator[Step]:
-    """Take the steps of the authors' code.
+class Optimiser(Protocol):
+    """Steps whose state can be exported after each of them."""
+
+    def __iter__(self) -> Iterator[Step]: ...
+
+    def state(self) -> State:
+        """Return what is needed to go on after the last step, besides its image."""
+
+
+class SGD:
+    """The steps of the authors' code.
 
     Parameters
     ----------
@@ -50,15 +60,34 @@ def sgd(goal: Callable[[Any], Evaluation], image: Any, lr: float) -> Iterator[St
     image : NDArray, shape (1, 3, H, W)
     lr : float
         Learning rate of the first steps.
-
-    Yields
-    ------
-    Step
+    state : State, optional
+        To go on from, at the image of the step that it was exported after.
     """
-    nd = engine.nd
-    momentum = nd.zeros_like(image)
-    for step in itertools.count():
-        evaluation = goal(image)
+
+    def __init__(
+        self,
+        goal: Callable[[Any], Evaluation],
+        image: Any,
+        lr: float,
+        state: Optional[State] = None,
+    ) -> None:
+        self._goal, self._image, self._lr = goal, image, lr
+        if state is None:
+            self._steps, self._momentum = 0, engine.nd.zeros_like(image)
+        else:
+            self._steps = state.whole("steps", 0)
+            self._momentum = state.on_device("momentum", image)
+
+    def state(self) -> State:
+        return State({"steps": self._steps}, {"momentum": self._momentum})
+
+    def __iter__(self) -> Iterator[Step]:
+        while True:
+            yield self._next()
+
+    def _next(self) -> Step:
+        nd, image = engine.nd, self._image
+        evaluation = self._goal(image)
         # The authors clip the gradient's L2 norm to clip_norm = 3 H W, one per value.
         bound = float(image.size)
         norm = nd.maximum(evaluation.gradient_norm, bound)
@@ -67,15 +96,15 @@ def sgd(goal: Callable[[Any], Evaluation], image: Any, lr: float) -> Iterator[St
             gradient = gradient + evaluation.smoothing_gradient
         new = nd.empty(image.shape, ctx=image.context, dtype=image.dtype)
         nd.sgd_mom_update(
-            image, gradient, momentum, out=new,
-            lr=lr * _DECAY ** (step // _DECAY_STEPS), momentum=_MOMENTUM, wd=_WEIGHT_DECAY,
+            image, gradient, self._momentum, out=new, momentum=_MOMENTUM, wd=_WEIGHT_DECAY,
+            lr=self._lr * _DECAY ** (self._steps // _DECAY_STEPS),
         )  # fmt: skip
-        yield Step(new, evaluation)
-        image = new
+        self._image, self._steps = new, self._steps + 1
+        return Step(new, evaluation)
 
 
-def adam(goal: Callable[[Any], Evaluation], image: Any, lr: float) -> Iterator[Step]:
-    """Take steps of Adam [1]_ with its usual constants.
+class Adam:
+    """Steps of Adam [1]_ with its usual constants.
 
     Parameters
     ----------
@@ -84,31 +113,53 @@ def adam(goal: Callable[[Any], Evaluation], image: Any, lr: float) -> Iterator[S
     image : NDArray, shape (1, 3, H, W)
     lr : float
         About the largest change of a value in one step, in grey levels.
-
-    Yields
-    ------
-    Step
+    state : State, optional
+        To go on from, at the image of the step that it was exported after.
 
     References
     ----------
     .. [1] Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015.
     """
-    nd = engine.nd
-    mean, square = nd.zeros_like(image), nd.zeros_like(image)
-    beta1, beta2 = 0.9, 0.999
-    for step in itertools.count(1):
-        evaluation = goal(image)
+
+    def __init__(
+        self,
+        goal: Callable[[Any], Evaluation],
+        image: Any,
+        lr: float,
+        state: Optional[State] = None,
+    ) -> None:
+        self._goal, self._image, self._lr = goal, image, lr
+        if state is None:
+            self._steps = 0
+            self._mean, self._square = (engine.nd.zeros_like(image) for _ in range(2))
+        else:
+            self._steps = state.whole("steps", 0)
+            self._mean, self._square = (
+                state.on_device(name, image) for name in ("mean", "square")
+            )
+
+    def state(self) -> State:
+        return State({"steps": self._steps}, {"mean": self._mean, "square": self._square})
+
+    def __iter__(self) -> Iterator[Step]:
+        while True:
+            yield self._next()
+
+    def _next(self) -> Step:
+        nd, image = engine.nd, self._image
+        beta1, beta2 = 0.9, 0.999
+        evaluation, step = self._goal(image), self._steps + 1
         new = nd.empty(image.shape, ctx=image.context, dtype=image.dtype)
         nd.adam_update(
-            image, evaluation.total_gradient(), mean, square, out=new,
-            lr=lr * (1 - beta2**step) ** 0.5 / (1 - beta1**step), beta1=beta1, beta2=beta2,
+            image, evaluation.total_gradient(), self._mean, self._square, out=new,
+            lr=self._lr * (1 - beta2**step) ** 0.5 / (1 - beta1**step), beta1=beta1, beta2=beta2,
         )  # fmt: skip
-        yield Step(new, evaluation)
-        image = new
+        self._image, self._steps = new, step
+        return Step(new, evaluation)
 
 
-def quasi_newton(goal: Objective, image: Any, lr: float) -> Iterator[Step]:
-    """Take steps of L-BFGS on the coefficients of a cosine transform.
+class QuasiNewton:
+    """Steps of L-BFGS on the coefficients of a cosine transform.
 
     Parameters
     ----------
@@ -117,45 +168,74 @@ def quasi_newton(goal: Objective, image: Any, lr: float) -> Iterator[Step]:
     image : NDArray, shape (1, 3, H, W)
     lr : float
         Length of the first trial step: the root mean square over the image, in grey levels.
-
-    Yields
-    ------
-    Step
+    state : State, optional
+        To go on from, at the image of the step that it was exported after.
     """
-    basis = Cosines(image)
-    before: Optional[Evaluation] = None
 
-    def evaluate(coefficients: Any) -> tuple[Any, Any, Any]:
-        nonlocal before
-        new = image + basis.image(coefficients)
-        evaluation = goal(new)
+    def __init__(
+        self, goal: Objective, image: Any, lr: float, state: Optional[State] = None
+    ) -> None:
+        self._goal, self._lr = goal, lr
+        # At the image that the step started from; None until the step has evaluated there.
+        self._before: Optional[Evaluation] = None
+        # Coefficients are those of the difference from the start.
+        self._start, self._basis = image, Cosines(image)
+        self._progress = lbfgs.Progress(lbfgs.Memory(image, lbfgs.history_of(image.size)))
+        if state is not None:
+            self._restore(state, image)
+
+    def _restore(self, state: State, image: Any) -> None:
+        self._start = state.on_device("start", image)
+        self._basis.scale = state.on_device("scale", image)
+        norm = engine.array([state.real("gradient_norm")], image.context, image.dtype)
+        parts = engine.array(state.reals("parts"), image.context, image.dtype)
+        self._before = Evaluation(parts, None, norm, None)
+        point = state.part("point")
+        self._progress.restore(point, image, (image, self._before))
+
+    def state(self) -> State:
+        assert self._progress.here and self._before
+        return joined(
+            {
+                "parts": self._before.parts.asnumpy().tolist(),
+                "gradient_norm": float(self._before.gradient_norm.asscalar()),
+            },
+            {"start": self._start, "scale": self._basis.scale},
+            point=self._progress.state(),
+        )
+
+    def __iter__(self) -> Iterator[Step]:
+        # Kept here and not by the object, so that no cycle of references delays its end.
+        points = lbfgs.minimise(
+            self._evaluated, engine.nd.zeros_like(self._start), self._lr, renew=self._redraw,
+            rescale=self._basis.adapt, progress=self._progress,
+        )  # fmt: skip
+        next(points)
+        for point in points:
+            before = self._before
+            assert before is not None  # every step has evaluated
+            new, self._before = point.extra
+            yield Step(new, before, self._before)
+
+    def _evaluated(self, coefficients: Any) -> tuple[Any, Any, Any]:
+        new = self._start + self._basis.image(coefficients)
+        evaluation = self._goal(new)
         # The first evaluation of a step uses a draw that the image has not been fitted to yet.
-        before = before or evaluation
-        gradient = basis.gradient(evaluation.total_gradient())
+        self._before = self._before or evaluation
+        gradient = self._basis.gradient(evaluation.total_gradient())
         return evaluation.value(), gradient, (new, evaluation)
 
-    def redraw() -> bool:
-        nonlocal before
+    def _redraw(self) -> bool:
         # One draw per step: within a line search the function must not change, and with one
         # draw for all steps the image would be fitted to the draw, not to the distribution.
-        if goal.draws:
-            goal.hold()
-            before = None
-        return goal.draws
-
-    start = engine.nd.zeros_like(image)
-    history = lbfgs.history_of(image.size)
-    points = lbfgs.minimise(evaluate, start, lr, history, redraw, basis.adapt)
-    next(points)
-    for point in points:
-        assert before is not None  # every step has evaluated
-        new, evaluation = point.extra
-        yield Step(new, before, evaluation)
-        before = evaluation
+        if self._goal.draws:
+            self._goal.hold()
+            self._before = None
+        return self._goal.draws
 
 
-OPTIMIZERS: dict[str, Callable[[Objective, Any, float], Iterator[Step]]] = {
-    "sgd": sgd,
-    "adam": adam,
-    "lbfgs": quasi_newton,
+OPTIMIZERS: dict[str, Callable[[Objective, Any, float, Optional[State]], Optimiser]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "lbfgs": QuasiNewton,
 }

@@ -12,13 +12,14 @@ import numpy
 
 from .. import engine, images
 from ..config import LAYERS, Config
-from ..errors import ConfigError, NonFiniteError, ShapeError
+from ..errors import CheckpointError, ConfigError, NonFiniteError, ShapeError
 from ..weights import Weights
 from . import memory, objective, starts, vgg
 from .kit import NetworkKey, NetworkKit
 from .margin import margin_of, padded_size, with_margin, without_margin
 from .pooling import pooled_targets
 from .reading import StepNumbers, read_steps
+from .state import State, joined, real, restore_streams, state_of_streams
 from .steps import OPTIMIZERS
 from .styles import Group, StyleImage, coverage, grouped, shares
 from .tiled_objective import TiledObjective, kept_positions
@@ -72,6 +73,8 @@ class Record:
         β′ of each method, given or measured.
     tiling : memory.Tiling or None
         How the full size is computed in tiles; None if it is not.
+    step_of_scale : int
+        The step, counted from 1 at each scale.
     """
 
     step: int
@@ -85,6 +88,7 @@ class Record:
     _margin: int = field(repr=False)
     _size: tuple[int, int] = field(repr=False)
     tiling: Optional[memory.Tiling] = None
+    step_of_scale: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -140,6 +144,8 @@ def transfer(
     on_step: Optional[Callable[[Record], Any]] = None,
     kit: Optional[NetworkKit] = None,
     weights: Optional[Weights] = None,
+    on_state: Optional[Callable[[Callable[[], State]], Any]] = None,
+    state: Optional[State] = None,
 ) -> Result:
     """Make an image with the content of one image and the style of one or several others.
 
@@ -162,6 +168,13 @@ def transfer(
         is the same as without a kit.
     weights : Weights, optional
         The weights, if the caller has found them already; by default ``config.weights`` decides.
+    on_state : callable, optional
+        Called after each step that another call could go on from, with a function that returns
+        the `state.State` to do so; the function must be called at once, if at all. On a GPU these
+        are one step in ten.
+    state : state.State, optional
+        What that function returned in a transfer of the same inputs. On a CPU, the result is then
+        the same as without the interruption. `on_step` is called for the steps after it.
 
     Returns
     -------
@@ -169,6 +182,8 @@ def transfer(
 
     Raises
     ------
+    CheckpointError
+        `state` does not fit the inputs.
     ShapeError
         An array has another shape, is too small for the network, or is not finite; or a mask does
         not fit its picture.
@@ -208,8 +223,9 @@ def transfer(
                 group.index: stream(config.seed, _PAIRS, group.index) for group in groups[1:]
             },
             tiling=tiling,
+            on_state=on_state,
         )
-        return _run_scales(setting, init)
+        return _run_scales(setting, init, state)
 
 
 @dataclass(frozen=True)
@@ -229,6 +245,11 @@ class _Setting:
     streams: Mapping[int, numpy.random.RandomState] = field(default_factory=dict)
     # How the full size is computed in tiles; None if all sizes do without.
     tiling: Optional[memory.Tiling] = None
+    on_state: Optional[Callable[[Callable[[], State]], Any]] = None
+
+    @property
+    def all_streams(self) -> tuple[numpy.random.RandomState, ...]:
+        return self.random, *self.streams.values()
 
     @property
     def with_content(self) -> bool:
@@ -260,8 +281,56 @@ class _ScaleResult(NamedTuple):
     beta: Optional[dict[str, float]]
 
 
-def _run_scales(setting: _Setting, init: Optional[numpy.ndarray]) -> Result:
-    """Optimise at each scale, starting from `init` or, if it is None, as the config says."""
+class _Resumed(NamedTuple):
+    """Where a transfer goes on.
+
+    Attributes
+    ----------
+    scale : int
+        The scale's number.
+    steps_before : int
+        Steps made at the scales before.
+    steps : int
+        Steps made at the scale; if it is 0, the image is the result of the scale before.
+    beta : dict of str to float, or None
+    state : State
+    """
+
+    scale: int
+    steps_before: int
+    steps: int
+    beta: Optional[dict[str, float]]
+    state: State
+
+    @classmethod
+    def of(cls, state: State, config: Config, scales: int, methods: Sequence[str]) -> "_Resumed":
+        """Return the place that a state says; it must be within the limits of the config."""
+        scale = state.whole("scale", 1, scales)
+        limits = [steps_at(config.iterations, number, scales) for number in range(1, scale + 1)]
+        count = state.whole("count", 1 if scale == 1 else 0, limits[-1])
+        steps_before = state.whole("steps_before", 0, sum(limits[:-1]))
+        beta = None
+        if state.numbers.get("beta") is not None:
+            given = state.part("beta")
+            beta = {method: given.real(method) for method in methods}
+        elif objective.given_beta(config, methods) is None and config.gamma > 0:
+            raise CheckpointError("it has no 'beta'")
+        return cls(scale, steps_before, count, beta, state)
+
+    def image(self, sizes: Sequence[tuple[int, int]], config: Config) -> numpy.ndarray:
+        """Return the image to go on from, with its margin if the scale has begun."""
+        if self.steps:
+            return self.state.array("image", (1, 3, *padded_size(config, sizes[self.scale - 1])))
+        return self.state.array("image", (1, 3, *sizes[self.scale - 2]))
+
+
+def _run_scales(
+    setting: _Setting, init: Optional[numpy.ndarray], state: Optional[State] = None
+) -> Result:
+    """Optimise at each scale.
+
+    The first starts from `init` or, if it is None, as the config says; or from a state.
+    """
     config, content, groups = setting.config, setting.content, setting.groups
     wide_shape = (*content.shape[:2], *padded_size(config, content.shape[2:]))
     pictures = (picture.image.shape for group in groups for picture in group.pictures)
@@ -269,24 +338,42 @@ def _run_scales(setting: _Setting, init: Optional[numpy.ndarray]) -> Result:
     sizes = _sizes(setting)
     beta, steps = objective.given_beta(config, shares(groups)), 0
     image: Optional[numpy.ndarray] = None
+    resumed: Optional[_Resumed] = None
+    if state is not None:
+        resumed = _Resumed.of(state, config, len(sizes), list(shares(groups)))
+        restore_streams(setting.all_streams, state.part("random"))
+        image, beta, steps = resumed.image(sizes, config), resumed.beta, resumed.steps_before
     for number, size in enumerate(sizes, 1):
+        if resumed and number < resumed.scale:
+            continue
+        begun = resumed if resumed and resumed.steps and number == resumed.scale else None
         small_content, small_groups = _inputs_at(size, content, groups)
-        if image is None:
+        margin = margin_of(config, size)
+        if begun:
+            pass
+        elif image is None:
             small_init = None if init is None else _resized(init, size)
-            image = _start_image(config, small_content, small_groups, small_init)
+            image = with_margin(
+                _start_image(config, small_content, small_groups, small_init), margin
+            )
         else:
-            image = _next_start(image, small_content)
+            image = with_margin(_next_start(image, small_content), margin)
+        assert image is not None
         tile_bytes = 0
         if setting.tiling:
             # Smaller scales than the last may fit.
             style_sizes, terms = _needs(small_groups)
             tile_bytes = memory.tile_bytes(config, size, *style_sizes, **terms)
-        scale = _Scale(number, len(sizes), steps, margin_of(config, size), tile_bytes)
-        small_content, image = (with_margin(each, scale.margin) for each in (small_content, image))
+        scale = _Scale(number, len(sizes), steps, margin, tile_bytes)
+        small_content = with_margin(small_content, margin)
         small_groups = [group.with_margin(scale.margin) for group in small_groups]
-        result = _optimise(setting, scale, small_content, small_groups, image, beta)
+        result = _optimise(setting, scale, small_content, small_groups, image, beta, begun)
         image, beta, steps = result.image, result.beta, steps + result.steps
         engine.release(setting.device)
+        if setting.on_state and number < len(sizes):
+            setting.on_state(
+                functools.partial(_state_between, setting, number + 1, steps, beta, image)
+            )
     return Result(
         result.image, steps, result.stop_reason, result.losses, beta or {}, setting.tiling
     )
@@ -308,6 +395,19 @@ def _needs(groups: Sequence[Group]) -> tuple[list[tuple[int, int]], dict[str, An
     sizes = [(height, width) for *_, height, width in shapes]
     sizes.sort(key=math.prod, reverse=True)
     return sizes, {"groups": len(groups), "masked": not all(group.whole for group in groups)}
+
+
+def _state_between(
+    setting: _Setting,
+    scale: int,
+    steps_before: int,
+    beta: Optional[dict[str, float]],
+    image: numpy.ndarray,
+) -> State:
+    """Return the state before a scale begins; the image is the result of the one before."""
+    numbers = {"scale": scale, "steps_before": steps_before, "count": 0, "beta": beta}
+    random = state_of_streams(setting.all_streams)
+    return joined(numbers, {"image": image}, random=random)
 
 
 def _network_key(setting: _Setting) -> NetworkKey:
@@ -528,10 +628,12 @@ def _optimise(
     groups: Sequence[Group],
     start: numpy.ndarray,
     beta: Optional[dict[str, float]],
+    resumed: Optional[_Resumed] = None,
 ) -> _ScaleResult:
     """Take steps at a scale until the stop rule or the limit on steps ends them.
 
-    Content and start have the scale's margin; the result has none.
+    Content and start have the scale's margin; the result has none. If `resumed` says so, some
+    steps have been made before, and `start` is the image after them.
     """
     config = setting.config
     height, width = setting.content.shape[2:]
@@ -539,12 +641,19 @@ def _optimise(
     image = engine.array(start, setting.device)
     goal, beta = _objective(setting, content, groups, start, beta, scale.tile_bytes)
     limit = steps_at(config.iterations, scale.number, scale.scales)
-    iterates = OPTIMIZERS[config.optimizer](goal, image, config.learning_rate)
-    every = _read_every(setting.device)
-    steps = read_steps(itertools.islice(iterates, limit), goal, image, every)
     # The last image with a finite loss and gradient, and the step that made it.
     good = image, scale.steps_before
     count, last, decreases = 0, None, _Decreases()
+    optimiser_state: Optional[State] = None
+    if resumed:
+        state, count = resumed.state, resumed.steps
+        optimiser_state = state.part("optimiser")
+        decreases.restore(state.part("decreases"))
+        good = state.on_device("good", image), state.whole("good_step", 0)
+        last = _last_step(state, goal, image)
+    optimiser = OPTIMIZERS[config.optimizer](goal, image, config.learning_rate, optimiser_state)
+    every = _read_every(setting.device)
+    steps = read_steps(itertools.islice(optimiser, limit - count), goal, image, every)
     # For the same change of the features, a loss of degree 4 changes twice as much as one of
     # degree 2.
     least_decrease = config.stop_decrease * goal.degree / 2
@@ -556,7 +665,22 @@ def _optimise(
             Result(last_good, good[1], "non-finite", {}, beta or {}, setting.tiling),
         )
 
-    for count, last in enumerate(steps, 1):
+    def state_now() -> State:
+        assert last
+        numbers = {
+            "scale": scale.number, "steps_before": scale.steps_before, "count": count,
+            "beta": beta, "good_step": good[1], "parts_after": last.parts_after,
+        }  # fmt: skip
+        return joined(
+            numbers,
+            {"image": image, "good": good[0]},
+            random=state_of_streams(setting.all_streams),
+            decreases=decreases.state(),
+            optimiser=optimiser.state(),
+        )
+
+    for last in steps:
+        count += 1
         number = scale.steps_before + count
         if not _finite(*last.parts, last.gradient_norm):
             goal.resume(last.state)
@@ -571,7 +695,7 @@ def _optimise(
                 Record(
                     number, scale.number, scale.scales, _losses(goal, last.parts),
                     last.relative_change, last.gradient_norm, beta or {}, image, scale.margin,
-                    final_size, setting.tiling,
+                    final_size, setting.tiling, count,
                 )
             )  # fmt: skip
         settled = last.relative_change < config.stop_eps or (
@@ -580,6 +704,8 @@ def _optimise(
         if settled and count >= _FEWEST_STEPS:
             reason = "converged"
             break
+        if setting.on_state and last.is_latest and count < limit:
+            setting.on_state(state_now)
     else:
         reason = "iterations" if count == limit else "stalled"
     parts = _last_parts(goal, image, last)
@@ -587,6 +713,16 @@ def _optimise(
         raise failure(scale.steps_before + count, goal.non_finite(image))
     picture = without_margin(image.asnumpy(), scale.margin)
     return _ScaleResult(picture, count, reason, _losses(goal, parts), beta)
+
+
+def _last_step(state: State, goal: objective.Objective, image: Any) -> StepNumbers:
+    """Return the step before a resumed one, as far as the end of a scale needs it."""
+    after = None
+    if state.numbers.get("parts_after") is not None:
+        after = state.reals("parts_after")
+        if len(after) != len(goal.names):
+            raise CheckpointError("'parts_after' has another length")
+    return StepNumbers(image, [], 0.0, 0.0, 0.0, after, goal.state())
 
 
 def _last_parts(goal: objective.Objective, image: Any, last: Optional[StepNumbers]) -> list[float]:
@@ -621,6 +757,19 @@ class _Decreases:
         elif self._before is not None:
             self._values.append((self._before, before))
         self._before = before
+
+    def state(self) -> State:
+        return State({"values": list(map(list, self._values)), "before": self._before}, {})
+
+    def restore(self, state: State) -> None:
+        """Go on from what `state` returned."""
+        if state.numbers.get("before") is not None:
+            self._before = state.real("before")
+        for pair in state.list("values"):
+            if not isinstance(pair, list) or len(pair) != 2:
+                raise CheckpointError("'values' are no pairs")
+            before, after = (real(value, "values") for value in pair)
+            self._values.append((before, after))
 
     def average(self) -> float:
         """Return the decrease per step, as a share of the objective; infinite if unknown yet."""
