@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from processes import noise
 
-from nst_cli import Config, cli, engine
+from nst_cli import Config, cli, engine, transfer
 from nst_cli.config import OPTIONS, PRESETS
 from nst_cli.errors import ConfigError
 from nst_cli.presets import PRESETS as TABLES
@@ -24,7 +24,7 @@ CONTENT_LAYER = "relu4_2"
 # Divisible by 16, so that no pooling drops a row. The style's size differs.
 SIZE, STYLE_SIZE = (32, 48), (48, 64)
 PIXELS = SIZE[0] * SIZE[1]
-# Of numpy in float64 and MXNet in float32.
+# NumPy computes in float64, MXNet in float32.
 ROUNDING = 1e-4
 
 
@@ -289,6 +289,19 @@ def test_a_smoothing_weight_per_pixel_counts_the_pixels(text, stored):
     assert config.tv_weight == stored
     assert config.smoothing_weight(12) == pytest.approx(12 * float(stored.partition("/")[0]))
     assert Config(tv_weight="0.5").smoothing_weight(12) == 0.5
+
+
+def test_a_transfer_counts_the_pixels_of_its_image_with_the_margin():
+    content, style = (on_device(random_image(seed)).asnumpy() for seed in (1, 2))
+    choices = {"iterations": 1, "weights": "builtin", "margin": 4, "init": "content"}
+    pixels = (SIZE[0] + 8) * (SIZE[1] + 8)
+
+    def image(tv_weight):
+        return transfer(content, style, Config(tv_weight=tv_weight, **choices)).image
+
+    per_pixel = image("0.5/pixel")
+    assert numpy.array_equal(per_pixel, image(0.5 * pixels))
+    assert not numpy.array_equal(per_pixel, image(0.5))
 
 
 @pytest.mark.parametrize("text", ["0.5/pixels", "x/pixel", "/pixel", "-1/pixel", "1/2/pixel"])
