@@ -112,7 +112,8 @@ def stylize(
     echo_path(outcome.path)
     interrupted = outcome.result.stop_reason == "interrupted"
     if interrupted:
-        further = " --resume goes on from there." if outcome.checkpoint else ""
+        step = outcome.checkpoint
+        further = f" --resume goes on from step {step}." if step else ""
         saved_as = shown(outcome.path)
         click.echo(
             f"Interrupted after step {outcome.result.steps}; saved {saved_as}.{further}", err=True
