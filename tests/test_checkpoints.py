@@ -207,7 +207,7 @@ def record_of(step, iterations=100):
 
 
 def writes(monkeypatch, every, step_seconds, steps=100, write_seconds=0.0, size=10):
-    """Return the steps after which checkpoints are written in a run whose steps take some seconds."""
+    """Return the steps after which a run writes checkpoints, by a clock that is set by hand."""
     clock, written = Clock(), []
 
     def written_at(name, saved, description):

@@ -320,7 +320,7 @@ def _entry(path: Path, name: str) -> Entry:
 
 
 def prune(keep: str = "", reserve: int = 0) -> None:
-    """Remove old checkpoints, and more of them until all and `reserve` bytes fit into `MOST_BYTES`.
+    """Remove old checkpoints, and more until all and `reserve` bytes fit into `MOST_BYTES`.
 
     What killed programs left half written is removed too. The checkpoint `keep` stays.
     """
