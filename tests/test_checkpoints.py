@@ -167,7 +167,7 @@ def test_old_ones_go_first_and_all_fit_into_the_bound(monkeypatch):
     leftover = paths[0].parent / ".nst-0123456789ab-0"
     leftover.write_bytes(b"half")
     monkeypatch.setattr(checkpoints, "MOST_BYTES", 3 * size)
-    checkpoints.prune(keep=f"{1:064x}", room=size)
+    checkpoints.prune(keep=f"{1:064x}", reserve=size)
     assert [path.exists() for path in paths] == [False, True, False, True, True]
     assert not leftover.exists()
 
@@ -207,7 +207,7 @@ def record_of(step, iterations=100):
 
 
 def writes(monkeypatch, every, step_seconds, steps=100, write_seconds=0.0, size=10):
-    """Return the steps after which checkpoints are written in a run of so many seconds a step."""
+    """Return the steps after which a run writes checkpoints, by a clock that is set by hand."""
     clock, written = Clock(), []
 
     def written_at(name, saved, description):

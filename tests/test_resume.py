@@ -6,7 +6,7 @@ import json
 import numpy
 import pytest
 
-from nst_cli import Config, transfer
+from nst_cli import Config, machine, transfer
 from nst_cli.errors import CheckpointError, NonFiniteError
 from nst_cli.synthesis import StyleImage, transfers
 from nst_cli.synthesis.kit import NetworkKit
@@ -110,6 +110,13 @@ def test_a_resumed_transfer_ends_like_one_that_was_never_interrupted(optimizer, 
         return {0, 2, 5, count - 1}
 
     check_resumed(choices(optimizer, case, iterations=9), case, points)
+
+
+@pytest.mark.skipif("avx512_bf16" not in machine.cpu_flags(), reason="no AVX-512 BF16 here")
+@pytest.mark.parametrize("optimizer", ["sgd", "lbfgs"])
+def test_low_precision_changes_nothing_about_that(optimizer):
+    config = choices(optimizer, precision="bfloat16", iterations=6)
+    check_resumed(config, "poly", lambda count: {1, count - 1})
 
 
 @pytest.mark.slow

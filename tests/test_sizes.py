@@ -16,6 +16,7 @@ from nst_cli.errors import ConfigError, EngineError, ImageError
 from nst_cli.runs import batch, cluster, forecast, plan, precheck, replay, runner, sidecar, sizes
 from nst_cli.runs.inputs import read_inputs
 from nst_cli.runs.styles import Style
+from nst_cli.synthesis import memory
 from nst_cli.weights import Weights
 
 SMALL = {
@@ -207,7 +208,8 @@ def test_the_shape_is_kept_and_advice_works_for_any_content(own, choices):
     [({"size": 4000}, "--size"), ({"width": 4000}, "--width"), ({"scale": 50.0}, "--scale")],
 )
 def test_the_advice_for_too_little_memory_is_in_the_users_own_option(monkeypatch, choices, option):
-    monkeypatch.setattr(forecast, "_available", lambda device: 2 << 30)
+    monkeypatch.setattr(memory, "available", lambda device: 2 << 30)
+    choices = {**choices, "tile": "off"}
     size = sizes.finished_size((60, 80), Config(**choices))
     with pytest.raises(EngineError, match=f"4000 x 3000 pixels.*; {option} [0-9.]+ would fit"):
         forecast.check_memory(Config(**choices), size, size)

@@ -226,8 +226,8 @@ class TestBlend:
     def test_samples_are_limited_in_proportion_to_the_shares(self, monkeypatch):
         monkeypatch.setattr(pooling, "_MOST_POSITIONS", 100)
         pictures = [Picture(ONE, 0.75), Picture(OTHER, 0.25)]
-        at_layers = [pooling._parts(picture, ["relu1_1"], False) for picture in pictures]
-        pooling._limit(at_layers)
+        at_layers = [pooling.layer_parts(picture, ["relu1_1"], False) for picture in pictures]
+        pooling.limit(at_layers)
         most = ONE.shape[2] * ONE.shape[3]
         found = [at_layer["relu1_1"].positions for at_layer in at_layers]
         assert found == [most * 3 // 4, most // 4]

@@ -122,7 +122,8 @@ def stylize(
     echo_path(outcome.path)
     interrupted = outcome.result.stop_reason == "interrupted"
     if interrupted or outcome.result.stop_reason == "stopped":
-        further = " --resume goes on from there." if outcome.checkpoint else ""
+        step = outcome.checkpoint
+        further = f" --resume goes on from step {step}." if step else ""
         saved_as, end = shown(outcome.path), outcome.result.stop_reason.capitalize()
         click.echo(
             f"{end} after step {outcome.result.steps}; saved {saved_as}.{further}", err=True

@@ -319,8 +319,8 @@ def _entry(path: Path, name: str) -> Entry:
     return Entry(name, status.st_size, age, header["step"], header["steps"], header["output"])
 
 
-def prune(keep: str = "", room: int = 0) -> None:
-    """Remove old checkpoints, and more of them until all and `room` bytes fit into `MOST_BYTES`.
+def prune(keep: str = "", reserve: int = 0) -> None:
+    """Remove old checkpoints, and more until all and `reserve` bytes fit into `MOST_BYTES`.
 
     What killed programs left half written is removed too. The checkpoint `keep` stays.
     """
@@ -329,7 +329,7 @@ def prune(keep: str = "", room: int = 0) -> None:
         return
     with contextlib.suppress(OSError):
         files.remove_leftovers(place)
-        total = room
+        total = reserve
         for entry in entries():
             if entry.name == keep:
                 continue

@@ -109,7 +109,7 @@ class Maker:
             saved = keeper.load()
             outcome = self._write(job, log_path, keeper, saved, on_step)
         except CheckpointError:
-            # Of no more use than none: the run replaces it.
+            # The run replaces it.
             keeper.forget()
             outcome = self._write(job, log_path, keeper, None, on_step)
             return outcome, "its checkpoint was damaged, so it started afresh"
