@@ -122,7 +122,7 @@ class TestNetwork:
         result = self.compare(LAYERS, SHAPE, tile_bytes, pooling=pooling)
         assert max(result) < 1e-12
 
-    def test_it_is_so_for_an_image_that_is_divided_both_ways(self):
+    def test_an_image_divided_both_ways_has_the_same_gradient(self):
         assert max(self.compare(("relu2_1",), (1, 3, 43, 46), 1)) < 1e-12
 
     @pytest.mark.parametrize("layers", [("relu1_1",), ("relu2_2",), ("relu1_2", "relu3_4")])

@@ -25,7 +25,7 @@ _TABLES = ("A2B", "B2A", "D2B", "B2D")
 _PARAMETERS = ("g", "gab", "gabc", "gabcd", "gabcdef")
 # Places at which a curve is sampled to invert it: four to a step of 16 bits.
 _SAMPLES = (1 << 18) + 1
-# Of a matrix; that of sRGB is 0.1.
+# The least of a matrix that can be inverted; that of sRGB is 0.1.
 _LEAST_DETERMINANT = 1e-4
 # From a curve, whose light should not exceed 1; and at its beginning.
 _MOST_LIGHT, _MOST_BLACK = 4.0, 1e-4

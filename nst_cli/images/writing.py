@@ -52,7 +52,7 @@ class Encoding:
     bits : int
         Per channel: 8, or 16 in PNG and TIFF.
     quality : int or None
-        Of JPEG and WebP, 1 to 100; None for 95.
+        That of JPEG and WebP, 1 to 100; None for 95.
     chroma : str or None
         Subsampling of JPEG and WebP, such as ``4:2:0``; None for the best that the format has.
     profile : bytes or None

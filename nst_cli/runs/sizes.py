@@ -13,12 +13,12 @@ from ..files import StrPath
 Size = tuple[int, int]
 
 
-def finished_size(own: Sequence[int], config: Config, name: StrPath = "the content") -> Size:
+def finished_size(source: Sequence[int], config: Config, name: StrPath = "the content") -> Size:
     """Return the size of the picture that a content of a size becomes.
 
     Parameters
     ----------
-    own : sequence of int
+    source : sequence of int
         Height and width of the content in its file; further entries are ignored.
     config : Config
     name : path-like, optional
@@ -29,18 +29,18 @@ def finished_size(own: Sequence[int], config: Config, name: StrPath = "the conte
     ImageError
         A side would be too small; the message names an option that works.
     """
-    factor = _factor(own, config)
-    return images.scaled(own, factor, name, _advice(config, max(own[:2]) * factor, factor))
+    factor = _factor(source, config)
+    return images.scaled(source, factor, name, _advice(config, max(source[:2]) * factor, factor))
 
 
 def style_size(
-    own: Sequence[int], finished: Size, config: Config, name: StrPath = "the style"
+    source: Sequence[int], finished: Size, config: Config, name: StrPath = "the style"
 ) -> Size:
     """Return the size at which a style is compared with a finished picture.
 
     Parameters
     ----------
-    own : sequence of int
+    source : sequence of int
         Height and width of the style; further entries are ignored.
     finished : (int, int)
         Height and width of the finished picture.
@@ -56,8 +56,8 @@ def style_size(
     if config.style_fit == "squeeze":
         return finished
     long_edge = max(finished)
-    factor = Fraction(long_edge, max(own[:2]))
-    return images.scaled(own, factor, name, _advice(config, Fraction(long_edge), factor))
+    factor = Fraction(long_edge, max(source[:2]))
+    return images.scaled(source, factor, name, _advice(config, Fraction(long_edge), factor))
 
 
 def long_edge_of(content: StrPath, config: Config) -> int:
@@ -80,7 +80,7 @@ def resized_option(config: Config, long_edge: Fraction, ratio: Fraction, up: boo
     ----------
     config : Config
     long_edge : Fraction
-        Of the finished picture, as `config` asks for it.
+        That of the finished picture, as `config` asks for it.
     ratio : Fraction
     up : bool
         Whether values are rounded up, else down.
@@ -97,8 +97,8 @@ def resized_option(config: Config, long_edge: Fraction, ratio: Fraction, up: boo
     return " ".join(f"{name} {to_integer(side * ratio)}" for name, side in given.items())
 
 
-def _factor(own: Sequence[int], config: Config) -> Fraction:
-    height, width = own[:2]
+def _factor(source: Sequence[int], config: Config) -> Fraction:
+    height, width = source[:2]
     if config.scale is not None:
         # As it was typed: 0.7 and not the binary number next to it.
         return Fraction(repr(config.scale))

@@ -48,13 +48,13 @@ class Work:
         # Each scale has four times the pixels of the previous one.
         weights = [4.0 ** (scale - record.scales) for scale in scales]
         if record.scale != self._scale:
-            made = max(record.step_of_scale, 1) - 1
+            behind = max(record.step_of_scale, 1) - 1
             if self._scale is None:
-                earlier = record.step - 1 - made
-                self.done = self.skipped = weights[0] * made + weights[0] / 4 * earlier
+                earlier = record.step - 1 - behind
+                self.done = self.skipped = weights[0] * behind + weights[0] / 4 * earlier
             self._scale = record.scale
             steps = [steps_at(self._iterations, scale, record.scales) for scale in scales]
-            steps[0] -= made
+            steps[0] -= behind
             self.most = record.step - 1 + sum(steps)
             self.total = self.done + sum(weight * n for weight, n in zip(weights, steps))
         self.done += weights[0]

@@ -132,7 +132,7 @@ class RunningSums:
     sums : callable
         Takes features and a mask, or None; returns sums that can be added and scaled.
     mask : losses.Mask, optional
-        Of the whole map.
+        That of the whole map.
     """
 
     def __init__(
@@ -221,7 +221,7 @@ class Kept:
     positions : numpy.ndarray
         Indices in the flat map, in ascending order.
     width : int
-        Of the map.
+        That of the map.
     """
 
     def __init__(self, positions: numpy.ndarray, width: int) -> None:
@@ -270,7 +270,7 @@ class _Sample:
     positions : numpy.ndarray
         Indices in the flat map, in ascending order.
     width : int
-        Of the map.
+        That of the map.
     """
 
     def __init__(self, term: Term, positions: numpy.ndarray, shape: tuple[int, ...]) -> None:

@@ -49,7 +49,7 @@ class _Stage:
     graphs : tuple
         The same as `vgg.blocks` returns them.
     shape : tuple
-        Of the map that it reads, (1, C, H, W).
+        That of the map that it reads, (1, C, H, W).
     """
 
     names: tuple[tuple[str, ...], ...]
