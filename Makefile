@@ -15,6 +15,10 @@ TOOLS := .venv/.tools
 # TESTS are pytest's arguments, such as 'tests/test_vgg.py -x'.
 TESTS :=
 QUICK := not slow and not browser and not gpu and not gpu_check
+# Tests run on all cores: one process for each, whose arithmetic has one thread. The tests of one
+# file share a process, and what they prepare.
+CORES := $(shell nproc)
+PARALLEL := OMP_NUM_THREADS=1
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -36,7 +40,7 @@ demo: $(STAMP) ## Stylise the sample pair: a picture in one or two minutes
 	@$(PYTHON) tools/demo.py "$$PWD/out/demo.png"
 
 test: $(TOOLS) ## Run the tests; quick and offline
-	@$(PYTHON) -m pytest -m '$(QUICK)' $(TESTS)
+	@$(PARALLEL) $(PYTHON) -m pytest -n $(CORES) --dist loadfile -m '$(QUICK)' $(TESTS)
 
 test-slow: $(TOOLS) ## Run the tests that need the real weights: set NST_WEIGHTS
 	@$(PYTHON) -m pytest -m slow
@@ -66,7 +70,7 @@ $(OTHER)/.installed: $(SETUP)
 	@touch $@
 
 test-python: $(OTHER)/.installed ## Run the tests on PYTHON_VERSION, in an environment of its own
-	@$(OTHER)/bin/python -m pytest -m 'not browser and not gpu and not gpu_check' $(TESTS)
+	@$(PARALLEL) $(OTHER)/bin/python -m pytest -n $(CORES) --dist loadfile -m 'not browser and not gpu and not gpu_check' $(TESTS)
 
 # One Python after another: a line for each here, all of its output in build/pythonX.Y.log.
 test-pythons: ## Run the tests on each Python from 3.9 on that this machine has
@@ -89,7 +93,7 @@ $(MXNET2)/.installed: $(STAMP)
 	@touch $@
 
 test-mxnet2: $(MXNET2)/.installed ## Run the tests under MXNet 2, in an environment of its own
-	@$(MXNET2)/bin/python -m pytest \
+	@$(PARALLEL) $(MXNET2)/bin/python -m pytest -n $(CORES) --dist loadfile \
 	  -m 'not browser and not gpu and not gpu_check' $(TESTS)
 
 # Any folder with any files; none is expected to be a picture.

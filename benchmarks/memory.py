@@ -9,7 +9,7 @@ from common import add_pictures, describe, run
 
 from nst_cli import Config, bench
 from nst_cli.config import METHODS
-from nst_cli.runs import forecast
+from nst_cli.synthesis import memory
 
 STEPS = 5
 HEAD = "| size | choices | peak, MB | of the forecast |\n|---|---|---|---|"
@@ -39,7 +39,7 @@ def main():
         for choices in CHOICES:
             config = Config(iterations=STEPS, stop_eps=0, stop_decrease=0, device="cpu", **choices)
             peak = bench.in_new_process(bench.timed, content, style, config).memory
-            predicted = forecast.memory(config, content.shape[2:], style.shape[2:])
+            predicted = memory.memory(config, content.shape[2:], style.shape[2:])
             words = " ".join(f"{name}={value}" for name, value in choices.items())
             shape = f"{content.shape[3]} × {content.shape[2]}"
             print(f"| {shape} | {words} | {peak / 1e6:.0f} | {peak / predicted:.2f} |", flush=True)

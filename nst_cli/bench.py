@@ -107,7 +107,7 @@ def pictures(
 def rows(
     content: numpy.ndarray, style: numpy.ndarray, method: str, device: str = "auto"
 ) -> Iterator[Row]:
-    """Run both presets on a pair, each in a new process.
+    """Run presets `paper` and `fast` on a pair, each in a new process.
 
     Parameters
     ----------

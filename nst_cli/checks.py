@@ -7,12 +7,16 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from .errors import ConfigError
+from .methods import ALSO_KNOWN_AS
 
 #: Takes a field's name and a value; returns the value in its final form.
 Check = Callable[[str, Any], Any]
+
+#: The end of a weight that is multiplied by the number of pixels.
+PER_PIXEL = "/pixel"
 
 # Characters of a value in a message.
 _LONGEST_SHOWN = 40
@@ -45,6 +49,9 @@ def parse_weights(text: str, field: Optional[str] = None) -> dict[str, float]:
 def did_you_mean(word: object, names: Iterable[str]) -> str:
     """Return the end of a message about an unknown `word`: the closest name, or all names."""
     names = list(names)
+    known = ALSO_KNOWN_AS.get(str(word).lower())
+    if known in names:
+        return f": did you mean {known!r}?"
     lowered = [name.lower() for name in names]
     # Comparing a long text takes long, and no name resembles it.
     close = difflib.get_close_matches(str(word)[:_LONGEST_SHOWN].lower(), lowered, 1)
@@ -92,6 +99,20 @@ def short(value: object, longest: int = _LONGEST_SHOWN) -> str:
 def positive(field: str, value: Any) -> float:
     """Return `value` as a finite float above 0."""
     return number(field, value, positive=True)
+
+
+def number_or_per_pixel(field: str, value: Any) -> Union[str, float]:
+    """Return a number from 0 on as a float, or ``"X/pixel"`` as a text."""
+    if not isinstance(value, str) or "/" not in value:
+        return number(field, value)
+    amount, _, unit = (part.strip() for part in value.partition("/"))
+    if f"/{unit}" != PER_PIXEL:
+        raise ConfigError(
+            f"{field} is {short(value)}; it must be a number, or a number followed by "
+            f"{PER_PIXEL}, as in '0.01{PER_PIXEL}'.",
+            field,
+        )
+    return f"{number(field, amount, what=f'{field} {short(value)}')!r}{PER_PIXEL}"
 
 
 def share(field: str, value: Any) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional, Union
 
-from . import checks, methods, plugins
+from . import checks, methods, plugins, presets
 from .checks import did_you_mean, parse_weights, short
 from .errors import ConfigError
 
@@ -55,6 +55,7 @@ _MOST_SCALE = 1000.0
 check_pixels = checks.integer(_LEAST_SIZE, _MOST_SIZE)
 _MOST_ITERATIONS = 10**9
 _MOST_PIXELS = 2**40
+_MOST_MEGABYTES = 1 << 20
 _MOST_DRAWN = 2**13
 _MOST_MARGIN = 1024
 
@@ -120,7 +121,8 @@ class Config:
     """All choices of one transfer; a field left out takes its value from the preset.
 
     Each field below states its default in preset ``paper`` (and in ``fast``, if that differs),
-    the check of its values, and its description. `OPTIONS` holds the same by name.
+    the check of its values, and its description. `OPTIONS` holds the same by name; the defaults
+    of further presets are in `presets`.
 
     Raises
     ------
@@ -317,6 +319,14 @@ class Config:
         "conv2_2 on; auto: by winograd where that is faster on this processor.",
         fast="auto",
     )
+    tile: Union[str, int] = _option(
+        "auto",
+        checks.or_auto(checks.or_word("off", checks.integer(1, _MOST_MEGABYTES))),
+        "Compute the network in tiles, which takes less memory and more time. auto: where a "
+        "picture does not fit into memory otherwise; a number: wherever the feature maps take "
+        "more than this many megabytes.",
+        "auto|off|MEGABYTES",
+    )
     margin: Union[str, int] = _option(
         0,
         checks.or_auto(checks.integer(0, _MOST_MARGIN)),
@@ -325,8 +335,12 @@ class Config:
         "auto|PIXELS",
         fast="auto",
     )
-    tv_weight: float = _option(
-        1e-2, checks.number, "Weight of the total variation smoothing in each step.", "X"
+    tv_weight: Union[str, float] = _option(
+        1e-2,
+        checks.number_or_per_pixel,
+        "Weight of the total variation smoothing in each step; X/pixel: X times the number of "
+        "pixels of the image.",
+        "X|X/pixel",
     )
     denoise: float = _option(
         0.02,
@@ -405,16 +419,26 @@ class Config:
 
     def __post_init__(self) -> None:
         checks.choice("preset", self.preset, PRESETS)
-        defaults = PRESETS[self.preset]
-        if any(getattr(self, name) is not None for name in SIZES):
-            defaults = {**defaults, "size": None}
-        for name, default in defaults.items():
+        for name, default in self._defaults().items():
             given = getattr(self, name)
             checked = OPTIONS[name].check(name, default if given is None else given)
             object.__setattr__(self, name, checked)
         options = plugins.complete_options(self.loss_options, self.methods)
         object.__setattr__(self, "loss_options", options)
         self._check_together()
+
+    def _defaults(self) -> dict[str, Any]:
+        """Return the preset's values, without what other choices of the user rule out."""
+        defaults = dict(PRESETS[self.preset])
+        if any(getattr(self, name) is not None for name in SIZES):
+            defaults["size"] = None
+        weights = parse_weights(defaults["layer_weights"])
+        if self.style_layers is not None and weights:
+            layers = OPTIONS["style_layers"].check("style_layers", self.style_layers)
+            defaults["layer_weights"] = {
+                layer: weight for layer, weight in weights.items() if layer in layers
+            }
+        return defaults
 
     def _check_together(self) -> None:
         self._check_sizes()
@@ -489,12 +513,19 @@ class Config:
     @property
     def faithful(self) -> bool:
         """Whether pixels are scaled by 256 and truncated, as in the authors' code."""
-        return self.preset == "paper"
+        return self.preset == "paper" or (
+            self.preset in presets.PRESETS and presets.PRESETS[self.preset].pixels_of_256
+        )
 
     @property
     def learning_rate(self) -> float:
         """`lr` as a number."""
         return LEARNING_RATES[self.optimizer] if self.lr == "auto" else float(self.lr)
+
+    def smoothing_weight(self, pixels: int) -> float:
+        """Return `tv_weight` as a number for an image with a number of pixels."""
+        number, unit, _ = str(self.tv_weight).partition(checks.PER_PIXEL)
+        return float(number) * (pixels if unit else 1)
 
     def layer_weight(self, layer: str) -> float:
         """Return w_l of Eq. 5 for a style layer."""
@@ -539,8 +570,13 @@ OPTIONS: dict[str, Option] = {
 
 #: The values of each preset by field name. ``paper`` repeats the experiments of section 4 of the
 #: paper with the constants of the authors' code. ``fast`` minimises the same objective in a
-#: fraction of the time.
+#: fraction of the time. The others are described in `presets`.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {name: option.paper for name, option in OPTIONS.items()},
     "fast": {name: option.fast for name, option in OPTIONS.items()},
 }
+for _name, _preset in presets.PRESETS.items():
+    PRESETS[_name] = {
+        **PRESETS[_preset.base],
+        **{key: OPTIONS[key].check(key, value) for key, value in _preset.values.items()},
+    }

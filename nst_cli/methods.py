@@ -22,6 +22,23 @@ PAPER_BETA = {
     "remd": 9e5,
 }
 METHODS = tuple(PAPER_BETA)
+#: What other programs and papers call a method; errors suggest ours.
+ALSO_KNOWN_AS = {
+    "gram": "poly",
+    "polynomial": "poly",
+    "mean": "linear",
+    "mmd": "gaussian",
+    "rff": "fourier",
+    "adain": "bn",
+    "batchnorm": "bn",
+    "covariance": "coral",
+    "w2": "wasserstein",
+    "frechet": "wasserstein",
+    "ot": "wasserstein",
+    "swd": "sliced",
+    "moments": "cmd",
+    "strotss": "remd",
+}
 #: The methods of the paper, whose experiments compare them.
 PAPER_METHODS = METHODS[:4]
 #: The methods that random Fourier features can estimate, besides fourier itself.

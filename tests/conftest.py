@@ -9,6 +9,7 @@
 A test that leaves a process behind fails.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -35,6 +36,9 @@ KINDS = {
     "pictures": "pictures",
     "weights": "real_weights",
 }
+
+# Browsers that support what the pages need; Playwright's own is preferred.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def required():
@@ -251,6 +255,20 @@ def compiled(tmp_path_factory):
 def fake_driver(compiled):
     """The folder of a libcuda.so.1 that reports the cards in FAKE_CARDS; see libcuda.c."""
     return compiled(Path(__file__).with_name("libcuda.c"), "libcuda.so.1").parent
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium without a window."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as session:
+        program = session.chromium.executable_path
+        if not os.path.exists(program):
+            program = next(filter(None, map(shutil.which, BROWSERS)), None)
+        if not program:
+            pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is here")
+        with contextlib.closing(session.chromium.launch(executable_path=program)) as browser:
+            yield browser
 
 
 def _named_by(variable):

@@ -25,8 +25,8 @@ ROWS = (
     ("images", "weights", "samples"),
     ("config", "download"),
     ("plugins",),
-    ("methods", "checks", "files", "folders", "machine", "signals"),
-    ("errors",),
+    ("presets", "checks", "files", "folders", "machine", "signals"),
+    ("errors", "methods"),
 )
 ROW_OF = {unit: row for row, units in enumerate(ROWS) for unit in units}
 

@@ -5,8 +5,6 @@ Skipped where the extra `browser` or a Chromium is not installed: make test-brow
 
 import contextlib
 import io
-import os
-import shutil
 
 import pytest
 from PIL import Image
@@ -16,24 +14,8 @@ from nst_cli.views import report
 
 pytestmark = pytest.mark.browser
 
-# Each supports what the page needs; Playwright's own is preferred.
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-
 # A phone's width.
 NARROW = {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as session:
-        program = session.chromium.executable_path
-        if not os.path.exists(program):
-            program = next(filter(None, map(shutil.which, NAMES)), None)
-        if not program:
-            pytest.skip(f"no browser: none of {', '.join(NAMES)} is here")
-        with contextlib.closing(session.chromium.launch(executable_path=program)) as browser:
-            yield browser
 
 
 @pytest.fixture(scope="module")

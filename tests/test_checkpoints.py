@@ -203,7 +203,7 @@ class Clock:
 
 def record_of(step, iterations=100):
     image = numpy.zeros((1, 3, 16, 16), "float32")
-    return Record(step, 1, 1, {"total": 1.0}, 0.1, 1.0, {}, image, 0, (16, 16), step)
+    return Record(step, 1, 1, {"total": 1.0}, 0.1, 1.0, {}, image, 0, (16, 16), None, step)
 
 
 def writes(monkeypatch, every, step_seconds, steps=100, write_seconds=0.0, size=10):

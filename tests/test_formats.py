@@ -246,7 +246,7 @@ def test_a_bug_of_nst_keeps_its_traceback(file, monkeypatch):
     def bug(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(images.reading, "_opacity", bug)
+    monkeypatch.setattr(images.reading, "opacity", bug)
     with pytest.raises(ZeroDivisionError):
         images.read(path)
 

@@ -9,6 +9,7 @@ import pytest
 from nst_cli import Config, engine, machine, transfer
 from nst_cli.errors import ConfigError, EngineError, NonFiniteError
 from nst_cli.runs import forecast, provenance
+from nst_cli.synthesis import memory
 from nst_cli.synthesis.kit import NetworkKit
 from nst_cli.synthesis.margin import margin_of, padded_size, with_margin, without_margin
 
@@ -128,21 +129,21 @@ def test_an_impossible_margin_is_refused_in_one_line(margin):
 def test_the_forecast_of_a_margin_is_that_of_the_larger_picture():
     narrow, wide = Config(device="cpu"), Config(device="cpu", margin=20)
     assert padded_size(wide, (100, 80)) == (140, 120)
-    assert forecast.memory(wide, (100, 80), (100, 80)) == forecast.memory(
+    assert memory.memory(wide, (100, 80), (100, 80)) == memory.memory(
         narrow, (140, 120), (100, 80)
     )
 
 
 @pytest.mark.parametrize("size", [(1000, 750), (300, 1000), (1000, 1000)])
 def test_the_size_that_would_fit_fits_with_its_margin(monkeypatch, size):
-    config = Config(device="cpu", size=1000, margin=300)
+    config = Config(device="cpu", size=1000, margin=300, tile="off")
     monkeypatch.setattr(engine, "free_memory", lambda device: 35 * 10**8)
     monkeypatch.setattr(machine, "own_memory", lambda: 5 * 10**8)
     with pytest.raises(EngineError, match="--size") as failure:
         forecast.check_memory(config, size, size)
     fitting = int(str(failure.value).split("--size ")[1].split()[0])
     smaller = [round(side * fitting / 1000) for side in size]
-    assert 1.25 * forecast.memory(config, smaller, smaller) <= 4e9 * (1 + 1e-3)
+    assert 1.25 * memory.memory(config, smaller, smaller) <= 4e9 * (1 + 1e-3)
 
 
 def test_the_forecast_of_time_counts_the_margin(monkeypatch):

@@ -30,7 +30,8 @@ from test_losses import (
 from nst_cli import Config, doctor, images, plugins, transfer
 from nst_cli.cli import main
 from nst_cli.errors import ConfigError, PluginError, SidecarError
-from nst_cli.runs import cluster, forecast, plan, sidecar
+from nst_cli.runs import cluster, plan, sidecar
+from nst_cli.synthesis import memory
 from nst_cli.synthesis.losses import LinearMMD, style_loss
 
 FUSION = "robust=0.5,poly=0.5"
@@ -361,7 +362,7 @@ def test_beta_auto_and_a_dry_run_take_the_method_of_a_plugin(finished):
 
 def test_the_forecast_counts_as_much_memory_as_for_the_largest_of_nst_s_own_methods(example):
     needed = {
-        method: forecast.memory(Config(method=method, device="cpu"), (300, 400), (300, 400))
+        method: memory.memory(Config(method=method, device="cpu"), (300, 400), (300, 400))
         for method in ("robust", "poly", "histogram")
     }
     assert needed["robust"] == needed["histogram"] > needed["poly"]

@@ -14,6 +14,7 @@ from processes import PATIENCE, SMALL_OPTIONS, environment, save_pair
 
 from nst_cli import Config, engine
 from nst_cli.cli import progress
+from nst_cli.runs.work import duration
 
 
 def record(step, scale, scales, before=0):
@@ -190,4 +191,4 @@ def test_a_run_that_is_terminated_saves_its_image_and_exits_with_the_signals_cod
      (7200, "2.0 h")],
 )  # fmt: skip
 def test_a_duration_has_the_precision_of_a_forecast(seconds, words):
-    assert progress.duration(seconds) == words
+    assert duration(seconds) == words

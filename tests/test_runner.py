@@ -178,6 +178,19 @@ def test_the_builtin_weights_and_transparency_lost_are_noted():
 # Running
 
 
+def test_what_tiles_change_is_noted_and_in_the_sidecar():
+    assert not prepare(tile=1).notes
+    job = prepare(tile=1, size=80, method="gaussian=0.2,energy=0.3,poly=0.5")
+    by_fourier, by_sample = job.notes
+    assert "gaussian uses random Fourier features" in by_fourier
+    assert "energy sees at most 65536 positions" in by_sample
+    runner.run(job)
+    expected = {"megabytes": 1, "by_fourier": ["gaussian"], "by_sample": ["energy"]}
+    assert document_in("out.png.json")["tiling"] == expected
+    runner.run(prepare(size=24, output="small.png", tile=1))
+    assert "tiling" not in document_in("small.png.json")
+
+
 def test_the_picture_is_the_image_that_the_transfer_made(folder):
     job = prepare()
     outcome = runner.run(job)

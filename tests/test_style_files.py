@@ -443,7 +443,7 @@ def test_a_style_leaves_the_content_where_its_mask_is_black():
     picture = stylize(f"a.png --mask top.png {STRONG}")
     changes = numpy.abs(picture - numpy.asarray(Image.open("photo.png"), float)).mean(axis=(1, 2))
     # L-BFGS in the cosine basis moves a pixel a little with the others.
-    assert changes[:7].mean() > 10 * changes[10:].mean()
+    assert changes[:7].mean() > 5 * changes[10:].mean()
 
 
 def test_a_style_may_have_its_own_method_in_a_batch_file():

@@ -7,7 +7,7 @@ A test compares the file with what this script writes.
 
 from pathlib import Path
 
-from nst_cli import config
+from nst_cli import config, presets
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "options.md"
 
@@ -18,8 +18,8 @@ _INTRODUCTION = """\
 them by `--help`. The key is the name in a batch file, in a picture's sidecar and of the field of
 `Config` in Python. [Making pictures](using.md) explains the choices that matter most.
 
-`--preset` (`preset`) is `paper` by default, or `fast`. It sets the default of every other option.
-Defaults of `fast` in bold differ from those of `paper`.
+`--preset` (`preset`) is `paper` by default. It sets the default of every other option. Defaults of
+`fast` in bold differ from those of `paper`; the [other presets](#other-presets) are at the end.
 
 X is a number, N a whole number. In a batch file and in Python, a list of layers may be a list, and
 `NAME=X,...` a table: `layer_weights = { relu1_1 = 0.2, relu5_1 = 2 }`.
@@ -31,9 +31,35 @@ X is a number, N a whole number. In a batch file and in Python, a list of layers
 """
 
 
+_PRESETS = """
+## Other presets
+
+Each has the values of `fast` or `paper` but for those listed here. [Presets](presets.md) says
+where they are from.
+
+| preset | based on | but |
+|---|---|---|
+"""
+
+
 def page():
     """Return the text of docs/options.md."""
-    return _INTRODUCTION + "".join(_row(*item) for item in config.OPTIONS.items())
+    rows = (_row(*item) for item in config.OPTIONS.items())
+    other_rows = (_preset_row(*item) for item in presets.PRESETS.items())
+    return "".join((_INTRODUCTION, *rows, _PRESETS, *other_rows))
+
+
+def _preset_row(name, preset):
+    values = (
+        f"`{_flag(key, config.OPTIONS[key])} {_words(value)}`"
+        for key, value in preset.values.items()
+    )
+    return f"| {_code(name)} | {_code(preset.base)} | {', '.join(values)} |\n"
+
+
+def _words(value):
+    """Return a value as the command line takes it, in few digits."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _row(name, option):

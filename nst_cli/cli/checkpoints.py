@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import shown
-from .progress import duration
+from ..runs.work import duration
 
 if TYPE_CHECKING:
     from ..runs.checkpoints import Entry

@@ -7,7 +7,7 @@ from typing import Any, Optional
 import click
 from click.shell_completion import CompletionItem
 
-from .. import config, plugins
+from .. import config, plugins, presets
 from ..errors import ConfigError, PluginError, shown
 
 # A function that a decorator makes into a command, before or after the other decorators.
@@ -64,9 +64,12 @@ overwrite_option = click.option(
     help="Also replace existing files that nst did not make.",
 )  # fmt: skip
 
+_OWN_PRESETS = [name for name in config.PRESETS if name not in presets.OF_TOOLS]
+
 _preset_option = click.option(
     "--preset", metavar="NAME", default="paper", show_default=True,
-    help=f"Set of defaults: {', '.join(config.PRESETS)}.",
+    help=f"Set of defaults: {', '.join(_OWN_PRESETS)}; or those of another tool: "
+    f"{', '.join(presets.OF_TOOLS)}.",
 )  # fmt: skip
 
 

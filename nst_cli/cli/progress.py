@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Optional
 
+from ..runs.work import Work
 from ..signals import is_deferred, may_raise
 
 try:
@@ -178,67 +179,26 @@ def interval() -> float:
 
 @contextlib.contextmanager
 def progress(settings: "Config", **options: Any) -> Iterator[Observer]:
-    """Yield an observer of steps that draws a bar on stderr; `options` are passed to tqdm.
-
-    Steps are weighted by their pixels, so that the time left is right at the small scales too.
-    """
-    scale: Optional[int] = None
+    """Yield an observer of steps that draws a bar on stderr; `options` are passed to tqdm."""
+    work = Work(settings.iterations)
     layout = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]"
     with tqdm(
         total=settings.iterations, desc=f"step 0/{settings.iterations}", bar_format=layout,
         mininterval=interval(), **options,
     ) as bar:  # fmt: skip
-        most = 0
 
         def observe(record: "Record") -> None:
-            nonlocal scale, most
-            weights = _weights(record)
-            if record.scale != scale:
-                if scale is None and record.step > 1:
-                    # The steps before an interruption take none of this run's time.
-                    bar.initial = bar.n = _made_before(record)
-                scale, steps = record.scale, _steps_left(settings, record)
-                most = record.step - 1 + sum(steps)
-                bar.total = bar.n + sum(weight * count for weight, count in zip(weights, steps))
-            part = f", scale {scale}/{record.scales}" if record.scales > 1 else ""
+            work.add(record)
+            if not bar.n:
+                # The steps before an interruption take none of this run's time.
+                bar.initial = bar.n = work.skipped
+            bar.total = work.total
+            part = f", scale {record.scale}/{record.scales}" if record.scales > 1 else ""
             bar.set_description_str(
-                f"step {record.step}/{most}{part}, loss {record.losses['total']:.3e}, "
+                f"step {record.step}/{work.most}{part}, loss {record.losses['total']:.3e}, "
                 f"change {record.relative_change:.2%}",
                 refresh=False,
             )
-            bar.update(weights[0])
+            bar.update(work.done - bar.n)
 
         yield observe
-
-
-def _weights(record: "Record") -> list[float]:
-    """Return the cost of a step at a record's scale and each later one, in full-size steps."""
-    # Each scale has four times the pixels of the previous one.
-    return [4.0 ** (scale - record.scales) for scale in range(record.scale, record.scales + 1)]
-
-
-def _steps_left(settings: "Config", record: "Record") -> list[int]:
-    """Return the most steps at a record's scale and at each later one."""
-    from ..synthesis import steps_at
-
-    scales = range(record.scale, record.scales + 1)
-    steps = [steps_at(settings.iterations, scale, record.scales) for scale in scales]
-    steps[0] -= record.step_of_scale - 1
-    return steps
-
-
-def _made_before(record: "Record") -> float:
-    """Return about what the steps before a record's cost, in full-size steps."""
-    here, weight = record.step_of_scale - 1, _weights(record)[0]
-    return weight * here + weight / 4 * (record.step - 1 - here)
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in words, no more precise than a forecast."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 600:
-        minutes, rest = divmod(10 * round(seconds / 10), 60)
-        return f"{minutes} min {rest} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"

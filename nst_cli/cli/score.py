@@ -21,7 +21,8 @@ from .progress import tqdm
               help="Write all numbers at full precision; -: to the standard output, without the "
               "table.")  # fmt: skip
 @click.option("--method", "methods", metavar="NAME,...", type=METHODS,
-              help="Alignments to score by.  [default: all that nst stylize lists]")  # fmt: skip
+              help="Alignments to score by; those of plugins only by name.  [default: all of "
+              "nst's own]")  # fmt: skip
 @click.option("--size", metavar="PIXELS|keep", default="512", show_default=True,
               help="Long edge at which all pictures are compared; keep: the content's "
               "own.")  # fmt: skip

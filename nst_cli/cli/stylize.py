@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Optional
 
 import click
@@ -20,7 +21,7 @@ from ..errors import (
 from ..runs import log as logs
 from .options import PATH, ConfigCommand, config_options, overwrite_option
 from .output import echo_note, echo_path
-from .progress import duration, observing
+from .progress import observing
 from .resuming import checkpoint_option
 from .styling import style_options, styles_of
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..runs.checkpoints import Saved
     from ..runs.keeping import Every, Keeper
     from ..runs.runner import Job, Outcome
+    from ..views.live import View
 
 _AFRESH = "The run starts afresh."
 
@@ -47,6 +49,9 @@ _AFRESH = "The run starts afresh."
 @click.option("--resume", is_flag=True,
               help="Go on from where the same command was interrupted.")  # fmt: skip
 @overwrite_option
+@click.option("--view", is_flag=True,
+              help="Show the run on a page with a button to stop and save. The page's address is "
+              "printed, and only this machine can open it.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 @click.option("--dry-run", is_flag=True,
               help="Make no picture: time a few small steps and print the memory and time that "
@@ -64,6 +69,7 @@ def stylize(
     checkpoint: "Every",
     resume: bool,
     overwrite: bool,
+    view: bool,
     quiet: bool,
     dry_run: bool,
     **choices: Any,
@@ -82,6 +88,10 @@ def stylize(
     """
     from ..runs import keeping, runner
 
+    if view and dry_run:
+        raise click.UsageError(
+            "--view shows a run, and --dry-run makes none: leave one of them out."
+        )
     settings = config.Config(**choices)
     styles = styles_of(style, style_weights, style_scale, masks, style_masks)
     save_every = save_every or 0
@@ -98,12 +108,12 @@ def stylize(
     keeper = keeping.Keeper(job, checkpoint)
     saved = _saved(keeper, resume)
     try:
-        outcome, lines, incomplete = _run(job, keeper, saved, log, quiet, save_every)
+        outcome, lines, incomplete = _run(job, keeper, saved, log, quiet, save_every, view)
     except CheckpointError as error:
         # It was written for this run, and its content does not fit it.
         echo_note(f"The checkpoint cannot be used: {error}. {_AFRESH}")
         keeper.forget()
-        outcome, lines, incomplete = _run(job, keeper, None, log, quiet, save_every)
+        outcome, lines, incomplete = _run(job, keeper, None, log, quiet, save_every, view)
     if keeper.error:
         echo_note(keeper.error)
     if not outcome:
@@ -111,12 +121,12 @@ def stylize(
         sys.exit(130)
     echo_path(outcome.path)
     interrupted = outcome.result.stop_reason == "interrupted"
-    if interrupted:
+    if interrupted or outcome.result.stop_reason == "stopped":
         step = outcome.checkpoint
         further = f" --resume goes on from step {step}." if step else ""
-        saved_as = shown(outcome.path)
+        saved_as, end = shown(outcome.path), outcome.result.stop_reason.capitalize()
         click.echo(
-            f"Interrupted after step {outcome.result.steps}; saved {saved_as}.{further}", err=True
+            f"{end} after step {outcome.result.steps}; saved {saved_as}.{further}", err=True
         )
     if incomplete:
         raise incomplete
@@ -151,16 +161,20 @@ def _run(
     log: Optional[str],
     quiet: bool,
     save_every: int,
+    view: bool,
 ) -> tuple[Optional["Outcome"], Optional[logs.Log], Optional[IncompleteError]]:
     """Make the picture; return what is known of it, the log, and what could not be written."""
     from ..runs import runner
 
-    outcome = lines = incomplete = None
+    outcome = lines = incomplete = page = None
     with contextlib.ExitStack() as stack:
         writers = []
         if log:
             lines = stack.enter_context(logs.writing(log))
             writers.append(lines.write)
+        if view:
+            page = stack.enter_context(_page(job))
+            writers.append(page)
         observe = stack.enter_context(observing(job.config, quiet, *writers))
         if lines and saved:
             lines.restore(saved.log)
@@ -179,12 +193,34 @@ def _run(
             raise NstError(f"{error} {kept}") from error
         except KeyboardInterrupt:
             outcome = None
+        if page and outcome and outcome.result.stop_reason != "interrupted":
+            page.finish(outcome.path, outcome.result.steps)
     return outcome, lines, incomplete
+
+
+@contextlib.contextmanager
+def _page(job: "Job") -> Iterator["View"]:
+    """Serve the page of a run, and print its address."""
+    # Only here, because a run without a page does without a server.
+    from ..runs import runner
+    from ..views import live
+
+    # Denoising takes long, and the page shows what the optimiser does.
+    plain = replace(job.config, denoise=0)
+
+    def pixels_of(image: Any) -> Any:
+        pixels = runner.finished_pixels(image, plain, job.colours)
+        return pixels.round().astype("uint8")
+
+    with live.serving(job.output, job.config.iterations, pixels_of) as page:
+        click.echo(f"The run can be watched at {page.url}", err=True)
+        yield page
 
 
 def _forecast(job: "Job") -> Iterator[str]:
     """Yield the lines that a dry run prints."""
     from ..runs import forecast
+    from ..runs.work import duration
 
     expected = forecast.forecast(job.content, job.styles, job.config, job.weights)
     sizes = ", then ".join(f"{width} x {height}" for height, width in expected.sizes)

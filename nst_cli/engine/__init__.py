@@ -18,7 +18,7 @@ from ..errors import EngineError
 from .environment import worker_environment
 from .executor import Executor
 from .gpu import library
-from .loading import check_python, last_line, load, threads
+from .loading import check_python, last_line, load, return_freed_memory, threads
 from .precision import (
     convolves_natively,
     data_type,
@@ -30,8 +30,8 @@ from .precision import (
 __all__ = [
     "Executor", "array", "bind", "check_python", "context", "convolves_natively", "data_type",
     "device_of", "dot", "failures", "free_memory", "gpu_count", "has_cuda", "instruction_set",
-    "is_host", "load", "origin", "precision_of", "release", "resolved_precision", "threads",
-    "version", "wait", "worker_environment",
+    "is_host", "load", "origin", "precision_of", "release", "resolved_precision",
+    "return_freed_memory", "threads", "version", "wait", "worker_environment",
 ]  # fmt: skip
 
 _MARK = "MXNetError:"

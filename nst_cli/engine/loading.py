@@ -127,6 +127,15 @@ def _keep_freed_memory() -> None:
         mallopt(_M_ARENA_MAX, 1)
 
 
+def return_freed_memory() -> None:
+    """Return the memory that the C library keeps to the system.
+
+    Blocks of many sizes one after another leave gaps that no later block fits into.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library keeps less
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _import_advice(error: ImportError) -> str:
     if error.name == "mxnet":
         return (

@@ -8,55 +8,30 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Optional
 
-from .. import engine, images, machine
-from ..config import INITS, LAYERS, METHODS, ROUNDED, Config
+from .. import engine, images
+from ..config import INITS, Config
 from ..errors import EngineError
-from ..methods import BY_FOURIER
-from ..synthesis import lbfgs, losses, masks, scale_sizes, steps_at, transfer, vgg, winograd
+from ..synthesis import lbfgs, masks, scale_sizes, steps_at, tiles, transfer, vgg
 from ..synthesis.margin import padded_size
+from ..synthesis.memory import (
+    MAX_VALUES,
+    Size,
+    available,
+    largest_map,
+    memory_at_most,
+    tile_bytes,
+    values_per_pixel,
+)
 from ..synthesis.styles import StyleImage, grouped
 from ..weights import Weights
-from . import sizes
-from .sizes import Size
-
-# The terms of `memory`, fitted by benchmarks/memory.py to 42 runs from 256 to 768 pixels.
-_FIXED_BYTES = 330 << 20
-_BYTES_PER_PIXEL = 705
-_BYTES_PER_MAP_VALUE = 6.4
-_BYTES_PER_TAP_VALUE = 4.6
-# Bytes per value of a method's own largest array (`_own_values`), beyond what poly takes.
-_METHOD_BYTES = {
-    **dict.fromkeys(("gaussian", "rbf", "laplace", "energy"), 7.7),
-    **dict.fromkeys(("histogram", "wasserstein", "remd"), 11.5),
-    "sliced": 10.0,
-    "fourier": 5.8,
-}
-# Arrays of samples by samples in remd, of 4 bytes a value.
-_REMD_BYTES = 6 * 4
-# What the loss of a plugin takes is unknown: as much as the most that a method of nst's takes.
-_PLUGIN_BYTES = max(_METHOD_BYTES.values())
-_FURTHER_METHOD_BYTES = 8.4
-# Measured in runs of two and four masks, and of a folder of six pictures, at 384 x 320.
-_MASKED_BYTES = 8.0
-# Bytes per pixel of a style picture that waits for its turn.
-_STYLE_PICTURE_BYTES = 24
-_LBFGS_BYTES = 1100
-_LOW_PRECISION_BYTES = 51
-# By AMX, oneDNN converts each map to another layout, and back for a loss.
-_AMX_BYTES = 2050
-# A transformed kernel of a Winograd convolution, in float32.
-_BYTES_PER_KERNEL = 4 * winograd.PRODUCTS
-_FORWARD_ONLY_FACTOR = 0.5
-# Depending on how their arrays are allocated, runs took up to 1.22 times the forecast
-# (benchmarks/RESULTS.md). A run that is accepted must fit.
-_SAFETY_FACTOR = 1.25
-
-# MXNet indexes arrays with 31 bits.
-_MAX_VALUES = 2**31 - 1
+from . import sizes as dimensions
 
 # Long edges of the trials. Time is linear in the number of pixels, plus a small constant.
 _TRIAL_EDGE, _SMALLEST_TRIAL_EDGE = 320, 80
 _TRIAL_STEPS = 7
+
+# How often the range of sizes that may fit is halved.
+_HALVINGS = 24
 
 
 @dataclass(frozen=True)
@@ -113,15 +88,22 @@ def forecast(
     shapes = sorted((image.shape[2:] for image in _images(styles)), key=math.prod, reverse=True)
     first, later = _trial(content, styles, config, weights)
     padded_sizes = [padded_size(config, size) for size in sizes]
+    scaled = [
+        (size, *(_scaled(shape, size[0] / content.shape[2]) for shape in shapes)) for size in sizes
+    ]
+    work = [_work(config, *each, **terms) for each in scaled]
     seconds = sum(
-        first(size) + max(count - 1, 0) * later(size) for size, count in zip(padded_sizes, steps)
+        factor * (first(size) + max(count - 1, 0) * later(size))
+        for factor, size, count in zip(work, padded_sizes, steps)
     )
+    # A smaller scale may take more memory without tiles than the last takes in tiles.
+    peak = max(memory_at_most(config, *each, **terms) for each in scaled)
     return Forecast(
         sizes=sizes,
         steps=steps,
-        memory=round(_SAFETY_FACTOR * memory(config, content.shape[2:], *shapes, **terms)),
-        free=_available(device),
-        step_seconds=later(padded_sizes[-1]),
+        memory=round(peak),
+        free=available(device),
+        step_seconds=work[-1] * later(padded_sizes[-1]),
         seconds=seconds,
     )
 
@@ -151,161 +133,84 @@ def check_memory(
     EngineError
         It does not fit; the message names a size that would.
     """
-    free = _available(engine.device_of(config))
-    needed = _SAFETY_FACTOR * memory(config, size, style_size, *more, groups=groups, masked=masked)
-    values = _largest_array(config, size, style_size)
-    share = _MAX_VALUES / values
+    free = available(engine.device_of(config))
+    style_sizes = style_size, *more
+    terms: dict[str, Any] = {"groups": groups, "masked": masked}
+    needed = memory_at_most(config, size, *style_sizes, **terms)
     pixels = f"{size[1]} x {size[0]} pixels"
     if free is not None and needed > free:
-        fixed = _SAFETY_FACTOR * _FIXED_BYTES
-        share = min(share, max(free - fixed, 0) / (needed - fixed))
+
+        def fits(factor: float) -> bool:
+            scaled = (_scaled(one, factor) for one in (size, *style_sizes))
+            return memory_at_most(config, *scaled, **terms) <= free
+
         raise EngineError(
             f"Not enough memory for {pixels}: the run takes up to {_gigabytes(needed)}, and "
-            f"{_gigabytes(free)} are available; {_advice(config, size, share)}."
+            f"{_gigabytes(free)} are available; {_advice(config, size, fits)}."
         )
-    if share < 1:
+    values = _largest_array(config, size, *style_sizes, **terms)
+    if values > MAX_VALUES:
+
+        def small_enough(factor: float) -> bool:
+            scaled = (_scaled(one, factor) for one in (size, *style_sizes))
+            return _largest_array(config, *scaled, **terms) <= MAX_VALUES
+
         raise EngineError(
             f"A picture of {pixels} is too large for MXNet: an array would have {values:.2g} "
-            f"values, and MXNet can hold {_MAX_VALUES:.2g}; {_advice(config, size, share)}."
+            f"values, and MXNet can hold {MAX_VALUES:.2g}; {_advice(config, size, small_enough)}."
         )
 
 
-def _advice(config: Config, size: Size, share: float) -> str:
-    """Return the advice for a run of which only a share of the pixels would fit."""
-    # The margin does not shrink with the picture. It takes the largest part of the short side,
-    # so a short side that fits leaves room for the long one.
-    margins = padded_size(config, size)[0] - size[0]
-    long_edge, ratio = Fraction(max(size)), Fraction(math.sqrt(share))
-    ratio -= (1 - ratio) * Fraction(margins, min(size))
-    if long_edge * ratio < images.MIN_SIDE:
-        return "free some memory first"
-    return f"{sizes.resized_option(config, long_edge, ratio)} would fit"
-
-
-def _largest_array(config: Config, size: Size, style_size: Size) -> float:
-    """Return the number of values in the largest array of a transfer."""
-    layers = [_values_per_pixel(LAYERS[0])]
-    if config.gamma:
-        layers += [_most_own_values(config, method) for method in config.methods]
-    history = 2 * lbfgs.HISTORY * 3 if config.optimizer == "lbfgs" else 0
-    pixels, style_pixels = math.prod(padded_size(config, size)), math.prod(style_size)
-    pairs_of_samples = config.samples**2 if "remd" in config.methods else 0
-    return max(max(layers) * max(pixels, style_pixels), history * pixels, pairs_of_samples)
-
-
-def memory(
-    config: Config,
-    size: Size,
-    style_size: Size,
-    *more: Size,
-    groups: int = 1,
-    masked: bool = False,
-) -> int:
-    """Return the peak memory of a transfer's process, as far as the model knows, in bytes.
-
-    ::
-
-        peak    = fixed + transformed kernels
-                  + max(pixels x steps, forward factor x style pixels x network)
-        steps   = network + L-BFGS history + copies in low precision
-        network = bytes per pixel + bytes per map value x maps + bytes per tap value x taps
-                  + largest method + further method x (methods + groups - 2) x widest tap
-                  + masked features x widest tap, if there are masks
-
-    The margin counts as pixels of the picture. `maps`, `taps` and `widest tap` count values per
-    pixel: in all feature maps down to the deepest layer used, in the maps that a loss reads, and
-    in the largest of these.
-    The style image needs no gradients, so only a part of the network's memory, the forward
-    factor. The largest of several counts so, and the others only as pictures.
+def _advice(config: Config, size: Size, fits: Callable[[float], bool]) -> str:
+    """Return the advice for a run that does not fit.
 
     Parameters
     ----------
     config : Config
-    size, style_size : (int, int)
-        Height and width of the content image, without the margin, and of the style image, the
-        largest of several.
-    *more : (int, int)
-        Sizes of further style images.
-    groups : int
-        Number of groups of styles, each of which has its own terms.
-    masked : bool
-        Whether any style has a mask.
+    size : (int, int)
+    fits : callable
+        Takes a factor of the size below 1, and returns whether it would fit.
     """
-    size = padded_size(config, size)
-    layers = {*config.style_layers * bool(config.gamma), *config.content_layers}
-    deepest = max(map(LAYERS.index, layers))
-    maps = sum(map(_values_per_pixel, LAYERS[: deepest + 1]))
-    taps = list(map(_values_per_pixel, layers))
-    method_bytes = max(
-        _METHOD_BYTES.get(method, 0.0 if method in METHODS else _PLUGIN_BYTES)
-        * _most_own_values(config, method)
-        for method in (_costing(config, name) for name in config.methods)
-    )
-    further = len(config.methods) + groups - 2
-    method_bytes += (_FURTHER_METHOD_BYTES * further + _MASKED_BYTES * masked) * max(taps)
-    network = _BYTES_PER_PIXEL + _BYTES_PER_MAP_VALUE * maps
-    network += _BYTES_PER_TAP_VALUE * sum(taps) + method_bytes
-    steps = network + _LBFGS_BYTES * (config.optimizer == "lbfgs")
+    least, most = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (least + most) / 2
+        least, most = (middle, most) if fits(middle) else (least, middle)
+    long_edge, ratio = Fraction(max(size)), Fraction(least)
+    if long_edge * ratio < images.MIN_SIDE:
+        return "free some memory first"
+    return f"{dimensions.resized_option(config, long_edge, ratio)} would fit"
+
+
+def _scaled(size: Size, factor: float) -> Size:
+    height, width = (max(vgg.SMALLEST_SIDE, round(side * factor)) for side in size)
+    return height, width
+
+
+def _work(config: Config, size: Size, *style_sizes: Size, **terms: Any) -> float:
+    """Return how many times the time of an untiled step one takes at a size."""
+    tile = tile_bytes(config, size, *style_sizes, **terms)
+    if not tile:
+        return 1.0
     device = engine.device_of(config)
-    precision = engine.precision_of(config, device)
-    if precision in ROUNDED:
-        by_amx = precision == "bfloat16" and engine.instruction_set(device) == "amx"
-        steps += _AMX_BYTES if by_amx else _LOW_PRECISION_BYTES
-    convolutions = vgg.winograd_convolutions(
-        [*layers], size, config.convolution, precision, device
-    )
-    kernels = sum(vgg.input_channels(name) * vgg.channels(name) for name in convolutions)
-    style = _FORWARD_ONLY_FACTOR * network * math.prod(style_size)
-    fixed = _FIXED_BYTES + _BYTES_PER_KERNEL * kernels
-    fixed += _REMD_BYTES * config.samples**2 * ("remd" in config.methods)
-    fixed += _STYLE_PICTURE_BYTES * sum(map(math.prod, more))
-    return round(fixed + max(steps * math.prod(size), style))
+    value = tiles.value_bytes(engine.precision_of(config, device), device)
+    layers = (*config.style_layers, *config.content_layers)
+    return tiles.work((1, 3, *padded_size(config, size)), layers, tile, value)
 
 
-def _costing(config: Config, method: str) -> str:
-    """Return the method that costs what a method does with the config's estimator."""
-    return "fourier" if method in BY_FOURIER and config.estimator == "fourier" else method
-
-
-def _values_per_pixel(layer: str) -> float:
-    """Return the number of values in a layer's feature map per pixel of the picture."""
-    return _channels(layer) * _positions_per_pixel(layer)
-
-
-def _channels(layer: str) -> int:
-    return min(64 << (_block(layer) - 1), 512)
-
-
-def _positions_per_pixel(layer: str) -> float:
-    return float(1 / 4 ** (_block(layer) - 1))
-
-
-def _block(layer: str) -> int:
-    return int(layer[len("relu")])
-
-
-def _most_own_values(config: Config, method: str) -> float:
-    """Return the values in the largest array of a method's own, per pixel of the picture."""
-    return max(_own_values(config, method, layer) for layer in config.style_layers)
-
-
-def _own_values(config: Config, method: str, layer: str) -> float:
-    per_position = float(_channels(layer))
-    if losses.style_loss(method).needs == "pairs":
-        per_position *= 1.5
-    elif method == "sliced":
-        per_position = config.directions
-    elif method == "fourier":
-        per_position = losses.FourierMMD(config.features).waves(_channels(layer))
-    return per_position * _positions_per_pixel(layer)
-
-
-def _available(device: Any) -> Optional[int]:
-    """Return the bytes available to this process, including those it uses; None if unknown."""
-    free: Optional[int] = engine.free_memory(device)
-    if device.device_type != "cpu" or free is None:
-        return free
-    return free + (machine.own_memory() or 0)
+def _largest_array(
+    config: Config, size: Size, style_size: Size, *more: Size, **terms: Any
+) -> float:
+    """Return the number of values in the largest array of a transfer."""
+    pixels, history = math.prod(padded_size(config, size)), 0
+    if config.optimizer == "lbfgs":
+        history = 2 * 3 * lbfgs.history_of(3 * pixels)
+    maps = largest_map(config, size, style_size)
+    if tile_bytes(config, size, style_size, *more, **terms):
+        # Whole maps are kept after the second pooling, and of the content.
+        kept = max(map(values_per_pixel, ("relu3_1", *config.content_layers)))
+        maps = kept * max(pixels, math.prod(style_size))
+    pairs_of_samples = config.samples**2 if "remd" in config.methods else 0
+    return max(maps, history * pixels, pairs_of_samples)
 
 
 def _trial(
@@ -372,7 +277,9 @@ def _timed(
     """Return the seconds until the first step ends, and those of a later step."""
     moments: list[float] = []
     init = content if config.init not in INITS else None
-    choices = replace(config, scales=1, iterations=_TRIAL_STEPS, stop_eps=0, stop_decrease=0)
+    choices = replace(
+        config, scales=1, iterations=_TRIAL_STEPS, stop_eps=0, stop_decrease=0, tile="off"
+    )
     began = time.perf_counter()
     transfer(
         content, styles, choices, init=init, weights=weights,

@@ -21,6 +21,8 @@ from ..synthesis import Record, Result, State, denoise, scale_sizes, steps_at, t
 from ..synthesis.kit import NetworkKit
 from ..synthesis.margin import padded_size
 from ..synthesis.styles import StyleImage, grouped
+from ..synthesis.tiled_objective import KEPT_POSITIONS
+from ..synthesis.transfers import tiling_for
 from ..weights import Weights
 from . import formats, sidecar, sizes
 from . import styles as named
@@ -78,6 +80,10 @@ class Job:
     def style(self) -> Any:
         """The first picture of the first style, network input."""
         return self.styles[0].images[0]
+
+
+class StopRequest(Exception):
+    """Raised by `on_step` to end a run whose user is content with the image so far."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +236,7 @@ def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> J
         colours=inputs.colours,
         encoding=encoding,
         provenance=provenance,
-        notes=tuple(_notes(inputs, weights, output, alpha, encoding, provenance)),
+        notes=tuple(_notes(config, inputs, weights, output, alpha, encoding, provenance)),
     )
 
 
@@ -249,7 +255,7 @@ def run(
     ----------
     job : Job
     on_step : callable, optional
-        Called with a `synthesis.Record` after each step.
+        Called with a `synthesis.Record` after each step. It may raise `StopRequest`.
     save_every : int
         Also write the picture each time this many steps have been made, with the name
         `step_name`; 0 means never.
@@ -264,7 +270,7 @@ def run(
     -------
     Outcome
         If the user interrupts the run, it has the image so far and the stop reason
-        ``interrupted``.
+        ``interrupted``; after a `StopRequest`, ``stopped``.
 
     Raises
     ------
@@ -312,7 +318,9 @@ class _Watch:
         keeper: Optional[Keeper],
     ) -> None:
         self._job, self._on_step, self._save_every = job, on_step, save_every
-        self.keeper, self._is_interrupted = keeper, False
+        self.keeper = keeper
+        # What ends the run as soon as a checkpoint can be written.
+        self._end: Optional[BaseException] = None
         self.last: Optional[Record] = None
         self.failures: list[NstError] = []
         self.deferral = contextlib.ExitStack()
@@ -326,8 +334,8 @@ class _Watch:
         self.keeper.after(record)
         try:
             self._follow(record)
-        except KeyboardInterrupt:
-            self._is_interrupted = True
+        except (KeyboardInterrupt, StopRequest) as end:
+            self._end = end
 
     def _follow(self, record: Record) -> None:
         self.last = record
@@ -343,9 +351,9 @@ class _Watch:
     def on_state(self, export: Callable[[], State]) -> None:
         """Save a checkpoint if it is time to, and raise an interruption that waited for this."""
         if self.keeper:
-            self.keeper.offer(export, must=self._is_interrupted)
-        if self._is_interrupted:
-            raise KeyboardInterrupt
+            self.keeper.offer(export, must=self._end is not None)
+        if self._end is not None:
+            raise self._end
 
 
 def _run(job: Job, watch: _Watch, kit: Optional[NetworkKit], saved: Optional[Saved]) -> Outcome:
@@ -357,13 +365,14 @@ def _run(job: Job, watch: _Watch, kit: Optional[NetworkKit], saved: Optional[Sav
             weights=job.weights, on_state=watch.on_state if keeper else None,
             state=saved.state if saved else None,
         )  # fmt: skip
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, StopRequest) as end:
         if watch.last is None:
             raise
         # The record has the losses before its step; those after it would take another step.
+        why = "stopped" if isinstance(end, StopRequest) else "interrupted"
         step = keeper.step if keeper else None
         try:
-            outcome = write(job, _partial_result(watch.last, "interrupted"))
+            outcome = write(job, _partial_result(watch.last, why))
         except IncompleteError as error:
             error.outcome = replace(error.outcome, checkpoint=step)
             raise
@@ -389,7 +398,9 @@ def _run(job: Job, watch: _Watch, kit: Optional[NetworkKit], saved: Optional[Sav
 
 
 def _partial_result(record: Record, stop_reason: str) -> Result:
-    return Result(record.image, record.step, stop_reason, record.losses, record.beta)
+    return Result(
+        record.image, record.step, stop_reason, record.losses, record.beta, record.tiling
+    )
 
 
 def _write_last_finite(job: Job, result: Result) -> Optional[str]:
@@ -494,11 +505,26 @@ def _finished_pixels(job: Job, result: Result) -> Any:
 def _document(job: Job, result: Result) -> dict[str, Any]:
     return dict(
         job.provenance,
+        **_tiling(result),
         steps=result.steps,
         stop_reason=result.stop_reason,
         beta=result.beta,
         losses=result.losses,
     )
+
+
+def _tiling(result: Result) -> dict[str, Any]:
+    """Return the entry of the tiles, or none if there were none."""
+    if result.tiling is None:
+        return {}
+    tile_bytes, by_fourier, by_sample = result.tiling
+    return {
+        "tiling": {
+            "megabytes": tile_bytes >> 20,
+            "by_fourier": list(by_fourier),
+            "by_sample": list(by_sample),
+        }
+    }
 
 
 def _save(job: Job, path: str, pixels: Any, document: dict[str, Any]) -> None:
@@ -565,7 +591,26 @@ def _plugins(config: Config, styles: Sequence[StyleImage]) -> dict[str, dict[str
     return {"plugins": packages} if packages else {}
 
 
+def _notes_of_tiles(config: Config, inputs: Inputs) -> Iterator[str]:
+    """Yield what tiles change besides memory and time."""
+    size = inputs.content.shape[2:]
+    tiling = tiling_for(config, grouped(inputs.styles, size, config), size)
+    if tiling is None:
+        return
+    if tiling.by_fourier:
+        yield (
+            f"In tiles, {' and '.join(tiling.by_fourier)} uses random Fourier features, as with "
+            "--estimator fourier."
+        )
+    if tiling.by_sample:
+        yield (
+            f"In tiles, {' and '.join(tiling.by_sample)} sees at most {KEPT_POSITIONS} positions "
+            "of each feature map, the same at each step."
+        )
+
+
 def _notes(
+    config: Config,
     inputs: Inputs,
     weights: Weights,
     output: str,
@@ -595,6 +640,7 @@ def _notes(
             f"The content {content.path} is grey, and keep_colors {mode} keeps its colours, so "
             "the picture will be grey."
         )
+    yield from _notes_of_tiles(config, inputs)
     start = inputs.pictures.get("init")
     if start is not None:
         (height, width), part = start.pixels.shape[:2], images.crop_size(start.pixels.shape, size)

@@ -23,7 +23,7 @@ _LARGEST_FILE = 1 << 20
 _NAMES = {
     "program", "versions", "config", "content", "style", "styles", "init", "weights", "device",
     "precision", "convolution", "threads", "processor", "width", "height", "steps",
-    "stop_reason", "beta", "losses", "file", "plugins",
+    "stop_reason", "beta", "losses", "file", "plugins", "tiling",
 }  # fmt: skip
 
 

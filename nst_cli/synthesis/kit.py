@@ -8,6 +8,7 @@ import numpy
 
 from ..weights import Weights
 from . import vgg
+from .tiles import TiledNetwork
 
 
 class NetworkKey(NamedTuple):
@@ -89,6 +90,14 @@ class NetworkKit:
         if self._keep and keep:
             self._networks[name] = network
         return network
+
+    def tiled_network(self, shape: Sequence[int], tile_bytes: int) -> TiledNetwork:
+        """Return a network in tiles for images of a shape; see `TiledNetwork`."""
+        key = self._begun()
+        return TiledNetwork(
+            self._shared(), key.layers, shape, key.pooling, key.precision, key.convolution,
+            tile_bytes,
+        )  # fmt: skip
 
     def targets(
         self,

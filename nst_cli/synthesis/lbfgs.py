@@ -24,6 +24,11 @@ from .state import State, joined, whole
 
 HISTORY = 20
 
+# Larger vectors have a shorter history, which takes at most this many bytes, or `_LEAST_HISTORY`
+# steps: at 12 megapixels, 20 steps would take 6 GB.
+_HISTORY_BYTES = 3 << 29
+_LEAST_HISTORY = 5
+
 # The constants c1 and c2 of the strong Wolfe conditions: sufficient decrease, flatter slope.
 _DECREASE, _FLATTER = 1e-4, 0.9
 _TRIALS = 12
@@ -68,6 +73,11 @@ class Point(NamedTuple):
     gradient: Any
     extra: Any
     products: Any = None
+
+
+def history_of(size: int) -> int:
+    """Return how many steps to remember for vectors of a size."""
+    return max(_LEAST_HISTORY, min(HISTORY, _HISTORY_BYTES // (2 * 4 * size)))
 
 
 def minimise(

@@ -11,7 +11,7 @@ from ..checks import parse_weights
 from ..config import Config
 from ..errors import ConfigError
 from ..plugins import paper_beta
-from . import losses, masks, vgg
+from . import losses, masks
 from .styles import Group
 
 
@@ -110,6 +110,7 @@ class Objective:
     Parameters
     ----------
     network : vgg.Network
+        Or what a subclass needs.
     terms : sequence of Term
     tv_weight : float
     random : numpy.random.RandomState
@@ -121,7 +122,7 @@ class Objective:
 
     def __init__(
         self,
-        network: vgg.Network,
+        network: Any,
         terms: Iterable[Term],
         tv_weight: float,
         random: numpy.random.RandomState,
@@ -162,7 +163,20 @@ class Objective:
 
     def __call__(self, image: Any) -> Evaluation:
         """Evaluate value and gradient at an image, NDArray (1, 3, H, W)."""
-        drawn = self._held or self._drawn()
+        values, gradient = self._evaluated(image, self._held or self._drawn())
+        parts = [values[term.name] for term in self.terms]
+        smoothing_gradient = None
+        if self._tv_weight:
+            value, grad = losses.smoothing(image)
+            parts.append(self._tv_weight * value)
+            smoothing_gradient = self._tv_weight * grad
+        # MXNet's norm accumulates in float32 and is off by about 1e-6. The authors clip by this
+        # norm, and in 20 steps from noise the error grows to 1e-2, so nst uses it too.
+        norm = engine.nd.norm(gradient).reshape((1,))
+        return Evaluation(engine.nd.concat(*parts, dim=0), gradient, norm, smoothing_gradient)
+
+    def _evaluated(self, image: Any, drawn: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+        """Return the values of the terms by name, and the gradient on the image."""
         values: dict[str, Any] = {}
         features = self._network.forward(image)
 
@@ -175,16 +189,7 @@ class Objective:
             return engine.nd.zeros_like(maps) if total is None else total
 
         gradient = self._network.backward(head_gradient)
-        parts = [values[term.name] for term in self.terms]
-        smoothing_gradient = None
-        if self._tv_weight:
-            value, grad = losses.smoothing(image)
-            parts.append(self._tv_weight * value)
-            smoothing_gradient = self._tv_weight * grad
-        # MXNet's norm accumulates in float32 and is off by about 1e-6. The authors clip by this
-        # norm, and in 20 steps from noise the error grows to 1e-2, so nst uses it too.
-        norm = engine.nd.norm(gradient).reshape((1,))
-        return Evaluation(engine.nd.concat(*parts, dim=0), gradient, norm, smoothing_gradient)
+        return values, gradient
 
     def non_finite(self, image: Any) -> str:
         """Describe the parts whose value or gradient at `image` is not finite."""
@@ -202,9 +207,12 @@ class Objective:
         """Return a new random draw for each term, by its name."""
         shapes = self._network.shapes
         return {
-            term.name: term.draw(self._streams.get(term.stream, self._random), shapes[term.layer])
-            for term in self.terms
+            term.name: term.draw(self._random_of(term), shapes[term.layer]) for term in self.terms
         }
+
+    def _random_of(self, term: Term) -> numpy.random.RandomState:
+        """Return what draws for a term."""
+        return self._streams.get(term.stream, self._random)
 
 
 def content_terms(config: Config, features: Mapping[str, Any]) -> list[Term]:
@@ -351,20 +359,21 @@ def given_beta(
 
 def measured_beta(
     config: Config,
-    network: vgg.Network,
+    network: Any,
     content: Iterable[Term],
     style: Iterable[Term],
     image: Any,
     random: numpy.random.RandomState,
     shares: Optional[Mapping[str, float]] = None,
     covers: Optional[Mapping[str, Any]] = None,
+    kind: type[Objective] = Objective,
 ) -> Optional[dict[str, float]]:
     """Measure the β′ that scales each method's gradient to the content gradient (section 4).
 
     Parameters
     ----------
     config : Config
-    network : vgg.Network
+    network : vgg.Network or tiles.TiledNetwork
     content, style : sequence of Term
         As `content_terms` and `style_terms` return them.
     image : NDArray
@@ -376,6 +385,8 @@ def measured_beta(
     covers : dict of str to NDArray, shape (1, 1, H, W), optional
         Where each method applies. The content gradient is taken there alone; for methods that it
         lacks, everywhere.
+    kind : type
+        The class of objectives for the network.
 
     Returns
     -------
@@ -388,7 +399,7 @@ def measured_beta(
         A style gradient vanishes, so that no factor can balance it.
     """
     shares, covers = shares or config.methods, covers or {}
-    evaluation = Objective(network, content, 0, random)(image)
+    evaluation = kind(network, content, 0, random)(image)
     norms = {method: _norm(evaluation, covers.get(method)) for method in shares}
     beta = {}
     for method, share in shares.items():
@@ -398,7 +409,7 @@ def measured_beta(
         if share:
             terms = [term for term in style if term.method == method]
             terms = scaled(terms, {method: paper_beta(method) / share})
-            style_norm = _norm(Objective(network, terms, 0, random)(image))
+            style_norm = _norm(kind(network, terms, 0, random)(image))
             if not style_norm:
                 raise ConfigError(
                     f"beta auto: the {method} style loss has no gradient on the start image, "

@@ -14,7 +14,7 @@ from .styles import Picture
 _MOST_POSITIONS = 1 << 18
 
 
-class _Part(NamedTuple):
+class LayerPart(NamedTuple):
     """One picture at one layer: its share, its mask there, and the positions of a sample of it."""
 
     share: float
@@ -57,8 +57,8 @@ def pooled_targets(
         Without the layers where no mask covers a position.
     """
     layers = list(dict.fromkeys(layer for _, layer in losses))
-    parts = [_parts(picture, layers, mask_inside) for picture in pictures]
-    _limit(parts)
+    parts = [layer_parts(picture, layers, mask_inside) for picture in pictures]
+    limit(parts)
     chosen: dict[tuple[str, str], Any] = {}
     by_moments = {key: loss for key, loss in losses.items() if getattr(loss, "by_moments", False)}
     if by_moments:
@@ -89,7 +89,9 @@ def pooled_targets(
     }
 
 
-def _parts(picture: Picture, layers: Iterable[str], mask_inside: bool) -> dict[str, _Part]:
+def layer_parts(
+    picture: Picture, layers: Iterable[str], mask_inside: bool
+) -> dict[str, LayerPart]:
     """Return the part of a picture at each layer where its mask covers a position."""
     parts = {}
     for layer in layers:
@@ -101,16 +103,19 @@ def _parts(picture: Picture, layers: Iterable[str], mask_inside: bool) -> dict[s
             if values.sum() < masks.LEAST_MASS:
                 continue
             positions = numpy.count_nonzero(values)
-        parts[layer] = _Part(picture.share, values, positions)
+        parts[layer] = LayerPart(picture.share, values, positions)
     return parts
 
 
-def _limit(parts: Sequence[dict[str, _Part]]) -> None:
-    """Reduce the positions of pictures that would make too large a sample together."""
+def limit(parts: Sequence[dict[str, LayerPart]], most_of_all: int = 0) -> None:
+    """Reduce the positions of pictures that would make too large a sample together.
+
+    `most_of_all`, if given, takes the place of the number of positions of the largest picture.
+    """
     for layer in {layer for at_layers in parts for layer in at_layers}:
         users = [at_layers for at_layers in parts if layer in at_layers]
         counts = [at_layers[layer].positions for at_layers in users]
-        most = max(_MOST_POSITIONS, *counts)
+        most = most_of_all or max(_MOST_POSITIONS, *counts)
         if sum(counts) > most:
             whole = sum(at_layers[layer].share for at_layers in users)
             for at_layers in users:
@@ -122,7 +127,7 @@ def _limit(parts: Sequence[dict[str, _Part]]) -> None:
 def _moments(
     layers: Iterable[str],
     pictures: Sequence[Picture],
-    parts: Sequence[dict[str, _Part]],
+    parts: Sequence[dict[str, LayerPart]],
     read: Callable[[numpy.ndarray], Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return the channels' means and squares about them of all pictures, by layer."""

@@ -180,7 +180,7 @@ class QuasiNewton:
         self._before: Optional[Evaluation] = None
         # Coefficients are those of the difference from the start.
         self._start, self._basis = image, Cosines(image)
-        self._progress = lbfgs.Progress(lbfgs.Memory(image, lbfgs.HISTORY))
+        self._progress = lbfgs.Progress(lbfgs.Memory(image, lbfgs.history_of(image.size)))
         if state is not None:
             self._restore(state, image)
 

@@ -14,7 +14,7 @@ from .. import engine, images
 from ..config import LAYERS, Config
 from ..errors import CheckpointError, ConfigError, NonFiniteError, ShapeError
 from ..weights import Weights
-from . import objective, starts, vgg
+from . import memory, objective, starts, vgg
 from .kit import NetworkKey, NetworkKit
 from .margin import margin_of, padded_size, with_margin, without_margin
 from .pooling import pooled_targets
@@ -22,6 +22,9 @@ from .reading import StepNumbers, read_steps
 from .state import State, joined, real, restore_streams, state_of_streams
 from .steps import OPTIMIZERS
 from .styles import Group, StyleImage, coverage, grouped, shares
+from .tiled_objective import TiledObjective, kept_positions
+from .tiled_styles import tiled_targets
+from .tiles import OnTile, TiledNetwork
 
 # The stop rules apply from this step on. Momentum takes about ten steps to build up, and until
 # then a small change does not mean convergence. The authors' code may stop at its first step.
@@ -39,9 +42,13 @@ READ_EVERY = 10
 # The pairs of each step have a stream for each group of styles: that of the first group is
 # (_PAIRS,), and that of group n is (_PAIRS, n). So another style leaves the draws for those before
 # it as they are. A target depends on the style's pictures alone, not on the place of its group.
-_START, _STYLE_PAIRS, _PAIRS, _BETA_PAIRS, _BASES = range(5)
+# The last is for the positions that losses keep of maps in tiles, at each size.
+_START, _STYLE_PAIRS, _PAIRS, _BETA_PAIRS, _BASES, _KEPT = range(6)
 # The colours of `init` style, and the noise of `init_noise`.
 _START_COLOURS, _START_NOISE = 10, 11
+
+# No state has larger tiles.
+_MOST_TILE_BYTES = 1 << 50
 
 # With `scales` auto, no scale has a long edge below this.
 _SMALLEST_EDGE = 256
@@ -67,6 +74,8 @@ class Record:
         L2 norm of the gradient without the smoothing, before clipping.
     beta : dict of str to float
         β′ of each method, given or measured.
+    tiling : memory.Tiling or None
+        How the full size is computed in tiles; None if it is not.
     step_of_scale : int
         The step, counted from 1 at each scale.
     """
@@ -81,6 +90,7 @@ class Record:
     _image: Any = field(repr=False)
     _margin: int = field(repr=False)
     _size: tuple[int, int] = field(repr=False)
+    tiling: Optional[memory.Tiling] = None
     step_of_scale: int = 0
 
     @property
@@ -116,6 +126,8 @@ class Result:
         ``non-finite``.
     beta : dict of str to float
         β′ of each method, given or measured.
+    tiling : memory.Tiling or None
+        How the full size was computed in tiles; None if it was not.
     """
 
     image: numpy.ndarray = field(repr=False)
@@ -123,6 +135,7 @@ class Result:
     stop_reason: str
     losses: dict[str, float]
     beta: dict[str, float]
+    tiling: Optional[memory.Tiling] = None
 
 
 def transfer(
@@ -197,6 +210,9 @@ def transfer(
             raise ShapeError(f"init has shape {init.shape}, the content {content.shape}.")
     device = engine.device_of(config)
     with engine.failures():
+        tiling = tiling_for(config, groups, content.shape[2:], state)
+        if tiling and tiling.by_fourier:
+            config = replace(config, estimator="fourier")
         setting = _Setting(
             config=config,
             device=device,
@@ -209,6 +225,7 @@ def transfer(
             streams={
                 group.index: stream(config.seed, _PAIRS, group.index) for group in groups[1:]
             },
+            tiling=tiling,
             on_state=on_state,
         )
         return _run_scales(setting, init, state)
@@ -229,7 +246,14 @@ class _Setting:
     weights: Weights
     # The same for the second group of styles and further ones, by index.
     streams: Mapping[int, numpy.random.RandomState] = field(default_factory=dict)
+    # How the full size is computed in tiles; None if all sizes do without.
+    tiling: Optional[memory.Tiling] = None
     on_state: Optional[Callable[[Callable[[], State]], Any]] = None
+
+    @property
+    def tile(self) -> int:
+        """Bytes of a tile; 0 without tiles."""
+        return self.tiling.tile_bytes if self.tiling else 0
 
     @property
     def all_streams(self) -> tuple[numpy.random.RandomState, ...]:
@@ -252,6 +276,7 @@ class _Scale(NamedTuple):
     scales: int
     steps_before: int
     margin: int
+    tile_bytes: int
 
 
 class _ScaleResult(NamedTuple):
@@ -342,7 +367,12 @@ def _run_scales(
         else:
             image = with_margin(_next_start(image, small_content), margin)
         assert image is not None
-        scale = _Scale(number, len(sizes), steps, margin)
+        tile_bytes = 0
+        if setting.tiling:
+            # Smaller scales than the last may fit.
+            style_sizes, terms = _needs(small_groups)
+            tile_bytes = memory.tile_bytes(config, size, *style_sizes, **terms)
+        scale = _Scale(number, len(sizes), steps, margin, tile_bytes)
         small_content = with_margin(small_content, margin)
         small_groups = [group.with_margin(scale.margin) for group in small_groups]
         result = _optimise(setting, scale, small_content, small_groups, image, beta, begun)
@@ -352,7 +382,36 @@ def _run_scales(
             setting.on_state(
                 functools.partial(_state_between, setting, number + 1, steps, beta, image)
             )
-    return Result(result.image, steps, result.stop_reason, result.losses, beta or {})
+    return Result(
+        result.image, steps, result.stop_reason, result.losses, beta or {}, setting.tiling
+    )
+
+
+def tiling_for(
+    config: Config,
+    groups: Sequence[Group],
+    size: Sequence[int],
+    state: Optional[State] = None,
+) -> Optional[memory.Tiling]:
+    """Return how a transfer to a size is computed in tiles; None if it is not.
+
+    A transfer that goes on from a state keeps its tiles, whatever memory is available now.
+    """
+    height, width = size
+    methods = list(dict.fromkeys(method for group in groups for method in group.methods))
+    if state is not None:
+        chosen = state.whole("tile", 0, _MOST_TILE_BYTES)
+        return memory.tiling_with(config, methods, chosen) if chosen else None
+    style_sizes, terms = _needs(groups)
+    return memory.tiling(config, methods, (height, width), *style_sizes, **terms)
+
+
+def _needs(groups: Sequence[Group]) -> tuple[list[tuple[int, int]], dict[str, Any]]:
+    """Return the sizes of style images, the largest first, and further needs of memory."""
+    shapes = [picture.image.shape for group in groups for picture in group.pictures]
+    sizes = [(height, width) for *_, height, width in shapes]
+    sizes.sort(key=math.prod, reverse=True)
+    return sizes, {"groups": len(groups), "masked": not all(group.whole for group in groups)}
 
 
 def _state_between(
@@ -363,7 +422,10 @@ def _state_between(
     image: numpy.ndarray,
 ) -> State:
     """Return the state before a scale begins; the image is the result of the one before."""
-    numbers = {"scale": scale, "steps_before": steps_before, "count": 0, "beta": beta}
+    numbers = {
+        "scale": scale, "steps_before": steps_before, "count": 0, "beta": beta,
+        "tile": setting.tile,
+    }  # fmt: skip
     random = state_of_streams(setting.all_streams)
     return joined(numbers, {"image": image}, random=random)
 
@@ -451,14 +513,22 @@ def _objective(
     groups: Sequence[Group],
     start: numpy.ndarray,
     beta: Optional[dict[str, float]],
+    tile_bytes: int = 0,
 ) -> tuple[objective.Objective, Optional[dict[str, float]]]:
     """Build the objective of a scale, with its network and targets; measure β′ if it is None."""
     config, device = setting.config, setting.device
-    network = setting.kit.network(content.shape)
+    network = _network(setting, content.shape, tile_bytes)
+    kind: type[objective.Objective] = objective.Objective
+    if isinstance(network, TiledNetwork):
+        kind = TiledObjective
     content_terms: list[objective.Term] = []
     style_terms: list[objective.Term] = []
     if setting.with_content:
-        features = network.forward(engine.array(content, device))
+        image = engine.array(content, device)
+        if isinstance(network, TiledNetwork):
+            features = network.features(image, config.content_layers)
+        else:
+            features = network.forward(image)
         content_terms = objective.content_terms(config, features)
     if setting.with_style:
         like = engine.array([0.0], device)
@@ -467,17 +537,30 @@ def _objective(
             style_terms += objective.style_terms(config, targets, group, like)
         if beta is None:
             starts = start, _noise(config, content.shape)
-            beta = _measured_beta(setting, network, content_terms, style_terms, starts, groups)
+            measure = functools.partial(_measured_beta, setting, network, kind)
+            beta = measure(content_terms, style_terms, starts, groups)
     terms = objective.scaled(content_terms, {"content": config.alpha}) if config.alpha else []
     if setting.with_style and beta is not None:
         factors = {method: config.gamma * value for method, value in beta.items()}
         terms += objective.scaled(style_terms, factors)
-    goal = objective.Objective(network, terms, config.tv_weight, setting.random, setting.streams)
-    return goal, beta
+    smoothing = config.smoothing_weight(content.shape[2] * content.shape[3])
+    return kind(network, terms, smoothing, setting.random, setting.streams), beta
+
+
+def _network(
+    setting: _Setting, shape: tuple[int, ...], tile_bytes: int
+) -> Union[vgg.Network, TiledNetwork]:
+    """Return the network for the images of a scale, in tiles unless `tile_bytes` is 0."""
+    if not tile_bytes:
+        return setting.kit.network(shape)
+    network = setting.kit.tiled_network(shape, tile_bytes)
+    random = stream(setting.config.seed, _KEPT, *shape[2:])
+    network.kept = kept_positions(network.shapes, random)
+    return network
 
 
 def _style_targets(
-    setting: _Setting, group: Group, network: vgg.Network
+    setting: _Setting, group: Group, network: Union[vgg.Network, TiledNetwork]
 ) -> dict[tuple[str, str], Any]:
     """Return the targets of a group's losses, from the kit or from its pictures."""
     config, pictures = setting.config, group.pictures
@@ -488,27 +571,37 @@ def _style_targets(
     seed = config.seed if seeded else None
     # A network for each size of several pictures would take too much memory.
     keep = sum(len(one.pictures) for one in setting.groups) == 1
-    reader: Optional[vgg.Network] = None
+    tile_bytes = network.tile_bytes if isinstance(network, TiledNetwork) else 0
+    reader: Any = None
 
     def read(image: numpy.ndarray) -> dict[str, Any]:
         nonlocal reader
-        if image.shape == network.image_shape:
+        if not tile_bytes and image.shape == network.image_shape:
             reader = network
         elif reader is None or image.shape != reader.image_shape:
             reader = None
             reader = setting.kit.network(image.shape, gradient=False, keep=keep)
-        return reader.forward(engine.array(image, setting.device))
+        features: dict[str, Any] = reader.forward(engine.array(image, setting.device))
+        return features
+
+    def sweep(image: numpy.ndarray, on_tile: OnTile) -> None:
+        tiled = setting.kit.tiled_network(image.shape, tile_bytes)
+        tiled.forward(engine.array(image, setting.device), on_tile, keep=False)
 
     def make() -> dict[tuple[str, str], Any]:
         # Each size has its own stream, so results do not depend on what the kit holds already.
         random = stream(config.seed, _STYLE_PAIRS, *first.shape[2:])
         bases = stream(config.seed, _BASES)
+        if tile_bytes:
+            like = engine.array([0.0], setting.device)
+            return tiled_targets(losses, pictures, sweep, like, config.mask_inside, random, bases)
         if group.plain:
             return objective.style_targets(config, read(first), random, bases, group.methods)
         return pooled_targets(losses, pictures, read, config.mask_inside, random, bases)
 
     arrays = [array for one in pictures for array in (one.image, one.mask)]
     parts = () if group.plain else (config.mask_inside, *(one.share for one in pictures))
+    parts = (tile_bytes, *parts)
     targets: dict[tuple[str, str], Any]
     targets = setting.kit.targets(arrays, (*losses.items(), seed, *parts), make)
     return targets
@@ -516,7 +609,8 @@ def _style_targets(
 
 def _measured_beta(
     setting: _Setting,
-    network: vgg.Network,
+    network: Union[vgg.Network, TiledNetwork],
+    kind: type[objective.Objective],
     content: list[objective.Term],
     style: list[objective.Term],
     starts: tuple[numpy.ndarray, ...],
@@ -537,7 +631,7 @@ def _measured_beta(
     for start in starts:
         image = engine.array(start, setting.device)
         beta = objective.measured_beta(
-            setting.config, network, content, style, image, random, parts, on_device
+            setting.config, network, content, style, image, random, parts, on_device, kind
         )
         if beta:
             return beta
@@ -565,7 +659,7 @@ def _optimise(
     height, width = setting.content.shape[2:]
     final_size = height, width
     image = engine.array(start, setting.device)
-    goal, beta = _objective(setting, content, groups, start, beta)
+    goal, beta = _objective(setting, content, groups, start, beta, scale.tile_bytes)
     limit = steps_at(config.iterations, scale.number, scale.scales)
     # The last image with a finite loss and gradient, and the step that made it.
     good = image, scale.steps_before
@@ -588,7 +682,7 @@ def _optimise(
         last_good = _enlarged(good[0], scale.margin, final_size)
         return NonFiniteError(
             f"Step {step}: {what} is not finite; a smaller gamma or lr may help.",
-            Result(last_good, good[1], "non-finite", {}, beta or {}),
+            Result(last_good, good[1], "non-finite", {}, beta or {}, setting.tiling),
         )
 
     def state_now() -> State:
@@ -596,6 +690,7 @@ def _optimise(
         numbers = {
             "scale": scale.number, "steps_before": scale.steps_before, "count": count,
             "beta": beta, "good_step": good[1], "parts_after": last.parts_after,
+            "tile": setting.tile,
         }  # fmt: skip
         return joined(
             numbers,
@@ -621,7 +716,7 @@ def _optimise(
                 Record(
                     number, scale.number, scale.scales, _losses(goal, last.parts),
                     last.relative_change, last.gradient_norm, beta or {}, image, scale.margin,
-                    final_size, count,
+                    final_size, setting.tiling, count,
                 )
             )  # fmt: skip
         settled = last.relative_change < config.stop_eps or (

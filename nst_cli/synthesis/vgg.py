@@ -79,17 +79,17 @@ def blocks(
         followed by what the next part reads unless that is the last of these layers. For a
         convolution in `separate`, which includes its ReLU, it is the convolution's name.
     """
-    parts = []
-    for names in _parts(layers, separate):
+    graphs = []
+    for names in parts(layers, separate):
         outputs = [name.replace("conv", "relu") for name in names]
         taps = tuple(layer for layer in outputs if layer in layers)
         if names[0] in separate:
-            parts.append((taps, names[0]))
+            graphs.append((taps, names[0]))
             continue
         nodes = _nodes(names, taps, pooling, precision, native)
         shown = taps if outputs[-1] in taps else (*taps, outputs[-1])
-        parts.append((taps, engine.sym.Group([nodes[name] for name in shown])))
-    return parts
+        graphs.append((taps, engine.sym.Group([nodes[name] for name in shown])))
+    return graphs
 
 
 def winograd_convolutions(
@@ -126,19 +126,24 @@ def convolution_used(config: Config, size: Sequence[int], device: Any) -> str:
     return "winograd" if chosen else "direct"
 
 
-def _parts(layers: Sequence[str], separate: Container[str]) -> list[list[str]]:
-    """Return the convolutions and poolings of each part of the network."""
-    parts: list[list[str]] = [[]]
+def block_of(name: str) -> int:
+    """Return the number of the block of a layer, a convolution or a pooling, from 1."""
+    return int(name[4])
+
+
+def parts(layers: Sequence[str], separate: Container[str] = ()) -> list[list[str]]:
+    """Return the convolutions and poolings of each part of the network; see `blocks`."""
+    names: list[list[str]] = [[]]
     for name in convolutions(layers):
-        block = int(name[4])
+        block = block_of(name)
         if block > 1 and name.endswith("_1"):
-            parts[-1].append(f"pool{block - 1}")
-            parts.append([])
+            names[-1].append(f"pool{block - 1}")
+            names.append([])
         if name in separate:
-            parts += [[name], []]
+            names += [[name], []]
         else:
-            parts[-1].append(name)
-    return [part for part in parts if part]
+            names[-1].append(name)
+    return [part for part in names if part]
 
 
 def _nodes(
@@ -228,11 +233,81 @@ class _Part(NamedTuple):
     run: Union[engine.Executor, winograd.Layer]
 
 
+class Chain:
+    """Consecutive parts of the network, bound for one size of their input.
+
+    Each part is bound by itself, so that `backward` can free a part's maps as soon as that part
+    is done.
+
+    Parameters
+    ----------
+    shared : dict of str to NDArray
+        What `parameters` returned; not copied.
+    graphs : sequence
+        Consecutive elements of what `blocks` returned.
+    shape : tuple
+        Shape of the input of the first, (1, C, H, W).
+    gradient : bool
+        False binds for `forward` alone.
+    """
+
+    def __init__(
+        self,
+        shared: MutableMapping[str, Any],
+        graphs: Iterable[tuple[tuple[str, ...], Any]],
+        shape: Sequence[int],
+        gradient: bool = True,
+    ) -> None:
+        #: The shape of each layer's features, ``{layer: (1, N, h, w)}``.
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._parts: list[_Part] = []
+        for names, graph in graphs:
+            part: Union[engine.Executor, winograd.Layer]
+            if isinstance(graph, str):
+                part = winograd.Layer(shared, graph, shape[2:], gradient)
+                shapes = [(1, channels(graph), *shape[2:])]
+            else:
+                part = engine.bind(graph, shared, gradient)
+                _, shapes, _ = graph.infer_shape(data=shape)
+            self._parts.append(_Part(names, len(shapes), part))
+            self.shapes.update(zip(names, shapes))
+            shape = shapes[-1]
+        #: The shape of the last output.
+        self.output_shape: tuple[int, ...] = tuple(shape)
+
+    def forward(self, values: Any) -> tuple[dict[str, Any], Any]:
+        """Return the features by layer, and the last output, of an input."""
+        features: dict[str, Any] = {}
+        for part in self._parts:
+            *_, values = outputs = part.run.forward(values)
+            features.update(zip(part.layers, outputs))
+        return features, values
+
+    def backward(self, head_gradient: Callable[[str], Any], below: Any = None) -> Any:
+        """Return the gradient on the input of the last `forward`.
+
+        Parameters
+        ----------
+        head_gradient : callable
+            Takes a layer's name and returns the gradient on its features. It is called once per
+            layer, the deepest first.
+        below : NDArray, optional
+            The gradient on the last output, besides that of its layer.
+        """
+        for part in reversed(self._parts):
+            heads = [head_gradient(layer) for layer in reversed(part.layers)][::-1]
+            if below is None or part.outputs > len(heads):
+                heads += [] if below is None else [below]
+            else:
+                heads[-1] = heads[-1] + below
+            below = part.run.backward(heads)
+        return below
+
+
 class Network:
     """VGG-19 bound for one image size; gradients are computed on the image alone.
 
-    Each block is bound by itself, so that `backward` can free a block's maps as soon as that
-    block is done. The first block, which has the largest maps, comes last.
+    The first block, which has the largest maps, comes last in `backward`.
 
     Parameters
     ----------
@@ -265,23 +340,13 @@ class Network:
         device = first.context
         #: The shape of the image, (1, 3, H, W).
         self.image_shape = shape
-        #: The shape of each layer's features, ``{layer: (1, N, h, w)}``.
-        self.shapes: dict[str, tuple[int, ...]] = {}
         self._layers, self._scales = tuple(layers), precision == "float16"
-        self._parts: list[_Part] = []
         native = engine.convolves_natively(precision, device)
         separate = winograd_convolutions(layers, shape[2:], convolution, precision, device)
-        for names, graph in blocks(layers, pooling, precision, native, separate):
-            part: Union[engine.Executor, winograd.Layer]
-            if isinstance(graph, str):
-                part = winograd.Layer(shared, graph, shape[2:], gradient)
-                shapes = [(1, channels(graph), *shape[2:])]
-            else:
-                part = engine.bind(graph, shared, gradient)
-                _, shapes, _ = graph.infer_shape(data=shape)
-            self._parts.append(_Part(names, len(shapes), part))
-            self.shapes.update(zip(names, shapes))
-            shape = shapes[-1]
+        graphs = blocks(layers, pooling, precision, native, separate)
+        self._chain = Chain(shared, graphs, shape, gradient)
+        #: The shape of each layer's features, ``{layer: (1, N, h, w)}``.
+        self.shapes = self._chain.shapes
 
     def forward(self, image: Any) -> dict[str, Any]:
         """Return ``{layer: features}`` of an image, each of shape (1, N, h, w).
@@ -291,11 +356,7 @@ class Network:
         image : NDArray, shape (1, 3, H, W)
             Network input: RGB, means subtracted.
         """
-        features: dict[str, Any] = {}
-        values = image
-        for part in self._parts:
-            *_, values = outputs = part.run.forward(values)
-            features.update(zip(part.layers, outputs))
+        features, _ = self._chain.forward(image)
         return {layer: features[layer] for layer in self._layers}
 
     def backward(self, head_gradient: Callable[[str], Any]) -> Any:
@@ -309,30 +370,21 @@ class Network:
             it does not keep are therefore freed before the largest maps are processed.
         """
         if not self._scales:
-            return self._backpropagate(head_gradient)
-        heads = {layer: head_gradient(layer) for layer in self._deepest_first()}
-        scale = _power_of_two(list(heads.values()))
-        gradient = self._backpropagate(
+            return self._chain.backward(head_gradient)
+        heads = {layer: head_gradient(layer) for layer in deepest_first(self._layers)}
+        scale = power_of_two(list(heads.values()))
+        gradient = self._chain.backward(
             lambda layer: engine.nd.broadcast_mul(heads.pop(layer), scale)
         )
         return engine.nd.broadcast_div(gradient, scale)
 
-    def _backpropagate(self, head_gradient: Callable[[str], Any]) -> Any:
-        below: Any = None  # the gradient on the next part's input
-        for part in reversed(self._parts):
-            heads = [head_gradient(layer) for layer in reversed(part.layers)][::-1]
-            if below is None or part.outputs > len(heads):
-                heads += [] if below is None else [below]
-            else:
-                heads[-1] = heads[-1] + below
-            below = part.run.backward(heads)
-        return below
 
-    def _deepest_first(self) -> list[str]:
-        return sorted(self._layers, key=LAYERS.index, reverse=True)
+def deepest_first(layers: Iterable[str]) -> list[str]:
+    """Return layers in the order in which gradients are computed."""
+    return sorted(layers, key=LAYERS.index, reverse=True)
 
 
-def _power_of_two(heads: Sequence[Any]) -> Any:
+def power_of_two(heads: Sequence[Any]) -> Any:
     """Return the power of two that scales the norm of all heads to about `_HEAD_NORM`, rank 4."""
     nd = engine.nd
     squares = nd.concat(*(engine.dot(head, head) for head in heads), dim=0)

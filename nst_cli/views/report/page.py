@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import importlib.resources
 import json
 import os
 import re
@@ -13,11 +12,11 @@ from ... import __version__
 from ...config import OPTIONS, PRESETS
 from ...runs import log
 from ...runs.provenance import StyleSource
-from .. import curves
 from . import svg
 from .collect import Run, Source, Style
 from .escape import escaped as _text
 from .escape import shown as _shown
+from .template import asset, filled
 from .thumbnails import Thumbnail
 
 # Not compared: they follow from other values, or the page shows them in another form.
@@ -37,6 +36,7 @@ _STOPS = {
     "iterations": "all steps done",
     "stalled": "stalled: no descent found",
     "interrupted": "interrupted",
+    "stopped": "stopped by the user",
     "non-finite": "not finite",
 }
 
@@ -65,12 +65,12 @@ def render(title: str, runs: Sequence[Run]) -> str:
     differing = _differing(tables)
     album = _Album()
     cards = [_card(run, table, differing, album, styles) for run, table in zip(runs, tables)]
-    script = _asset("page.js")
-    return _filled(
-        _asset("page.html"),
+    script = asset(__package__, "page.js")
+    return filled(
+        asset(__package__, "page.html"),
         title=_text(title),
         version=_text(__version__),
-        css=_asset("page.css"),
+        css=asset(__package__, "page.css"),
         script=script,
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         count=_text(_counted(len(runs))),
@@ -218,24 +218,10 @@ def _style(style: Style, several: bool, album: _Album, labels: dict[str, str]) -
 
 def _curves(run: Run) -> str:
     remark = f"<p>{_text(run.remark)}</p>" if run.remark else ""
-    starts = curves.scale_starts(run.steps)
-    drawn = [
-        svg.figure(panel, starts, _shown(f"Loss curves of {run.name}. {_in_words(panel)}"))
-        for panel in (curves.panels(run.steps) if run.steps else ())
-    ]
+    drawn = svg.figures(run.steps, _shown(run.name))
     return (
         f'<details class="curves"><summary>Loss curves</summary>{remark}{"".join(drawn)}</details>'
     )
-
-
-def _in_words(panel: curves.Panel) -> str:
-    """Describe a panel in words."""
-    number = svg.number
-    ends = [
-        f"{line.name} from {number(line.values[0])} to {number(line.values[-1])}"
-        for line in panel.curves
-    ]
-    return f"{panel.title}: {', '.join(ends)}."
 
 
 def _losses(losses: dict[str, float]) -> str:
@@ -369,12 +355,3 @@ def _sortable(value: Any) -> Union[None, int, float, str]:
 
 def _counted(count: int) -> str:
     return "1 picture" if count == 1 else f"{count} pictures"
-
-
-def _asset(name: str) -> str:
-    return importlib.resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _filled(template: str, **values: str) -> str:
-    # In one pass, so that placeholders within a value are not replaced.
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)

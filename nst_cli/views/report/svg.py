@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Optional
 
-from ..curves import Curve, Panel
+from ...runs.log import Step
+from ..curves import Curve, Panel, panels, scale_starts
 from .escape import escaped
 
 # Steps made and loss.
@@ -28,6 +29,27 @@ _DASHES = ("", "7 3", "2 3", "9 3 2 3")
 _HUES = {"content": 255, "linear": 145, "poly": 40, "gaussian": 340, "bn": 95}
 _PLAIN = ("total", "smoothing")
 _FIRST_HUE, _LAST_HUE = 300, 25
+
+
+def figures(steps: Sequence[Step], name: str) -> list[str]:
+    """Draw all curves of a run.
+
+    Parameters
+    ----------
+    steps : sequence of log.Step
+    name : str
+        What the descriptions call the run.
+
+    Returns
+    -------
+    list of str
+        HTML, one figure for each panel; none without steps.
+    """
+    starts = scale_starts(steps)
+    return [
+        figure(panel, starts, f"Loss curves of {name}. {_in_words(panel)}")
+        for panel in (panels(steps) if steps else ())
+    ]
 
 
 def figure(panel: Panel, starts: Sequence[tuple[int, int]], description: str) -> str:
@@ -74,6 +96,15 @@ def figure(panel: Panel, starts: Sequence[tuple[int, int]], description: str) ->
         f'aria-label="{escaped(description)}">{"".join(drawn)}</svg>'
         f'<ul class="legend">{"".join(legend)}</ul></figure>'
     )
+
+
+def _in_words(panel: Panel) -> str:
+    """Describe a panel in words."""
+    ends = [
+        f"{line.name} from {number(line.values[0])} to {number(line.values[-1])}"
+        for line in panel.curves
+    ]
+    return f"{panel.title}: {', '.join(ends)}."
 
 
 def number(value: float) -> str:
