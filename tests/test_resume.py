@@ -8,7 +8,7 @@ import pytest
 
 from nst_cli import Config, machine, transfer
 from nst_cli.errors import CheckpointError, NonFiniteError
-from nst_cli.synthesis import StyleImage, transfers
+from nst_cli.synthesis import StyleImage, memory, transfers
 from nst_cli.synthesis.kit import NetworkKit
 from nst_cli.synthesis.state import State
 
@@ -32,6 +32,7 @@ CASES = {
     "poly": {"method": "poly", "tv_weight": 1e-3},
     "fusion": {"method": "gaussian=0.5,bn=0.5", "beta": "auto"},
     "styles": {"method": "remd"},
+    "tiles": {"method": "poly", "tile": 1},
     "scales": {"method": "poly", "preset": "fast", "scales": 2, "precision": "float32"},
 }
 
@@ -174,9 +175,20 @@ def test_on_a_device_that_is_read_rarely_only_read_steps_can_be_gone_on_from(mon
     assert facts(resumed, later) == facts(result, records[4:])
 
 
+def test_tiles_stay_as_they_were_whatever_memory_is_available_now(monkeypatch):
+    config = choices("lbfgs", iterations=5)
+    monkeypatch.setattr(memory, "tile_bytes", lambda *_, **__: 1 << 16)
+    result, records, states = run(config)
+    assert result.tiling
+    monkeypatch.setattr(memory, "tile_bytes", lambda *_, **__: 0)
+    resumed, later, _ = run(config, state=states[1])
+    assert facts(resumed, later) == facts(result, records[2:])
+
+
 # What a file may hold that somebody wrote by hand.
 
 SPOILT = {
+    "tiles of no size": ("numbers", "tile", None),
     "no scale": ("numbers", "scale", None),
     "a scale too many": ("numbers", "scale", 2),
     "more steps than the run has": ("numbers", "count", 10**30),

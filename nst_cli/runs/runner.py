@@ -318,7 +318,9 @@ class _Watch:
         keeper: Optional[Keeper],
     ) -> None:
         self._job, self._on_step, self._save_every = job, on_step, save_every
-        self.keeper, self._is_interrupted = keeper, False
+        self.keeper = keeper
+        # What ends the run as soon as a checkpoint can be written.
+        self._end: Optional[BaseException] = None
         self.last: Optional[Record] = None
         self.failures: list[NstError] = []
         self.deferral = contextlib.ExitStack()
@@ -332,8 +334,8 @@ class _Watch:
         self.keeper.after(record)
         try:
             self._follow(record)
-        except KeyboardInterrupt:
-            self._is_interrupted = True
+        except (KeyboardInterrupt, StopRequest) as end:
+            self._end = end
 
     def _follow(self, record: Record) -> None:
         self.last = record
@@ -349,9 +351,9 @@ class _Watch:
     def on_state(self, export: Callable[[], State]) -> None:
         """Save a checkpoint if it is time to, and raise an interruption that waited for this."""
         if self.keeper:
-            self.keeper.offer(export, must=self._is_interrupted)
-        if self._is_interrupted:
-            raise KeyboardInterrupt
+            self.keeper.offer(export, must=self._end is not None)
+        if self._end is not None:
+            raise self._end
 
 
 def _run(job: Job, watch: _Watch, kit: Optional[NetworkKit], saved: Optional[Saved]) -> Outcome:

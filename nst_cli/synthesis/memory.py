@@ -134,8 +134,11 @@ def tiling(
         As for `tile_bytes`.
     """
     chosen = tile_bytes(config, size, *style_sizes, **terms)
-    if not chosen:
-        return None
+    return tiling_with(config, methods, chosen) if chosen else None
+
+
+def tiling_with(config: Config, methods: Iterable[str], chosen: int) -> Tiling:
+    """Return how a transfer is computed in tiles of `chosen` bytes."""
     by_fourier, by_sample = [], []
     for method in methods:
         if method in BY_FOURIER:

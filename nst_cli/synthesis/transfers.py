@@ -47,6 +47,9 @@ _START, _STYLE_PAIRS, _PAIRS, _BETA_PAIRS, _BASES, _KEPT = range(6)
 # The colours of `init` style, and the noise of `init_noise`.
 _START_COLOURS, _START_NOISE = 10, 11
 
+# No state has larger tiles.
+_MOST_TILE_BYTES = 1 << 50
+
 # With `scales` auto, no scale has a long edge below this.
 _SMALLEST_EDGE = 256
 
@@ -207,7 +210,7 @@ def transfer(
             raise ShapeError(f"init has shape {init.shape}, the content {content.shape}.")
     device = engine.device_of(config)
     with engine.failures():
-        tiling = tiling_for(config, groups, content.shape[2:])
+        tiling = tiling_for(config, groups, content.shape[2:], state)
         if tiling and tiling.by_fourier:
             config = replace(config, estimator="fourier")
         setting = _Setting(
@@ -246,6 +249,11 @@ class _Setting:
     # How the full size is computed in tiles; None if all sizes do without.
     tiling: Optional[memory.Tiling] = None
     on_state: Optional[Callable[[Callable[[], State]], Any]] = None
+
+    @property
+    def tile(self) -> int:
+        """Bytes of a tile; 0 without tiles."""
+        return self.tiling.tile_bytes if self.tiling else 0
 
     @property
     def all_streams(self) -> tuple[numpy.random.RandomState, ...]:
@@ -380,11 +388,20 @@ def _run_scales(
 
 
 def tiling_for(
-    config: Config, groups: Sequence[Group], size: Sequence[int]
+    config: Config,
+    groups: Sequence[Group],
+    size: Sequence[int],
+    state: Optional[State] = None,
 ) -> Optional[memory.Tiling]:
-    """Return how a transfer to a size is computed in tiles; None if it is not."""
+    """Return how a transfer to a size is computed in tiles; None if it is not.
+
+    A transfer that goes on from a state keeps its tiles, whatever memory is available now.
+    """
     height, width = size
     methods = list(dict.fromkeys(method for group in groups for method in group.methods))
+    if state is not None:
+        chosen = state.whole("tile", 0, _MOST_TILE_BYTES)
+        return memory.tiling_with(config, methods, chosen) if chosen else None
     style_sizes, terms = _needs(groups)
     return memory.tiling(config, methods, (height, width), *style_sizes, **terms)
 
@@ -405,7 +422,10 @@ def _state_between(
     image: numpy.ndarray,
 ) -> State:
     """Return the state before a scale begins; the image is the result of the one before."""
-    numbers = {"scale": scale, "steps_before": steps_before, "count": 0, "beta": beta}
+    numbers = {
+        "scale": scale, "steps_before": steps_before, "count": 0, "beta": beta,
+        "tile": setting.tile,
+    }  # fmt: skip
     random = state_of_streams(setting.all_streams)
     return joined(numbers, {"image": image}, random=random)
 
@@ -670,6 +690,7 @@ def _optimise(
         numbers = {
             "scale": scale.number, "steps_before": scale.steps_before, "count": count,
             "beta": beta, "good_step": good[1], "parts_after": last.parts_after,
+            "tile": setting.tile,
         }  # fmt: skip
         return joined(
             numbers,
