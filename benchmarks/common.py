@@ -35,7 +35,7 @@ def step_times(content, style, steps, precision, device="auto", convolution="aut
     """Return the seconds of each step of preset `fast` after the first, at a single size."""
     moments = []
     config = Config(
-        preset="fast", precision=precision, scales=1, iterations=steps, stop_eps=0,
+        preset="fast", precision=precision, margin=0, scales=1, iterations=steps, stop_eps=0,
         stop_decrease=0, device=device, convolution=convolution,
     )  # fmt: skip
     transfer(content, style, config, on_step=lambda record: moments.append(time.perf_counter()))

@@ -80,7 +80,7 @@ def compare_times(content, style):
     seconds, evaluations = their_lbfgs(content, style, target)
     print(f"  PyTorch L-BFGS: {seconds:.1f} s, {evaluations} evaluations", flush=True)
     for precision in ("float32", "auto"):
-        fast = timed(content, style, Config(preset="fast", precision=precision))
+        fast = timed(content, style, Config(preset="fast", precision=precision, margin=0))
         reached = first_below(
             target, fast, lambda image: final_loss(image, content, style, CONFIG)
         )

@@ -35,7 +35,7 @@ def bench(
     methods: tuple[str, ...],
     device: str,
 ) -> None:
-    """Measure this machine: preset paper, and preset fast up to the same loss.
+    """Measure this machine: preset paper, and preset fast (without a margin) up to the same loss.
 
     Prints a Markdown table, row by row. "s in all" counts from the start of a process to the end
     of its run, by its own stop rule, without the reading and writing of pictures. At 224 pixels
