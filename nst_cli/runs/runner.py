@@ -319,8 +319,7 @@ class _Watch:
     ) -> None:
         self._job, self._on_step, self._save_every = job, on_step, save_every
         self.keeper = keeper
-        # What ends the run as soon as a checkpoint can be written.
-        self._end: Optional[BaseException] = None
+        self._is_interrupted = False
         self.last: Optional[Record] = None
         self.failures: list[NstError] = []
         self.deferral = contextlib.ExitStack()
@@ -334,8 +333,8 @@ class _Watch:
         self.keeper.after(record)
         try:
             self._follow(record)
-        except (KeyboardInterrupt, StopRequest) as end:
-            self._end = end
+        except KeyboardInterrupt:
+            self._is_interrupted = True
 
     def _follow(self, record: Record) -> None:
         self.last = record
@@ -351,9 +350,9 @@ class _Watch:
     def on_state(self, export: Callable[[], State]) -> None:
         """Save a checkpoint if it is time to, and raise an interruption that waited for this."""
         if self.keeper:
-            self.keeper.offer(export, must=self._end is not None)
-        if self._end is not None:
-            raise self._end
+            self.keeper.offer(export, must=self._is_interrupted)
+        if self._is_interrupted:
+            raise KeyboardInterrupt
 
 
 def _run(job: Job, watch: _Watch, kit: Optional[NetworkKit], saved: Optional[Saved]) -> Outcome:

@@ -372,6 +372,8 @@ def _run_scales(
             # Smaller scales than the last may fit.
             style_sizes, terms = _needs(small_groups)
             tile_bytes = memory.tile_bytes(config, size, *style_sizes, **terms)
+        if begun:
+            tile_bytes = begun.state.whole("scale_tile", 0, _MOST_TILE_BYTES)
         scale = _Scale(number, len(sizes), steps, margin, tile_bytes)
         small_content = with_margin(small_content, margin)
         small_groups = [group.with_margin(scale.margin) for group in small_groups]
@@ -690,7 +692,7 @@ def _optimise(
         numbers = {
             "scale": scale.number, "steps_before": scale.steps_before, "count": count,
             "beta": beta, "good_step": good[1], "parts_after": last.parts_after,
-            "tile": setting.tile,
+            "tile": setting.tile, "scale_tile": scale.tile_bytes,
         }  # fmt: skip
         return joined(
             numbers,
