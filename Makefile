@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-slow test-browser test-pictures test-pillow test-device \
+.PHONY: help venv demo test test-slow test-long test-browser test-pictures test-pillow test-device \
   test-python test-pythons test-mxnet2 test-wheel test-gpu coverage gpu gpu-check lint bench \
   bench-pytorch bench-gpu weights images figures fig1 fig2 fig3 fig4 clean
 
@@ -14,7 +14,7 @@ TOOLS := .venv/.tools
 
 # TESTS are pytest's arguments, such as 'tests/test_vgg.py -x'.
 TESTS :=
-QUICK := not slow and not browser and not gpu and not gpu_check
+QUICK := not slow and not long and not browser and not gpu and not gpu_check
 # Tests run on all cores: one process for each, whose arithmetic has one thread. The tests of one
 # file share a process, and what they prepare.
 CORES := $(shell nproc)
@@ -45,6 +45,9 @@ test: $(TOOLS) ## Run the tests; quick and offline
 test-slow: $(TOOLS) ## Run the tests that need the real weights: set NST_WEIGHTS
 	@$(PYTHON) -m pytest -m slow
 
+test-long: $(TOOLS) ## Resume runs at many points, which takes many minutes
+	@$(PYTHON) -m pytest -m long
+
 test-browser: $(TOOLS) ## Run the tests of pages in an installed Chromium
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[browser]'
 	@$(PYTHON) -m pytest -m browser -rs
@@ -70,7 +73,7 @@ $(OTHER)/.installed: $(SETUP)
 	@touch $@
 
 test-python: $(OTHER)/.installed ## Run the tests on PYTHON_VERSION, in an environment of its own
-	@$(PARALLEL) $(OTHER)/bin/python -m pytest -n $(CORES) --dist loadfile -m 'not browser and not gpu and not gpu_check' $(TESTS)
+	@$(PARALLEL) $(OTHER)/bin/python -m pytest -n $(CORES) --dist loadfile -m 'not long and not browser and not gpu and not gpu_check' $(TESTS)
 
 # One Python after another: a line for each here, all of its output in build/pythonX.Y.log.
 test-pythons: ## Run the tests on each Python from 3.9 on that this machine has
@@ -94,7 +97,7 @@ $(MXNET2)/.installed: $(STAMP)
 
 test-mxnet2: $(MXNET2)/.installed ## Run the tests under MXNet 2, in an environment of its own
 	@$(PARALLEL) $(MXNET2)/bin/python -m pytest -n $(CORES) --dist loadfile \
-	  -m 'not browser and not gpu and not gpu_check' $(TESTS)
+	  -m 'not long and not browser and not gpu and not gpu_check' $(TESTS)
 
 # Any folder with any files; none is expected to be a picture.
 FOLDER :=

@@ -120,7 +120,7 @@ def test_low_precision_changes_nothing_about_that(optimizer):
     check_resumed(config, "poly", lambda count: {1, count - 1})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "lbfgs"])
 def test_twenty_random_interruptions_leave_no_trace(optimizer, case):
