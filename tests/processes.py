@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def environment(**variables):
         "OMP_NUM_THREADS": "1",
         # Not even root can make this folder.
         "XDG_CACHE_HOME": os.path.join(os.devnull, "none"),
+        "MPLCONFIGDIR": os.path.join(tempfile.gettempdir(), "nst-tests-matplotlib"),
         "NST_WEIGHTS": None,
         "no_proxy": "*",
     }

@@ -429,6 +429,8 @@ def test_a_second_signal_ends_a_process_that_computes_in_c(folder):
     with started([sys.executable, "-c", BLOCKED], env=environment(), text=True,
                  stdout=subprocess.PIPE) as process:  # fmt: skip
         assert process.stdout.readline() == "ready\n"
+        # By now it is in the call of C; before that, the first signal would end it.
+        time.sleep(2)
         process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
         process.send_signal(signal.SIGTERM)
