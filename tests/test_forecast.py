@@ -48,13 +48,13 @@ def test_a_run_that_needs_more_memory_has_a_higher_forecast(more, less):
 
 def test_transformed_kernels_count_once_whatever_the_size():
     more, less = (Config(device="cpu", convolution=kind) for kind in ("winograd", "direct"))
-    found = {
+    actual = {
         memory.memory(more, size, size) - memory.memory(less, size, size)
         for size in ((100, 90), (500, 300))
     }
     # conv2_2; conv3_1 and three more; conv4_1 and three more; conv5_1.
     pairs = 128**2 + 128 * 256 + 3 * 256**2 + 256 * 512 + 4 * 512**2
-    assert found == {4 * 36 * pairs}
+    assert actual == {4 * 36 * pairs}
 
 
 def test_a_large_style_picture_raises_the_forecast_for_a_small_content():

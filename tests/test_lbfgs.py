@@ -46,12 +46,12 @@ def rosenbrock(x):
 
 
 def points(function, start, first_step=0.1, most=300, history=lbfgs.HISTORY):
-    found = []
+    actual = []
     for point in lbfgs.minimise(on_numpy(function), vector(start), first_step, history):
-        found.append(point)
-        if len(found) > most or not numpy.abs(point.gradient.asnumpy()).max() > 1e-9:
+        actual.append(point)
+        if len(actual) > most or not numpy.abs(point.gradient.asnumpy()).max() > 1e-9:
             break
-    return found
+    return actual
 
 
 def rescaled(function, size):
@@ -94,20 +94,20 @@ class TestMinimise:
 
     def test_it_solves_an_ill_conditioned_quadratic(self):
         function, lowest = quadratic(12, condition=1000)
-        found = points(function, numpy.zeros(12))
-        assert len(found) < 80
-        numpy.testing.assert_allclose(found[-1].vector.asnumpy(), lowest, atol=1e-9)
+        actual = points(function, numpy.zeros(12))
+        assert len(actual) < 80
+        numpy.testing.assert_allclose(actual[-1].vector.asnumpy(), lowest, atol=1e-9)
 
     @pytest.mark.parametrize("size", [2, 7])
     def test_it_solves_rosenbrock(self, size):
         start = numpy.tile([-1.2, 1.0], size)[:size]
-        found = points(rosenbrock, start)
-        assert len(found) < 100
-        numpy.testing.assert_allclose(found[-1].vector.asnumpy(), 1, atol=1e-7)
+        actual = points(rosenbrock, start)
+        assert len(actual) < 100
+        numpy.testing.assert_allclose(actual[-1].vector.asnumpy(), 1, atol=1e-7)
 
     def test_every_step_meets_the_strong_wolfe_conditions(self):
-        found = points(rosenbrock, numpy.array([-1.2, 1.0]))
-        for old, new in zip(found, found[1:]):
+        actual = points(rosenbrock, numpy.array([-1.2, 1.0]))
+        for old, new in zip(actual, actual[1:]):
             step = (new.vector - old.vector).asnumpy()
             before, after = old.gradient.asnumpy() @ step, new.gradient.asnumpy() @ step
             assert new.value <= old.value + 1e-4 * before
@@ -132,8 +132,8 @@ class TestMinimise:
     def test_it_takes_the_steps_of_the_textbooks_recursion(self):
         # Two-loop recursion, algorithm 7.4 of Nocedal and Wright, on vectors.
         function, _ = quadratic(20, condition=300)
-        found = points(function, numpy.zeros(20), most=9, history=3)
-        arrays = [(p.vector.asnumpy(), p.gradient.asnumpy()) for p in found]
+        actual = points(function, numpy.zeros(20), most=9, history=3)
+        arrays = [(p.vector.asnumpy(), p.gradient.asnumpy()) for p in actual]
         pairs = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(arrays, arrays[1:])]
         for index in range(4, 9):
             s_y = pairs[max(0, index - 3) : index]
@@ -150,8 +150,8 @@ class TestMinimise:
             assert cosine == pytest.approx(1, abs=1e-9)
 
     def test_it_ends_at_a_minimum(self):
-        found = list(lbfgs.minimise(on_numpy(lambda x: (x @ x, 2 * x)), vector([0.0, 0.0]), 1.0))
-        assert len(found) == 1
+        actual = list(lbfgs.minimise(on_numpy(lambda x: (x @ x, 2 * x)), vector([0.0, 0.0]), 1.0))
+        assert len(actual) == 1
 
     def test_it_ends_where_no_step_leads_down(self):
         # A gradient that lies: the function rises wherever it points down.
@@ -166,9 +166,9 @@ class TestMinimise:
                 [-1 + 1e-3 / (1.0001 - x[0])]
             )
 
-        found = points(wall, numpy.array([0.0]), first_step=50.0, most=40)
-        assert all(math.isfinite(point.value) for point in found)
-        assert found[-1].vector.asnumpy()[0] == pytest.approx(0.9991, abs=1e-6)
+        actual = points(wall, numpy.array([0.0]), first_step=50.0, most=40)
+        assert all(math.isfinite(point.value) for point in actual)
+        assert actual[-1].vector.asnumpy()[0] == pytest.approx(0.9991, abs=1e-6)
 
     def test_a_renewed_function_is_evaluated_anew_before_its_step(self):
         # Two quadratics in turn; a step from one's gradient to the other's would be nonsense.
@@ -182,8 +182,8 @@ class TestMinimise:
         steps = lbfgs.minimise(
             function, vector([50.0, -30.0]), 0.1, renew=lambda: turn.append(1) or True
         )
-        for _, found in zip(range(12), steps):
-            last = found
+        for _, actual in zip(range(12), steps):
+            last = actual
         assert numpy.abs(last.vector.asnumpy() - [1.05, 2.05]).max() < 0.06
 
     def test_the_host_reads_a_few_numbers_once_for_each_evaluation(self, monkeypatch):
@@ -226,18 +226,18 @@ class TestLineSearch:
     @pytest.mark.parametrize("distance", [1e-3, 0.1, 1.0, 30.0])
     def test_it_finds_its_point_from_near_and_far(self, distance):
         # Figure 3.3's kind of function: a slow descent, a minimum at 2, a steep rise.
-        found, _ = self.searched(
+        actual, _ = self.searched(
             lambda t: -t / (t**2 + 2), lambda t: (t**2 - 2) / (t**2 + 2) ** 2, distance
         )
-        assert found.value <= found.distance * -0.5e-4
-        assert abs(found.slope) <= 0.45
+        assert actual.value <= actual.distance * -0.5e-4
+        assert abs(actual.slope) <= 0.45
 
     def test_a_good_first_trial_is_taken_at_once(self):
         _, tried = self.searched(lambda t: (t - 1) ** 2, lambda t: 2 * (t - 1), 1.0)
         assert tried == [1.0]
 
     def test_a_cubic_is_solved_at_the_second_trial(self):
-        found, tried = self.searched(
+        actual, tried = self.searched(
             lambda t: t**3 - 3 * t, lambda t: 3 * t**2 - 3, 1.9
         )  # fmt: skip
-        assert len(tried) == 2 and found.distance == pytest.approx(1)
+        assert len(tried) == 2 and actual.distance == pytest.approx(1)

@@ -89,38 +89,38 @@ def central_differences(function, values, step=1e-5):
     return grad
 
 
-def assert_gradients_agree(found, expected):
+def assert_gradients_agree(actual, expected):
     # Half the digits of float64 are lost in a difference, about as many in its step's square.
-    numpy.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8 * abs(expected).max())
+    numpy.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-8 * abs(expected).max())
 
 
 class TestGradients:
     @deterministic
     def test_a_style_gradient_agrees_with_central_differences(self, loss):
         features, target = random_map(0), target_of(loss, random_map(1, N, 5, 4))
-        found = loss(device_array(features), target).grad.asnumpy()
+        actual = loss(device_array(features), target).grad.asnumpy()
         expected = central_differences(lambda f: loss(f, target).value, features)
-        assert_gradients_agree(found, expected)
+        assert_gradients_agree(actual, expected)
 
     @pytest.mark.parametrize("shape", [(3, 7), (2, 6)], ids=["odd", "even"])
     def test_the_gaussian_gradient_agrees_with_central_differences(self, shape):
         features, loss = random_map(0, N, *shape), GaussianMMD(bandwidth=9.0)
         target, pairs = drawn(loss, features, random_map(1, N, 5, 4))
-        found = loss(device_array(features), target, drawn=pairs).grad.asnumpy()
+        actual = loss(device_array(features), target, drawn=pairs).grad.asnumpy()
         expected = central_differences(lambda f: loss(f, target, drawn=pairs).value, features)
-        assert_gradients_agree(found, expected)
+        assert_gradients_agree(actual, expected)
 
     def test_the_content_gradient_agrees_with_central_differences(self):
         features, target = random_map(0), device_array(random_map(1))
-        found = Content()(device_array(features), target).grad.asnumpy()
+        actual = Content()(device_array(features), target).grad.asnumpy()
         expected = central_differences(lambda f: Content()(f, target).value, features)
-        assert_gradients_agree(found, expected)
+        assert_gradients_agree(actual, expected)
 
     def test_the_smoothing_gradient_agrees_with_central_differences(self):
         image = random_map(0, channels=3, height=5, width=8)
-        found = smoothing(device_array(image)).grad.asnumpy()
+        actual = smoothing(device_array(image)).grad.asnumpy()
         expected = central_differences(lambda x: smoothing(x).value, image)
-        assert_gradients_agree(found, expected)
+        assert_gradients_agree(actual, expected)
 
 
 def double_kernel_sum(kernel, features, style_features):
@@ -254,8 +254,8 @@ class TestGaussian:
         mean = (within.mean() + 2 * across.mean() + within_style.mean()) / 4
         measured = GaussianMMD()(device_array(features), target, drawn=pairs)
         constant = GaussianMMD(bandwidth=mean)(device_array(features), target, drawn=pairs)
-        for found, expected in zip(measured, constant):
-            numpy.testing.assert_allclose(found.asnumpy(), expected.asnumpy(), rtol=1e-9)
+        for actual, expected in zip(measured, constant):
+            numpy.testing.assert_allclose(actual.asnumpy(), expected.asnumpy(), rtol=1e-9)
 
     @pytest.mark.parametrize(
         "style_size", [(3, 4), (2, 3), (2, 2)], ids=["more", "equal", "fewer"]
@@ -448,8 +448,8 @@ def test_the_weight_multiplies_value_and_gradient_and_the_maps_stay(loss):
     target = loss.target(device_array(random_map(1)), random)
     drawn = loss.draw(random, features.shape, target)
     once, weighted = (loss(features, target, weight, drawn) for weight in (1.0, 2.5))
-    for found, expected in zip(weighted, once):
-        numpy.testing.assert_allclose(found.asnumpy(), 2.5 * expected.asnumpy(), rtol=1e-9)
+    for actual, expected in zip(weighted, once):
+        numpy.testing.assert_allclose(actual.asnumpy(), 2.5 * expected.asnumpy(), rtol=1e-9)
     numpy.testing.assert_array_equal(features.asnumpy(), random_map(0))
 
 

@@ -90,8 +90,8 @@ class TestNaiveForms:
         features, style = random_map(0), random_map(1, N, 5, 4)
         centred = [x - x.mean((2, 3), keepdims=True) for x in (features, style)]
         expected = evaluate(style_loss("poly"), *centred)
-        for found, one in zip(evaluate(CORAL(), features, style), expected):
-            numpy.testing.assert_allclose(found, one, rtol=1e-9, atol=1e-12)
+        for actual, one in zip(evaluate(CORAL(), features, style), expected):
+            numpy.testing.assert_allclose(actual, one, rtol=1e-9, atol=1e-12)
 
     def test_wasserstein_is_the_distance_of_two_normal_distributions(self):
         features, style = random_map(0), random_map(1, N, 5, 4)
@@ -118,8 +118,8 @@ class TestNaiveForms:
         scale, shift = numpy.arange(1.0, N + 1).reshape(1, N, 1, 1), 3.0
         features, style = signs * scale, signs * scale[:, ::-1] + shift
         expected = evaluate(BNStatistics(), features, style)
-        for found, one in zip(evaluate(GaussianWasserstein(), features, style), expected):
-            numpy.testing.assert_allclose(found, one, rtol=1e-9, atol=1e-9)
+        for actual, one in zip(evaluate(GaussianWasserstein(), features, style), expected):
+            numpy.testing.assert_allclose(actual, one, rtol=1e-9, atol=1e-9)
 
     @pytest.mark.parametrize("size", [(5, 4), (H, W), (2, 3)], ids=["fewer", "equal", "few"])
     def test_histogram_is_the_sum_over_channels_of_sorted_differences(self, size):
@@ -177,10 +177,10 @@ class TestNaiveForms:
         features, style = random_map(0), random_map(1, N, 5, 4)
         for loss in (GaussianMMD(), MixtureMMD((1.0,))):
             target, pairs = drawn(loss, features, style)
-            found = loss(device_array(features), target, drawn=pairs)
+            actual = loss(device_array(features), target, drawn=pairs)
             if isinstance(loss, GaussianMMD):
-                expected = found
-        for one, other in zip(found, expected):
+                expected = actual
+        for one, other in zip(actual, expected):
             numpy.testing.assert_allclose(one.asnumpy(), other.asnumpy(), rtol=1e-12)
 
     @pytest.mark.parametrize("orders", [1, 2, 5])
@@ -229,9 +229,9 @@ class TestNaiveForms:
 def test_the_gradient_of_a_draw_agrees_with_central_differences(name, shape):
     features, loss = random_map(0, N, *shape), DRAWING[name]
     target, draw = drawn(loss, features, random_map(1, N, 5, 4))
-    found = loss(device_array(features), target, drawn=draw).grad.asnumpy()
+    actual = loss(device_array(features), target, drawn=draw).grad.asnumpy()
     expected = central_differences(lambda f: loss(f, target, drawn=draw).value, features)
-    assert_gradients_agree(found, expected)
+    assert_gradients_agree(actual, expected)
 
 
 @pytest.mark.parametrize("name", ["sliced", "remd"])

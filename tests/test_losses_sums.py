@@ -69,8 +69,8 @@ def only(features, kept):
     return features.reshape(1, features.shape[1], 1, -1)[..., kept]
 
 
-def assert_same(found, expected):
-    for one, other in zip(found, expected):
+def assert_same(actual, expected):
+    for one, other in zip(actual, expected):
         numpy.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12 * abs(other).max())
 
 
@@ -121,11 +121,11 @@ def test_a_region_of_the_style_gives_the_target_of_its_positions_alone(name):
     loss, features, style = LOSSES[name], device_array(random_map(0)), random_map(1)
     mask, kept = hard_mask()
     basis = loss.basis(device_array(style), numpy.random.RandomState(7))
-    found, expected = (
+    actual, expected = (
         loss.reduced(loss.sums(device_array(values), basis, weights), basis)
         for values, weights in ((style, mask), (only(style, kept), None))
     )
-    assert_same(arrays(loss(features, found)), arrays(loss(features, expected)))
+    assert_same(arrays(loss(features, actual)), arrays(loss(features, expected)))
 
 
 @every
@@ -154,8 +154,8 @@ def test_the_sums_of_two_styles_give_the_target_of_both_side_by_side(name):
     basis = loss.basis(device_array(styles[0]), numpy.random.RandomState(7))
     first, second = (loss.sums(device_array(style), basis) for style in styles)
     both = loss.sums(device_array(numpy.concatenate(styles, axis=3)), basis)
-    found, expected = (loss.reduced(sums, basis) for sums in (first + second, both))
-    assert_same(arrays(loss(features, found)), arrays(loss(features, expected)))
+    actual, expected = (loss.reduced(sums, basis) for sums in (first + second, both))
+    assert_same(arrays(loss(features, actual)), arrays(loss(features, expected)))
 
 
 @every
@@ -164,9 +164,9 @@ def test_scaled_sums_count_like_repeated_positions(name):
     one, other = device_array(random_map(1)), device_array(random_map(2))
     basis = loss.basis(one, numpy.random.RandomState(7))
     first, second = (loss.sums(style, basis) for style in (one, other))
-    found = loss.reduced(first.scaled(2.0) + second, basis)
+    actual = loss.reduced(first.scaled(2.0) + second, basis)
     expected = loss.reduced(first + first + second, basis)
-    assert_same(arrays(loss(features, found)), arrays(loss(features, expected)))
+    assert_same(arrays(loss(features, actual)), arrays(loss(features, expected)))
 
 
 @every

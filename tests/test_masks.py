@@ -24,9 +24,9 @@ def test_a_mask_at_a_layer_is_the_mean_over_the_pixels_of_the_poolings(size):
     mask = expected = noise(*size)
     for block in range(1, 6):
         for layer in (layer for layer in LAYERS if layer[4] == str(block)):
-            found = masks.at_layer(mask, layer)
-            assert found.shape == masks.layer_size(size, layer)
-            numpy.testing.assert_allclose(found, expected, rtol=1e-6)
+            actual = masks.at_layer(mask, layer)
+            assert actual.shape == masks.layer_size(size, layer)
+            numpy.testing.assert_allclose(actual, expected, rtol=1e-6)
         expected = halved(expected)
 
 

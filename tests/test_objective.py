@@ -92,9 +92,9 @@ def test_the_whole_gradient_agrees_with_central_differences(method, pooling):
     scene = Scene(pooling)
     terms = fixed_bandwidth(whole_objective(scene, choices(method, c=0.5)))
     image = random_image()
-    parts, found = evaluate(terms, scene.network, tv_weight=0.2)
+    parts, actual = evaluate(terms, scene.network, tv_weight=0.2)
     assert len(parts) == 6 and min(map(abs, parts.values())) > 1e-3 * max(parts.values())
-    scale = abs(found).max()
+    scale = abs(actual).max()
     # So short a step that hardly a ReLU or a maximum changes sides along it.
     step = 1e-6
     for index in list(numpy.ndindex(*SHAPE))[::7]:
@@ -105,7 +105,7 @@ def test_the_whole_gradient_agrees_with_central_differences(method, pooling):
             for sign in (1, -1)
         )
         slope = (above - below) / (2 * step)
-        assert found[index] == pytest.approx(slope, rel=1e-5, abs=1e-6 * scale)
+        assert actual[index] == pytest.approx(slope, rel=1e-5, abs=1e-6 * scale)
 
 
 @pytest.mark.parametrize("fusion", [FUSION, "linear=2,bn=0.5,poly=1"])
@@ -134,9 +134,9 @@ def test_a_layer_of_the_network_without_a_term_changes_nothing():
     config = choices("poly", style_layers="relu1_1")
     small, large = Scene(layers=("relu1_1",)), Scene()
     expected = evaluate(small.style(config), small.network)
-    found = evaluate(large.style(config), large.network)
-    assert found[0] == pytest.approx(expected[0], rel=1e-12)
-    numpy.testing.assert_allclose(found[1], expected[1], rtol=1e-9, atol=1e-12)
+    actual = evaluate(large.style(config), large.network)
+    assert actual[0] == pytest.approx(expected[0], rel=1e-12)
+    numpy.testing.assert_allclose(actual[1], expected[1], rtol=1e-9, atol=1e-12)
 
 
 def test_parts_are_named_by_method_and_layer_and_smoothing_counts_where_it_has_weight():
@@ -235,13 +235,13 @@ def test_held_pairs_stay_until_they_are_drawn_anew():
     goal = Objective(
         scene.network, scene.style(choices("gaussian")), 0.0, numpy.random.RandomState(0)
     )
-    found = []
+    actual = []
     for _ in range(2):
         goal.hold()
-        found += [goal(image).gradient.asnumpy() for _ in range(2)]
-    numpy.testing.assert_array_equal(found[0], found[1])
-    numpy.testing.assert_array_equal(found[2], found[3])
-    assert (found[0] != found[2]).any()
+        actual += [goal(image).gradient.asnumpy() for _ in range(2)]
+    numpy.testing.assert_array_equal(actual[0], actual[1])
+    numpy.testing.assert_array_equal(actual[2], actual[3])
+    assert (actual[0] != actual[2]).any()
 
 
 @pytest.mark.parametrize(("method", "draws"), [("poly", False), ("bn=1,gaussian=1", True)])
@@ -321,6 +321,6 @@ def test_parts_that_are_not_finite_are_named():
     scene = Scene()
     style = objective.scaled(scene.style(choices("poly")), {"poly": 1e308 * 10})
     goal = Objective(scene.network, scene.content(choices("poly")) + style, 0.0, None)
-    found = goal.non_finite(device_array(random_image()))
-    assert "the loss poly/relu1_1" in found and "poly/relu2_1" in found
-    assert "content" not in found
+    actual = goal.non_finite(device_array(random_image()))
+    assert "the loss poly/relu1_1" in actual and "poly/relu2_1" in actual
+    assert "content" not in actual

@@ -66,14 +66,14 @@ class TestSteps:
         """The update of the authors' code, written out in NumPy."""
         images, momentum = [], numpy.zeros_like(image)
         for step in range(1, steps + 1):
-            found = gradient(image)
+            actual = gradient(image)
             limit = image.size
-            norm = numpy.sqrt((found**2).sum())
+            norm = numpy.sqrt((actual**2).sum())
             if norm > limit:
-                found = found * (limit / norm)
-            found = found + smoothing(image)
+                actual = actual * (limit / norm)
+            actual = actual + smoothing(image)
             rate = lr * 0.9 ** ((step - 1) // 80)
-            momentum = 0.9 * momentum - rate * (found + 5e-4 * image)
+            momentum = 0.9 * momentum - rate * (actual + 5e-4 * image)
             image = image + momentum
             images.append(image)
         return images
@@ -91,11 +91,11 @@ class TestSteps:
 
         device = engine.context("cpu")
         iterates = iter(SGD(goal, engine.array(start, device, "float64"), lr=0.02))
-        found = [next(iterates)[0].asnumpy() for _ in range(170)]
+        actual = [next(iterates)[0].asnumpy() for _ in range(170)]
         expected = self.authors_steps(lambda x: 3 * (x - far), lambda x: x / 10, start, 0.02, 170)
         # Clipped at first and free later, and on both sides of the first two decays of the rate.
         assert norms[0] > start.size > norms[100]
-        for step, (image, other) in enumerate(zip(found, expected), 1):
+        for step, (image, other) in enumerate(zip(actual, expected), 1):
             # MXNet keeps the rates in float32.
             numpy.testing.assert_allclose(image, other, rtol=1e-5, atol=1e-5, err_msg=f"{step}")
 
@@ -442,7 +442,7 @@ class TestNonFinite:
 
 class TestBadInput:
     @pytest.mark.parametrize(
-        ("values", "found"),
+        ("values", "actual"),
         [
             (numpy.zeros((3, 20, 24)), "(3, 20, 24)"),
             (numpy.zeros((2, 3, 20, 24)), "(2, 3, 20, 24)"),
@@ -454,10 +454,10 @@ class TestBadInput:
         ids=lambda part: part if isinstance(part, str) else "",
     )
     @pytest.mark.parametrize("name", ["content", "style", "init"])
-    def test_an_array_of_another_form_is_refused_by_name(self, name, values, found):
+    def test_an_array_of_another_form_is_refused_by_name(self, name, values, actual):
         with pytest.raises(ShapeError) as caught:
             run(**{"start" if name == "init" else name: values})
-        assert name in str(caught.value) and found in str(caught.value)
+        assert name in str(caught.value) and actual in str(caught.value)
 
     def test_a_start_of_another_size_is_refused(self):
         with pytest.raises(ShapeError, match=r"\(1, 3, 18, 33\).*\(1, 3, 20, 24\)"):
@@ -480,8 +480,8 @@ class TestBadInput:
 
     def test_images_may_be_any_array_like(self):
         expected = transfer(CONTENT, STYLE, choices()).image
-        found = transfer(CONTENT.tolist(), STYLE.astype("float64"), choices()).image
-        numpy.testing.assert_array_equal(found, expected)
+        actual = transfer(CONTENT.tolist(), STYLE.astype("float64"), choices()).image
+        numpy.testing.assert_array_equal(actual, expected)
 
 
 class TestAdam:
@@ -501,8 +501,8 @@ class TestAdam:
             rate = 0.02 * numpy.sqrt(1 - 0.999**step) / (1 - 0.9**step)
             image = image - rate * mean / (numpy.sqrt(square) + 1e-8)
             # MXNet keeps the rates in float32.
-            found = next(iterates).image.asnumpy()
-            numpy.testing.assert_allclose(found, image, rtol=1e-4, atol=1e-5)
+            actual = next(iterates).image.asnumpy()
+            numpy.testing.assert_allclose(actual, image, rtol=1e-4, atol=1e-5)
 
 
 FEW = {"optimizer": "lbfgs", "init": "content", "stop_eps": 0}

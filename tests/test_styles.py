@@ -65,9 +65,9 @@ def parts(given, **others):
     return run(given, iterations=0, **others).losses
 
 
-def assert_identical(found, expected):
-    assert found.image.tobytes() == expected.image.tobytes()
-    assert found.losses == expected.losses and found.beta == expected.beta
+def assert_identical(actual, expected):
+    assert actual.image.tobytes() == expected.image.tobytes()
+    assert actual.losses == expected.losses and actual.beta == expected.beta
 
 
 class TestDroppedStyles:
@@ -91,10 +91,10 @@ class TestDroppedStyles:
     def test_of_three_styles_one_of_weight_0_changes_no_byte(self):
         pair = [style(ONE, 1, LEFT), style(OTHER, 2, SOFT)]
         for method in ("gaussian", "poly"):
-            found = run([style(THIRD, 0.0, RIGHT), *pair], method=method)
+            actual = run([style(THIRD, 0.0, RIGHT), *pair], method=method)
             expected = run(pair, method=method)
-            assert found.image.tobytes() == expected.image.tobytes()
-            assert list(found.losses.values()) == list(expected.losses.values())
+            assert actual.image.tobytes() == expected.image.tobytes()
+            assert list(actual.losses.values()) == list(expected.losses.values())
 
     def test_a_style_image_alone_is_the_array(self):
         expected = run(ONE, method="sliced")
@@ -137,14 +137,14 @@ class TestShares:
         given = [style(ONE, 1, LEFT, method="bn"), style(OTHER, 1, RIGHT, method="poly")]
         assert styles.shares(grouped(given, SIZE, config)) == pytest.approx({"bn": 1, "poly": 1})
         given = [style(ONE, 1, method="bn"), style(OTHER, 3, method="poly")]
-        found = styles.shares(grouped(given, SIZE, config))
-        assert found == pytest.approx({"bn": 0.25, "poly": 0.75})
+        actual = styles.shares(grouped(given, SIZE, config))
+        assert actual == pytest.approx({"bn": 0.25, "poly": 0.75})
 
 
 class TestGroups:
     def groups(self, *given, **others):
-        found = grouped(list(given), SIZE, choices(**others))
-        return [(group.number, [one.share for one in group.pictures]) for group in found]
+        actual = grouped(list(given), SIZE, choices(**others))
+        return [(group.number, [one.share for one in group.pictures]) for group in actual]
 
     def test_styles_of_one_mask_and_method_are_mixed_and_others_are_not(self):
         given = [
@@ -176,18 +176,18 @@ class TestBlend:
         given = [style(ONE, 0.5), style(ONE, 0.5)]
         expected = run(ONE, method=method, iterations=1)
         for blend in BLENDS:
-            found = run(given, method=method, blend=blend, iterations=1)
-            assert found.losses["total"] == pytest.approx(expected.losses["total"], rel=1e-4)
-            numpy.testing.assert_allclose(found.image, expected.image, atol=1e-3)
+            actual = run(given, method=method, blend=blend, iterations=1)
+            assert actual.losses["total"] == pytest.approx(expected.losses["total"], rel=1e-4)
+            numpy.testing.assert_allclose(actual.image, expected.image, atol=1e-3)
 
     @pytest.mark.parametrize("method", ["gaussian", "sliced", "histogram", "remd"])
     def test_so_it_is_but_for_draws_where_positions_are_looked_at(self, method):
         given = [style(OTHER, 0.5), style(OTHER, 0.5)]
         others = {"method": method, "style_layers": "relu1_1", "alpha": 1}
         expected = [parts(OTHER, seed=seed, **others)[f"{method}/relu1_1"] for seed in range(4)]
-        found = [parts(given, seed=seed, **others)[f"{method}/relu1_1"] for seed in range(4)]
-        spread = numpy.std(expected) + numpy.std(found) + 0.02 * abs(numpy.mean(expected))
-        assert abs(numpy.mean(found) - numpy.mean(expected)) < 3 * spread
+        actual = [parts(given, seed=seed, **others)[f"{method}/relu1_1"] for seed in range(4)]
+        spread = numpy.std(expected) + numpy.std(actual) + 0.02 * abs(numpy.mean(expected))
+        assert abs(numpy.mean(actual) - numpy.mean(expected)) < 3 * spread
 
     @pytest.mark.parametrize("method", ["linear", "poly"])
     def test_for_an_mmd_both_blends_have_the_same_gradient(self, method):
@@ -207,12 +207,12 @@ class TestBlend:
 
     def test_between_adds_up_the_losses(self):
         given = [style(ONE, 0.3), style(OTHER, 0.7)]
-        found = parts(given, method="wasserstein", blend="between")
+        actual = parts(given, method="wasserstein", blend="between")
         for number, image, weight in ((1, ONE, 0.3), (2, OTHER, 0.7)):
             alone = parts(image, method="wasserstein")
             for layer in ("relu1_1", "relu2_1"):
                 expected = weight * alone[f"wasserstein/{layer}"]
-                assert found[f"wasserstein/{layer}/{number}"] == pytest.approx(expected, rel=1e-4)
+                assert actual[f"wasserstein/{layer}/{number}"] == pytest.approx(expected, rel=1e-4)
 
     def test_a_mixture_is_nearer_to_the_style_with_more_weight(self):
         mean = [image.mean() for image in (ONE, THIRD)]
@@ -229,8 +229,8 @@ class TestBlend:
         at_layers = [pooling.layer_parts(picture, ["relu1_1"], False) for picture in pictures]
         pooling.limit(at_layers)
         most = ONE.shape[2] * ONE.shape[3]
-        found = [at_layer["relu1_1"].positions for at_layer in at_layers]
-        assert found == [most * 3 // 4, most // 4]
+        actual = [at_layer["relu1_1"].positions for at_layer in at_layers]
+        assert actual == [most * 3 // 4, most // 4]
 
 
 class TestPooling:
@@ -259,8 +259,8 @@ class TestPooling:
         maps = [random_map(1, N, 4, 5), random_map(2, N, 4, 5) + 5]
         both = device_array(numpy.concatenate(maps, axis=3))
         expected = loss(features, loss.target(both, numpy.random.RandomState(7)))
-        found = loss(features, self.pooled(loss, maps, (0.5, 0.5)))
-        for one, other in zip(found, expected):
+        actual = loss(features, self.pooled(loss, maps, (0.5, 0.5)))
+        for one, other in zip(actual, expected):
             scale = abs(other.asnumpy()).max()
             numpy.testing.assert_allclose(
                 one.asnumpy(), other.asnumpy(), rtol=1e-7, atol=1e-9 * scale
@@ -271,21 +271,21 @@ class TestPooling:
         loss, features = SUM_LOSSES[name], device_array(random_map(0))
         small, other = random_map(1, N, 2, 5), random_map(2, N, 4, 5)
         large = numpy.tile(small, (1, 1, 3, 1))
-        found = [
+        actual = [
             loss(features, self.pooled(loss, [values, other], (0.3, 0.7))).value.asscalar()
             for values in (small, large)
         ]
-        assert found[0] == pytest.approx(found[1], rel=1e-7)
+        assert actual[0] == pytest.approx(actual[1], rel=1e-7)
 
     @pytest.mark.parametrize("name", SUM_LOSSES)
     def test_the_order_of_the_pictures_does_not_matter(self, name):
         loss, features = SUM_LOSSES[name], device_array(random_map(0))
         maps, shares = [random_map(1, N, 4, 5), random_map(2, N, 3, 5) + 5], (0.3, 0.7)
-        found = [
+        actual = [
             loss(features, self.pooled(loss, maps[::step], shares[::step])).value.asscalar()
             for step in (1, -1)
         ]
-        assert found[0] == pytest.approx(found[1], rel=1e-7)
+        assert actual[0] == pytest.approx(actual[1], rel=1e-7)
 
 
 class TestMasks:
@@ -301,9 +301,9 @@ class TestMasks:
     def test_what_no_mask_covers_keeps_its_content(self):
         # In one step: then the content's features pull on what they see of the style.
         others = {"tv_weight": 0, "optimizer": "adam", "iterations": 1}
-        found = transfer(CONTENT, style(ONE, mask=LEFT), choices(**others), init=CONTENT).image
-        assert (found[..., 16:] == CONTENT[..., 16:]).all()
-        assert (found[..., :8] != CONTENT[..., :8]).any()
+        actual = transfer(CONTENT, style(ONE, mask=LEFT), choices(**others), init=CONTENT).image
+        assert (actual[..., 16:] == CONTENT[..., 16:]).all()
+        assert (actual[..., :8] != CONTENT[..., :8]).any()
 
     @pytest.mark.parametrize("method", ["poly", "bn", "coral", "wasserstein", "histogram", "cmd"])
     def test_the_losses_of_a_region_are_those_of_its_picture_at_layers_that_see_no_more(
@@ -313,7 +313,7 @@ class TestMasks:
         mask = numpy.zeros(SIZE)
         mask[:, :7] = 1
         others = {"method": method, "style_layers": "relu1_1", "iterations": 0}
-        found = transfer(CONTENT, style(ONE, mask=mask), choices(**others), init=START).losses
+        actual = transfer(CONTENT, style(ONE, mask=mask), choices(**others), init=START).losses
         with_border = numpy.zeros((20, 16))
         with_border[:, :7] = 1
         cropped = transfer(
@@ -321,17 +321,17 @@ class TestMasks:
             init=START[..., :16],
         ).losses  # fmt: skip
         name = f"{method}/relu1_1"
-        assert found[name] == pytest.approx(cropped[name], rel=1e-4)
+        assert actual[name] == pytest.approx(cropped[name], rel=1e-4)
 
     def test_overlaps_add_up(self):
         first, second = style(ONE, 1, SOFT), style(OTHER, 1, LEFT)
-        found = parts([first, second], method="bn")
+        actual = parts([first, second], method="bn")
         weights = [group.weight for group in grouped([first, second], SIZE, choices())]
         for number, (one, weight) in enumerate(zip((first, second), weights), 1):
             alone = parts(one, method="bn")
             for layer in ("relu1_1", "relu2_1"):
                 expected = weight * alone[f"bn/{layer}"]
-                assert found[f"bn/{layer}/{number}"] == pytest.approx(expected, rel=1e-4)
+                assert actual[f"bn/{layer}/{number}"] == pytest.approx(expected, rel=1e-4)
 
     @pytest.mark.parametrize("method", METHODS)
     def test_a_mask_of_the_style_takes_only_its_part(self, method):
@@ -360,9 +360,9 @@ class TestMasks:
         mask = numpy.zeros(SIZE)
         mask[5, 5] = 1
         folder = StyleImage((OTHER, ONE), style_masks=(mask, None))
-        found, alone = parts(folder), parts(ONE)
-        assert found["poly/relu2_1"] == pytest.approx(alone["poly/relu2_1"], rel=1e-4)
-        assert found["poly/relu1_1"] != pytest.approx(alone["poly/relu1_1"], rel=1e-4)
+        actual, alone = parts(folder), parts(ONE)
+        assert actual["poly/relu2_1"] == pytest.approx(alone["poly/relu2_1"], rel=1e-4)
+        assert actual["poly/relu1_1"] != pytest.approx(alone["poly/relu1_1"], rel=1e-4)
 
     def test_inside_takes_fewer_features(self):
         names = [parts(style(ONE, mask=LEFT), mask_inside=inside) for inside in (False, True)]
@@ -398,10 +398,10 @@ class TestMasks:
 class TestBeta:
     def test_two_methods_at_half_weight_have_the_beta_of_each_alone(self):
         given = [style(ONE, 1, method="linear"), style(ONE, 1, method="poly")]
-        found = run(given, beta="auto").beta
+        actual = run(given, beta="auto").beta
         for method in ("linear", "poly"):
             alone = run(ONE, beta="auto", method=method).beta[method]
-            assert found[method] == pytest.approx(alone, rel=1e-4)
+            assert actual[method] == pytest.approx(alone, rel=1e-4)
 
     def test_in_a_region_it_balances_the_content_there(self):
         # The same gradients everywhere: half of them need the factor that all need.
@@ -442,13 +442,13 @@ class TestDraws:
     def test_another_style_leaves_the_draws_of_the_first_as_they_were(self):
         others = {"method": "gaussian", "style_layers": "relu1_1"}
         alone = parts(style(ONE, 1, LEFT), **others)["gaussian/relu1_1"]
-        found = parts([style(ONE, 1, LEFT), style(OTHER, 1, RIGHT)], **others)
-        assert found["gaussian/relu1_1/1"] == pytest.approx(alone, rel=1e-6)
+        actual = parts([style(ONE, 1, LEFT), style(OTHER, 1, RIGHT)], **others)
+        assert actual["gaussian/relu1_1/1"] == pytest.approx(alone, rel=1e-6)
 
     def test_each_group_draws_of_its_own(self):
         given = [style(ONE, 1), style(ONE, 1)]
-        found = parts(given, method="gaussian", style_layers="relu1_1", blend="between")
-        assert found["gaussian/relu1_1/1"] != found["gaussian/relu1_1/2"]
+        actual = parts(given, method="gaussian", style_layers="relu1_1", blend="between")
+        assert actual["gaussian/relu1_1/1"] != actual["gaussian/relu1_1/2"]
 
     def test_a_state_has_the_draws_of_all_groups(self):
         terms = [
@@ -557,8 +557,8 @@ class TestPlugins:
     def test_a_loss_of_sums_takes_masks_and_several_pictures(self, packages):
         save_example(packages)
         given = [StyleImage((ONE, OTHER), 1, "", LEFT), style(THIRD, 1, RIGHT, method="poly")]
-        found = run(given, method="robust", alpha=0, tv_weight=0)
-        assert numpy.isfinite(found.image).all()
+        actual = run(given, method="robust", alpha=0, tv_weight=0)
+        assert numpy.isfinite(actual.image).all()
         assert parts(given, method="robust") != parts(given, method="linear")
 
     @pytest.mark.parametrize(

@@ -65,8 +65,8 @@ def test_the_blocks_stop_at_the_deepest_layer_asked_for(deepest):
 
 
 def test_a_block_gives_the_layers_asked_for_and_what_the_next_one_reads():
-    found = [(names, graph.list_outputs()) for names, graph in vgg.blocks(["relu3_4", "relu1_1"])]
-    assert found == [
+    actual = [(names, graph.list_outputs()) for names, graph in vgg.blocks(["relu3_4", "relu1_1"])]
+    assert actual == [
         (("relu1_1",), ["relu1_1_output", "pool1_output"]),
         ((), ["pool2_output"]),
         (("relu3_4",), ["relu3_4_output"]),
@@ -80,8 +80,8 @@ def test_the_shapes_are_those_of_vgg_19():
         arguments, outputs, _ = graph.infer_shape(data=given)
         shapes.update(zip(graph.list_arguments(), arguments), data=outputs[-1])
     assert {name: shapes[f"{name}_weight"] for name in CONVOLUTIONS} == CONVOLUTIONS
-    found = vgg.Network(shared_parameters(), TAPS, (1, 3, 48, 32)).shapes
-    assert found == {"relu1_1": (1, 64, 48, 32), "relu2_1": (1, 128, 24, 16)}
+    actual = vgg.Network(shared_parameters(), TAPS, (1, 3, 48, 32)).shapes
+    assert actual == {"relu1_1": (1, 64, 48, 32), "relu2_1": (1, 128, 24, 16)}
 
 
 def test_parameters_are_those_needed_and_copies():
@@ -136,12 +136,12 @@ def test_the_gradient_agrees_with_central_differences(pooling):
         features = network.forward(device_array(values))
         return sum((features[layer].asnumpy() * heads[layer]).sum() for layer in TAPS)
 
-    found = gradient(network, device_array(image), heads)
+    actual = gradient(network, device_array(image), heads)
     for seed in range(8):
         # So short a step that hardly a ReLU or a maximum changes sides along it.
         step = 1e-6 * random_image(seed=10 + seed)
         rise = (projection(image + step) - projection(image - step)) / 2
-        assert (found * step).sum() == pytest.approx(rise, rel=1e-5)
+        assert (actual * step).sum() == pytest.approx(rise, rel=1e-5)
 
 
 @pytest.mark.parametrize("pooling", ["avg", "max"])
@@ -194,8 +194,8 @@ def test_networks_of_two_sizes_do_not_disturb_each_other():
     gradient(large, other, random_heads(large, other))
     for layer in TAPS:
         numpy.testing.assert_array_equal(features[layer].asnumpy(), before[layer])
-    found = small.backward(lambda layer: device_array(heads[layer]))
-    numpy.testing.assert_array_equal(found.asnumpy(), expected)
+    actual = small.backward(lambda layer: device_array(heads[layer]))
+    numpy.testing.assert_array_equal(actual.asnumpy(), expected)
 
 
 @pytest.mark.parametrize("pooling", ["avg", "max"])
@@ -215,8 +215,8 @@ def test_the_image_given_to_forward_is_copied_and_not_kept():
     expected = gradient(network, image, heads)
     network.forward(image)
     image[:] = 0
-    found = network.backward(lambda layer: device_array(heads[layer]))
-    numpy.testing.assert_array_equal(found.asnumpy(), expected)
+    actual = network.backward(lambda layer: device_array(heads[layer]))
+    numpy.testing.assert_array_equal(actual.asnumpy(), expected)
 
 
 rounded = pytest.mark.parametrize(
@@ -251,25 +251,25 @@ def test_rounded_it_comes_close_to_float32_and_gives_float32(precision, pooling)
         features[one] = {layer: array.asnumpy() for layer, array in maps.items()}
         gradients[one] = network.backward({n: 1e-3 * a for n, a in maps.items()}.get).asnumpy()
     for layer in layers:
-        exact, found = features["float32"][layer], features[precision][layer]
-        assert found.dtype == numpy.float32
+        exact, actual = features["float32"][layer], features[precision][layer]
+        assert actual.dtype == numpy.float32
         # Eight or eleven bits of mantissa round by at most 2⁻⁹ or 2⁻¹²; some layers add up.
         tolerance = {"bfloat16": 0.01, "float16": 0.00125}[precision]
-        assert numpy.linalg.norm(found - exact) < tolerance * numpy.linalg.norm(exact)
-        assert layer == "relu1_1" or (found != exact).any()
-    exact, found = gradients["float32"], gradients[precision]
-    assert found.dtype == numpy.float32
-    assert numpy.linalg.norm(found - exact) < 0.1 * numpy.linalg.norm(exact)
+        assert numpy.linalg.norm(actual - exact) < tolerance * numpy.linalg.norm(exact)
+        assert layer == "relu1_1" or (actual != exact).any()
+    exact, actual = gradients["float32"], gradients[precision]
+    assert actual.dtype == numpy.float32
+    assert numpy.linalg.norm(actual - exact) < 0.1 * numpy.linalg.norm(exact)
 
 
 @rounded
 def test_rounded_the_first_layer_is_exact(precision):
     layers, image = ("relu1_1", "relu1_2"), device_array(40 * random_image(), "float32")
-    found = [
+    actual = [
         network_in(one, layers, SHAPE).forward(image)["relu1_1"].asnumpy()
         for one in ("float32", precision)
     ]
-    numpy.testing.assert_array_equal(*found)
+    numpy.testing.assert_array_equal(*actual)
 
 
 def test_in_float16_gradients_of_any_size_are_as_accurate():
@@ -286,5 +286,5 @@ def test_in_float16_gradients_of_any_size_are_as_accurate():
     for exponent in (-60, -20, 40):
         numpy.testing.assert_array_equal(gradient(2.0**exponent), expected)
     maps = network.forward(image)
-    found = network.backward(lambda layer: engine.nd.zeros_like(maps[layer]))
-    assert (found.asnumpy() == 0).all()
+    actual = network.backward(lambda layer: engine.nd.zeros_like(maps[layer]))
+    assert (actual.asnumpy() == 0).all()

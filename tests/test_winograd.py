@@ -41,9 +41,9 @@ def parameters(outputs, inputs, seed=0):
     return kernels, biases, shared
 
 
-def error(found, exact):
+def error(actual, exact):
     """Return the relative error in the norm."""
-    return numpy.linalg.norm(found - exact) / numpy.linalg.norm(exact)
+    return numpy.linalg.norm(actual - exact) / numpy.linalg.norm(exact)
 
 
 def check(height, width, outputs=7, inputs=5):
@@ -61,11 +61,11 @@ def check(height, width, outputs=7, inputs=5):
     assert abs(features.asnumpy() - numpy.maximum(exact, 0)).max() * scale < 3e-5
     # What lies within rounding errors of 0 may pass ReLU or not.
     heads[abs(exact) < 1e-4] = 0
-    found = layer.backward([device_array(heads, "float32")]).asnumpy()
+    actual = layer.backward([device_array(heads, "float32")]).asnumpy()
     flipped = kernels[:, :, ::-1, ::-1].swapaxes(0, 1)
     gradient = convolve(heads * (exact > 0), flipped, numpy.zeros(inputs))
-    assert found.shape == gradient.shape
-    assert error(found, gradient) < 2e-5
+    assert actual.shape == gradient.shape
+    assert error(actual, gradient) < 2e-5
 
 
 @pytest.mark.parametrize("height", range(1, 15))
@@ -86,8 +86,8 @@ def test_errors_are_those_of_rounding(outputs, inputs, size):
     kernels, biases, shared = parameters(outputs, inputs)
     values = numpy.maximum(numpy.random.RandomState(1).normal(size=(1, inputs, *size)), 0)
     layer = winograd.Layer(shared, "conv", size, gradient=False)
-    found = layer.forward(device_array(values, "float32"))[0].asnumpy()
-    assert error(found, numpy.maximum(convolve(values, kernels, biases), 0)) < RELATIVE
+    actual = layer.forward(device_array(values, "float32"))[0].asnumpy()
+    assert error(actual, numpy.maximum(convolve(values, kernels, biases), 0)) < RELATIVE
     check(*size, outputs, inputs)
 
 
@@ -122,13 +122,13 @@ def passes(network, image):
 def test_a_network_with_winograd_has_the_features_and_the_gradient_of_a_direct_one(
     arrays, layers, pooling
 ):
-    (exact, exact_gradient), (found, gradient) = (
+    (exact, exact_gradient), (actual, gradient) = (
         passes(network(arrays, kind, layers=layers, pooling=pooling), random_image())
         for kind in ("direct", "winograd")
     )
-    assert tuple(found) == layers
+    assert tuple(actual) == layers
     for layer in layers:
-        assert error(found[layer], exact[layer]) < RELATIVE
+        assert error(actual[layer], exact[layer]) < RELATIVE
     # Some ReLUs and maxima near a tie change sides, as between two processors.
     assert error(gradient, exact_gradient) < 5e-3
 
@@ -137,13 +137,13 @@ def test_a_network_with_winograd_has_the_features_and_the_gradient_of_a_direct_o
 @pytest.mark.parametrize("shape", [(1, 3, 149, 223), (1, 3, 171, 121)])
 def test_with_the_real_weights_too(real_weights, shape):
     arrays = Weights.find(real_weights).load()
-    (exact, exact_gradient), (found, gradient) = (
+    (exact, exact_gradient), (actual, gradient) = (
         passes(network(arrays, kind, shape, PAPER_LAYERS), random_image(shape))
         for kind in ("direct", "winograd")
     )
     for layer in PAPER_LAYERS:
         # Errors of up to thirteen convolutions add up.
-        assert error(found[layer], exact[layer]) < 2 * RELATIVE
+        assert error(actual[layer], exact[layer]) < 2 * RELATIVE
     assert error(gradient, exact_gradient) < 5e-3
 
 

@@ -357,16 +357,13 @@ def _run_scales(
         begun = resumed if resumed and resumed.steps and number == resumed.scale else None
         small_content, small_groups = _inputs_at(size, content, groups)
         margin = margin_of(config, size)
-        if begun:
-            pass
-        elif image is None:
+        if image is None:
             small_init = None if init is None else _resized(init, size)
-            image = with_margin(
-                _start_image(config, small_content, small_groups, small_init), margin
-            )
-        else:
-            image = with_margin(_next_start(image, small_content), margin)
-        assert image is not None
+            image = _start_image(config, small_content, small_groups, small_init)
+        elif not begun:
+            image = _next_start(image, small_content)
+        if not begun:
+            image = with_margin(image, margin)
         tile_bytes = 0
         if setting.tiling:
             # Smaller scales than the last may fit.

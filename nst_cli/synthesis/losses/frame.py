@@ -190,8 +190,16 @@ def weighted_draw(
     return shuffled
 
 
-def drawn_inside(random: numpy.random.RandomState, mask: Mask) -> numpy.ndarray:
-    """Draw each position with the probability that is its mask; return them in random order."""
+def drawn_positions(
+    random: numpy.random.RandomState, shape: Sequence[int], mask: Optional[Mask] = None
+) -> numpy.ndarray:
+    """Return the positions of a map of a shape, (1, N, H, W), in random order.
+
+    With a mask, each is drawn with the probability that is its mask, or left out.
+    """
+    if mask is None:
+        return random.permutation(shape[2] * shape[3])
+    check_size(mask, shape)
     values = mask.values.ravel()
     drawn: numpy.ndarray = random.permutation(
         numpy.flatnonzero(random.uniform(size=values.size) < values)

@@ -12,8 +12,7 @@ from .frame import (
     Mask,
     Sample,
     SampleLoss,
-    check_size,
-    drawn_inside,
+    drawn_positions,
     no_pull,
     weighted_draw,
 )
@@ -122,11 +121,7 @@ class PairMMD(SampleLoss):
         """
         rows, _, *weights = target
         positions = shape[2] * shape[3]
-        if mask is None:
-            order = random.permutation(positions)
-        else:
-            check_size(mask, shape)
-            order = drawn_inside(random, mask)
+        order = drawn_positions(random, shape, mask)
         if len(order) < 2:
             return None
         half = len(order) // 2

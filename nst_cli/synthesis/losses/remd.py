@@ -12,8 +12,7 @@ from .frame import (
     Mask,
     Sample,
     SampleLoss,
-    check_size,
-    drawn_inside,
+    drawn_positions,
     mass_of,
     no_pull,
     weighted_draw,
@@ -99,11 +98,7 @@ class RelaxedEMD(SampleLoss):
         """
         rows, _, *weights = target
         count, style_count = shape[2] * shape[3], rows.shape[0]
-        if mask is None:
-            order = random.permutation(count)
-        else:
-            check_size(mask, shape)
-            order = drawn_inside(random, mask)
+        order = drawn_positions(random, shape, mask)
         if not len(order):
             return None
         positions = order[: self.samples]
