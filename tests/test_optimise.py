@@ -10,12 +10,14 @@ import pytest
 from nst_cli import Config, engine, images, machine, transfer
 from nst_cli.config import PAPER_BETA
 from nst_cli.errors import ConfigError, EngineError, NonFiniteError, NstError, ShapeError
-from nst_cli.synthesis import lbfgs, transfers, vgg
+from nst_cli.synthesis import lbfgs, streams, vgg
+from nst_cli.synthesis.building import objective_at
 from nst_cli.synthesis.kit import NetworkKit
 from nst_cli.synthesis.objective import Evaluation
+from nst_cli.synthesis.scales import scale_sizes
+from nst_cli.synthesis.setting import Setting, network_key
 from nst_cli.synthesis.steps import SGD, Adam
 from nst_cli.synthesis.styles import Group, Picture
-from nst_cli.synthesis.transfers import scale_sizes
 from nst_cli.weights import Weights
 
 SHAPE = (1, 3, 20, 24)
@@ -268,9 +270,9 @@ class TestSeed:
         assert (images[0] != images[2]).any()
 
     def test_each_purpose_has_a_stream_of_its_own(self):
-        keys = [(transfers._START,), (transfers._PAIRS,), (transfers._BETA_PAIRS,)]
-        keys += [(transfers._STYLE_PAIRS, *size) for size in ((30, 40), (40, 30))]
-        drawn = [tuple(transfers.stream(7, *key).randint(0, 10**6, 3)) for key in keys]
+        keys = [(streams.START,), (streams.PAIRS,), (streams.BETA_PAIRS,)]
+        keys += [(streams.STYLE_PAIRS, *size) for size in ((30, 40), (40, 30))]
+        drawn = [tuple(streams.stream(7, *key).randint(0, 10**6, 3)) for key in keys]
         assert len(set(drawn)) == len(keys)
         children = numpy.random.SeedSequence(7).spawn(4)
         for (purpose,), values in zip(keys[:3], drawn):
@@ -279,9 +281,9 @@ class TestSeed:
 
     def test_its_numbers_are_the_same_under_every_numpy(self):
         # By NumPy 1.26.4 and 2.4.6.
-        assert list(transfers.stream(7, 0).randint(0, 10**6, 3)) == [865275, 571466, 364117]
-        assert list(transfers.stream(7, 1).randint(0, 10**6, 3)) == [933382, 522480, 278220]
-        keyed = transfers.stream(7, 2, 30, 40).randint(0, 10**6, 3)
+        assert list(streams.stream(7, 0).randint(0, 10**6, 3)) == [865275, 571466, 364117]
+        assert list(streams.stream(7, 1).randint(0, 10**6, 3)) == [933382, 522480, 278220]
+        keyed = streams.stream(7, 2, 30, 40).randint(0, 10**6, 3)
         assert list(keyed) == [222541, 568146, 90127]
 
 
@@ -520,12 +522,12 @@ class TestLBFGS:
         scipy = pytest.importorskip("scipy.optimize")
         config, device = choices(beta=1e-3, optimizer="lbfgs"), engine.context("cpu")
         random = numpy.random.RandomState(0)
-        setting = transfers._Setting(
+        setting = Setting(
             config, device, NetworkKit(), CONTENT, [Group((Picture(STYLE),), config.methods)],
             random, None, Weights.find(),
         )  # fmt: skip
-        setting.kit.begin(transfers._network_key(setting), SHAPE, SHAPE)
-        goal, _ = transfers._objective(setting, CONTENT, setting.groups, CONTENT, {"poly": 1e-3})
+        setting.kit.begin(network_key(setting), SHAPE, SHAPE)
+        goal, _ = objective_at(setting, CONTENT, setting.groups, CONTENT, {"poly": 1e-3})
 
         def on_device(image):
             evaluation = goal(image)

@@ -12,7 +12,7 @@ from test_losses_sums import LOSSES as SUM_LOSSES
 from nst_cli import Config, StyleImage, transfer
 from nst_cli.config import BLENDS, METHODS, PAPER_BETA
 from nst_cli.errors import ConfigError, PluginError, ShapeError
-from nst_cli.synthesis import objective, pooling, styles, transfers
+from nst_cli.synthesis import building, objective, pooling, styles
 from nst_cli.synthesis.kit import NetworkKit
 from nst_cli.synthesis.losses import style_loss
 from nst_cli.synthesis.objective import Objective
@@ -497,7 +497,7 @@ class TestKit:
     def test_the_targets_of_equal_styles_are_made_once(self, monkeypatch):
         kit, folder = NetworkKit(), StyleImage((ONE, OTHER), 1.0, "", LEFT)
         run(folder, kit)
-        monkeypatch.setattr(transfers, "pooled_targets", None)
+        monkeypatch.setattr(building, "pooled_targets", None)
         run(StyleImage((ONE, OTHER), 2.0, "", RIGHT), kit)
 
     def test_networks_of_many_pictures_are_not_held(self):

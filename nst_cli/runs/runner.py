@@ -20,9 +20,9 @@ from ..images import kept
 from ..synthesis import Record, Result, State, denoise, scale_sizes, steps_at, transfer, vgg
 from ..synthesis.kit import NetworkKit
 from ..synthesis.margin import padded_size
+from ..synthesis.setting import tiling_for
 from ..synthesis.styles import StyleImage, grouped
 from ..synthesis.tiled_objective import KEPT_POSITIONS
-from ..synthesis.transfers import tiling_for
 from ..weights import Weights
 from . import formats, sidecar, sizes
 from . import styles as named

@@ -11,7 +11,7 @@ import numpy
 from ... import engine
 from ...config import LAYERS, Config
 from ...synthesis import losses, objective, vgg
-from ...synthesis.transfers import stream
+from ...synthesis.streams import stream
 from ...weights import Weights
 
 # Draws at a layer of many positions, of which a single draw takes many. A standard error needs
