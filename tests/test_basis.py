@@ -44,7 +44,9 @@ class TestCosines:
         curvature = by_band[:, bands].ravel()
         steps = random.normal(size=(2, curvature.size))
         before = basis.scale.copy()
-        factors = basis.adapt([vector(s) for s in steps], [vector(s * curvature) for s in steps])
+        factors = basis.adapt(
+            [[vector(s)] for s in steps], [[vector(s * curvature)] for s in steps]
+        )
         assert numpy.allclose((before * factors).asnumpy(), basis.scale.asnumpy())
         adapted = curvature * factors.asnumpy().ravel() ** 2
         assert adapted == pytest.approx(numpy.full(adapted.size, adapted[0]))
@@ -52,9 +54,9 @@ class TestCosines:
     def test_adapting_changes_no_band_by_more_than_a_factor_of_four(self, basis):
         steps = numpy.ones(numpy.prod(self.SHAPE))
         changes = numpy.where(numpy.arange(steps.size) % 14 < 3, 1e9, -1)
-        factors = basis.adapt([vector(steps)], [vector(changes)]).asnumpy()
+        factors = basis.adapt([[vector(steps)]], [[vector(changes)]]).asnumpy()
         assert 0.25 <= factors.min() < factors.max() <= 4
 
     def test_adapting_to_steps_that_measured_nothing_leaves_the_scale(self, basis):
         nothing = vector(numpy.zeros(numpy.prod(self.SHAPE)))
-        assert (basis.adapt([nothing], [nothing]) == 1).asnumpy().all()
+        assert (basis.adapt([[nothing]], [[nothing]]) == 1).asnumpy().all()

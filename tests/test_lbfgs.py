@@ -64,7 +64,7 @@ def rescaled(function, size):
 
     def rescale(steps, changes):
         steps, changes = (
-            numpy.array([row.asnumpy() for row in rows]) for rows in (steps, changes)
+            numpy.array([row.asnumpy() for (row,) in rows]) for rows in (steps, changes)
         )
         factors = numpy.sqrt((steps**2).sum(0) / numpy.maximum((steps * changes).sum(0), 1e-9))
         scale[0] = scale[0] * factors
@@ -214,14 +214,23 @@ def watched(function, sizes):
 
 class TestLineSearch:
     def searched(self, function, slope, distance):
+        """Return what a line search finds whose first trial is at `distance`, and its trials."""
         tried = []
 
-        def trial(t):
-            tried.append(t)
-            return lbfgs.Point(t, function(t), slope(t), None, None, None)
+        def at(t):
+            x = t * distance
+            return lbfgs.Point(t, function(x), slope(x) * distance, None, None, None)
 
-        start = lbfgs.Point(0.0, function(0.0), slope(0.0), None, None, None)
-        return lbfgs.line_search(trial, start, trial(distance)), tried
+        def try_at(t):
+            tried.append(t * distance)
+            return at(t), at(0.0)
+
+        actual = lbfgs.line_search(try_at)
+        if actual:
+            actual = actual._replace(
+                distance=actual.distance * distance, slope=actual.slope / distance
+            )
+        return actual, tried
 
     @pytest.mark.parametrize("distance", [1e-3, 0.1, 1.0, 30.0])
     def test_it_finds_its_point_from_near_and_far(self, distance):

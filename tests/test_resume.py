@@ -188,7 +188,7 @@ def test_tiles_stay_as_they_were_whatever_memory_is_available_now(monkeypatch):
 # What a file may hold that somebody wrote by hand.
 
 SPOILT = {
-    "tiles of no size": ("numbers", "tile", None),
+    "tiles of no size": ("numbers", "tiles", [-1]),
     "no scale": ("numbers", "scale", None),
     "a scale too many": ("numbers", "scale", 2),
     "more steps than the run has": ("numbers", "count", 10**30),

@@ -185,7 +185,9 @@ def test_what_tiles_change_is_noted_and_in_the_sidecar():
     assert "gaussian uses random Fourier features" in by_fourier
     assert "energy sees at most 65536 positions" in by_sample
     runner.run(job)
-    expected = {"megabytes": 1, "by_fourier": ["gaussian"], "by_sample": ["energy"]}
+    expected = {
+        "megabytes": 1, "by_fourier": ["gaussian"], "by_sample": ["energy"], "scales": [1],
+    }  # fmt: skip
     assert document_in("out.png.json")["tiling"] == expected
     runner.run(prepare(size=24, output="small.png", tile=1))
     assert "tiling" not in document_in("small.png.json")

@@ -19,6 +19,7 @@ from ..synthesis.memory import (
     available,
     largest_map,
     memory_at_most,
+    scaled,
     tile_bytes,
     values_per_pixel,
 )
@@ -88,16 +89,16 @@ def forecast(
     shapes = sorted((image.shape[2:] for image in _images(styles)), key=math.prod, reverse=True)
     first, later = _trial(content, styles, config, weights)
     padded_sizes = [padded_size(config, size) for size in sizes]
-    scaled = [
-        (size, *(_scaled(shape, size[0] / content.shape[2]) for shape in shapes)) for size in sizes
+    at_scales = [
+        (size, *(scaled(shape, size[0] / content.shape[2]) for shape in shapes)) for size in sizes
     ]
-    work = [_work(config, *each, **terms) for each in scaled]
+    work = [_work(config, *each, **terms) for each in at_scales]
     seconds = sum(
         factor * (first(size) + max(count - 1, 0) * later(size))
         for factor, size, count in zip(work, padded_sizes, steps)
     )
     # A smaller scale may take more memory without tiles than the last takes in tiles.
-    peak = max(memory_at_most(config, *each, **terms) for each in scaled)
+    peak = max(memory_at_most(config, *each, **terms) for each in at_scales)
     return Forecast(
         sizes=sizes,
         steps=steps,
@@ -141,8 +142,8 @@ def check_memory(
     if free is not None and needed > free:
 
         def fits(factor: float) -> bool:
-            scaled = (_scaled(one, factor) for one in (size, *style_sizes))
-            return memory_at_most(config, *scaled, **terms) <= free
+            smaller = (scaled(one, factor) for one in (size, *style_sizes))
+            return memory_at_most(config, *smaller, **terms) <= free
 
         raise EngineError(
             f"Not enough memory for {pixels}: the run takes up to {_gigabytes(needed)}, and "
@@ -152,8 +153,8 @@ def check_memory(
     if values > MAX_VALUES:
 
         def small_enough(factor: float) -> bool:
-            scaled = (_scaled(one, factor) for one in (size, *style_sizes))
-            return _largest_array(config, *scaled, **terms) <= MAX_VALUES
+            smaller = (scaled(one, factor) for one in (size, *style_sizes))
+            return _largest_array(config, *smaller, **terms) <= MAX_VALUES
 
         raise EngineError(
             f"A picture of {pixels} is too large for MXNet: an array would have {values:.2g} "
@@ -179,11 +180,6 @@ def _advice(config: Config, size: Size, fits: Callable[[float], bool]) -> str:
     if long_edge * ratio < images.MIN_SIDE:
         return "free some memory first"
     return f"{dimensions.resized_option(config, long_edge, ratio)} would fit"
-
-
-def _scaled(size: Size, factor: float) -> Size:
-    height, width = (max(vgg.SMALLEST_SIDE, round(side * factor)) for side in size)
-    return height, width
 
 
 def _work(config: Config, size: Size, *style_sizes: Size, **terms: Any) -> float:

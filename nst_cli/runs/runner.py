@@ -61,6 +61,8 @@ class Job:
         Hints for the user, one line each.
     carried : dict
         Fields that replace their namesakes in the picture's metadata; a replay sets them.
+    tiles : tuple of int or None
+        For `transfer`; a replay sets them.
     """
 
     config: Config
@@ -75,6 +77,7 @@ class Job:
     provenance: dict[str, Any]
     notes: tuple[str, ...]
     carried: dict[str, Any] = field(default_factory=dict)
+    tiles: Optional[tuple[int, ...]] = None
 
     @property
     def style(self) -> Any:
@@ -362,7 +365,7 @@ def _run(job: Job, watch: _Watch, kit: Optional[NetworkKit], saved: Optional[Sav
         result = transfer(
             job.content, job.styles, job.config, init=job.init, on_step=watch.after_step, kit=kit,
             weights=job.weights, on_state=watch.on_state if keeper else None,
-            state=saved.state if saved else None,
+            state=saved.state if saved else None, tiles=job.tiles,
         )  # fmt: skip
     except (KeyboardInterrupt, StopRequest) as end:
         if watch.last is None:
@@ -516,12 +519,13 @@ def _tiling(result: Result) -> dict[str, Any]:
     """Return the entry of the tiles, or none if there were none."""
     if result.tiling is None:
         return {}
-    tile_bytes, by_fourier, by_sample = result.tiling
+    tile_bytes, by_fourier, by_sample, scales = result.tiling
     return {
         "tiling": {
             "megabytes": tile_bytes >> 20,
             "by_fourier": list(by_fourier),
             "by_sample": list(by_sample),
+            "scales": [one >> 20 for one in scales],
         }
     }
 
@@ -593,7 +597,7 @@ def _plugins(config: Config, styles: Sequence[StyleImage]) -> dict[str, dict[str
 def _notes_of_tiles(config: Config, inputs: Inputs) -> Iterator[str]:
     """Yield what tiles change besides memory and time."""
     size = inputs.content.shape[2:]
-    tiling = tiling_for(config, grouped(inputs.styles, size, config), size)
+    tiling = tiling_for(config, grouped(inputs.styles, size, config), [size])
     if tiling is None:
         return
     if tiling.by_fourier:

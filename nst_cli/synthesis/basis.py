@@ -42,17 +42,20 @@ class Cosines:
 
     def __init__(self, like: Any) -> None:
         height, width = like.shape[2:]
-        rows, columns = _cosine_matrix(height), _cosine_matrix(width)
-        self._rows, self._columns, self._columns_back, self._colours = (
+        self._rows, self._columns, self._colours = (
             engine.array(matrix, like.context, like.dtype)
-            for matrix in (rows, columns, columns.T, _COLOURS)
+            for matrix in (_cosine_matrix(height), _cosine_matrix(width), _COLOURS)
         )
-        frequency = numpy.hypot(
-            numpy.arange(height)[:, None] / (2 * height), numpy.arange(width) / (2 * width)
-        )
-        self._bands = numpy.digitize(frequency.ravel(), _BANDS)
-        scale = ((frequency + _CORNER) / _UNIT_FREQUENCY) ** -_POWER
-        self.scale = engine.array([[scale] * 3], like.context, like.dtype)
+        self._bands = numpy.empty((height, width), numpy.uint8)
+        plane = numpy.empty((height, width), like.dtype)
+        across = numpy.arange(width) / (2 * width)
+        # A row at a time, because whole planes in float64 would take much memory.
+        for row in range(height):
+            frequency = numpy.hypot(row / (2 * height), across)
+            self._bands[row] = numpy.digitize(frequency, _BANDS)
+            plane[row] = ((frequency + _CORNER) / _UNIT_FREQUENCY) ** -_POWER
+        self.scale = engine.nd.empty(like.shape, ctx=like.context, dtype=like.dtype)
+        self.scale[:] = engine.array(plane, like.context, like.dtype)
 
     def image(self, coefficients: Any) -> Any:
         """Return the image with these coefficients; both have the shape (1, 3, H, W)."""
@@ -62,9 +65,11 @@ class Cosines:
     def gradient(self, gradient: Any) -> Any:
         """Convert the gradient on an image to the gradient on its coefficients."""
         transformed = self._transformed(gradient, back=False)
-        return self._recoloured(transformed, back=False) * self.scale
+        result = self._recoloured(transformed, back=False)
+        result *= self.scale
+        return result
 
-    def adapt(self, steps: Sequence[Any], changes: Sequence[Any]) -> Any:
+    def adapt(self, steps: Sequence[Sequence[Any]], changes: Sequence[Sequence[Any]]) -> Any:
         """Scale each band of frequencies, in each colour, by the curvature measured in it.
 
         The curvature of a band is Σ s·y / Σ s·s over its coefficients. The scale is divided by
@@ -72,8 +77,9 @@ class Cosines:
 
         Parameters
         ----------
-        steps, changes : sequence of NDArray, shape (3 H W,)
-            Steps s of the coefficients, and the changes y of the gradient along them.
+        steps, changes : sequence of sequence of NDArray
+            Steps s of the coefficients, and the changes y of the gradient along them. Each is
+            flat, in one part or in one for each colour.
 
         Returns
         -------
@@ -81,31 +87,39 @@ class Cosines:
             What the scale was multiplied by: coefficients of the same image are divided by it,
             and gradients multiplied.
         """
-        products = sum(step * change for step, change in zip(steps, changes))
-        squares = sum(step * step for step in steps)
-        factors = self._factors(products.asnumpy(), squares.asnumpy())
-        applied = engine.array(factors, self.scale.context, self.scale.dtype)
-        self.scale = self.scale * applied
+        sums = []
+        for ones, others in ((steps, changes), (steps, steps)):
+            summed = [
+                self._by_band(sum(one * other for one, other in zip(*parts)))
+                for parts in zip(zip(*ones), zip(*others))
+            ]
+            sums.append(numpy.concatenate(summed))
+        factors = self._factors(*sums)
+        applied = engine.nd.empty(self.scale.shape, ctx=self.scale.context, dtype=self.scale.dtype)
+        for colour, row in enumerate(factors):
+            applied[0, colour] = engine.array(
+                row[self._bands], self.scale.context, self.scale.dtype
+            )
+        self.scale *= applied
         return applied
 
-    def _factors(self, products: numpy.ndarray, squares: numpy.ndarray) -> numpy.ndarray:
-        """Return the factor of each coefficient, from s·y and s·s of each."""
-        count = len(_BANDS) + 1
-        summed = [
-            [numpy.bincount(self._bands, colour, count) for colour in array.reshape((3, -1))]
-            for array in (products, squares)
-        ]
-        product, square = numpy.array(summed, dtype=numpy.float64)
+    def _by_band(self, values: Any) -> numpy.ndarray:
+        """Return the sums of flat values over each band, by colour."""
+        count, bands = len(_BANDS) + 1, self._bands.ravel()
+        colours = values.asnumpy().reshape((-1, bands.size))
+        return numpy.array([numpy.bincount(bands, colour, count) for colour in colours])
+
+    def _factors(self, product: numpy.ndarray, square: numpy.ndarray) -> numpy.ndarray:
+        """Return the factor of each colour and band, from their sums of s·y and s·s."""
         moved = square > 0
         curvature = numpy.divide(product, square, out=numpy.ones_like(square), where=moved)
         rising = moved & (curvature > 0)
         if not rising.any():
-            return numpy.ones(self.scale.shape)
+            return numpy.ones_like(square)
         curvature /= numpy.exp(numpy.log(curvature[rising]).mean())
-        factors = numpy.clip(curvature, _MOST_FACTOR**-2, _MOST_FACTOR**2) ** -0.5
+        factors: numpy.ndarray = numpy.clip(curvature, _MOST_FACTOR**-2, _MOST_FACTOR**2) ** -0.5
         factors[~moved] = 1
-        spread: numpy.ndarray = factors[:, self._bands].reshape(self.scale.shape)
-        return spread
+        return factors
 
     def _recoloured(self, array: Any, back: bool) -> Any:
         """Return an array (1, 3, H, W) with its colours as `_COLOURS`, or as RGB again."""
@@ -113,14 +127,13 @@ class Cosines:
         return engine.nd.dot(self._colours, flat, transpose_a=back).reshape(array.shape)
 
     def _transformed(self, array: Any, back: bool) -> Any:
-        nd = engine.nd
-        channels, height, width = array.shape[1:]
-        columns = self._columns_back if back else self._columns
-        lines = array.reshape((-1, width))
-        lines = nd.FullyConnected(lines, columns, num_hidden=width, no_bias=True)
-        lines = lines.reshape((channels, height, width))
-        planes = [nd.dot(self._rows, lines[c], transpose_a=back) for c in range(channels)]
-        return nd.stack(*planes).expand_dims(0)
+        nd, result = engine.nd, engine.nd.empty(array.shape, ctx=array.context, dtype=array.dtype)
+        width = array.shape[3]
+        columns = self._columns.T if back else self._columns
+        for colour in range(array.shape[1]):
+            lines = nd.FullyConnected(array[0, colour], columns, num_hidden=width, no_bias=True)
+            nd.dot(self._rows, lines, transpose_a=back, out=result[0, colour])
+        return result
 
 
 def _cosine_matrix(size: int) -> numpy.ndarray:

@@ -29,6 +29,10 @@ HISTORY = 20
 _HISTORY_BYTES = 3 << 29
 _LEAST_HISTORY = 5
 
+# An image with more pixels is remembered and multiplied one colour at a time, so that temporary
+# arrays are small.
+_MOST_PIXELS_AT_ONCE = 1 << 20
+
 # The constants c1 and c2 of the strong Wolfe conditions: sufficient decrease, flatter slope.
 _DECREASE, _FLATTER = 1e-4, 0.9
 _TRIALS = 12
@@ -46,8 +50,9 @@ _RESCALED_AFTER = (3, 6, 12, 24)
 # Takes a vector; returns its value, its gradient and anything else, as for `minimise`.
 Function = Callable[[Any], tuple[Any, Any, Any]]
 
-# Takes the remembered steps and gradient changes, flat; returns the factors of new coordinates.
-Rescale = Callable[[Sequence[Any], Sequence[Any]], Any]
+# Takes the remembered steps and gradient changes, each in its parts; returns the factors of new
+# coordinates.
+Rescale = Callable[[Sequence[Sequence[Any]], Sequence[Sequence[Any]]], Any]
 
 
 class Point(NamedTuple):
@@ -73,6 +78,10 @@ class Point(NamedTuple):
     gradient: Any
     extra: Any
     products: Any = None
+
+    def numbers(self) -> "Point":
+        """Return the point without its arrays."""
+        return Point(self.distance, self.value, self.slope, None, None, None)
 
 
 def history_of(size: int) -> int:
@@ -138,6 +147,7 @@ def minimise(
             if lower is None:
                 return
         here = memory.remember(here, lower)
+        del lower
 
 
 @dataclass
@@ -194,19 +204,23 @@ class Progress:
 
 
 class Memory:
-    """The last steps s and gradient changes y, as rows of one matrix, and their inner products.
+    """The last steps s and gradient changes y, as rows of a matrix, and their inner products.
 
     The two-loop recursion (algorithm 7.4 of [1]_) runs on the direction's coefficients in the
     basis of these rows [2]_. So a step costs two products with the matrix, however long the
-    history is.
+    history is. The matrix of a large image consists of parts, one for each colour.
     """
 
     def __init__(self, like: Any, history: int) -> None:
         self._history = history
         # Rows from this one on have never been used, in each half.
         self._used = 0
-        shape = (2 * history, like.size)
-        self._basis = engine.nd.zeros(shape, ctx=like.context, dtype=like.dtype)
+        large = like.ndim == 4 and like.shape[2] * like.shape[3] > _MOST_PIXELS_AT_ONCE
+        self._planes = like.shape[1] if large else 1
+        shape = (2 * history, like.size // self._planes)
+        self._basis = [
+            engine.nd.zeros(shape, ctx=like.context, dtype=like.dtype) for _ in range(self._planes)
+        ]
         self._layer = {"num_hidden": 2 * history, "no_bias": True}
         self.clear()
 
@@ -219,12 +233,17 @@ class Memory:
         """Number of rows of the matrix."""
         return 2 * self._history
 
+    def parts(self, vector: Any) -> list[Any]:
+        """Return the parts of a vector as the matrix has them, flat; they share its memory."""
+        planes = vector.reshape((self._planes, -1))
+        return [planes[place] for place in range(self._planes)]
+
     def state(self) -> State:
         """Return the state; its rows are not copied."""
         arrays = {"products": self._products}
-        for slot in range(self._used):
-            arrays[f"step/{slot}"] = self._basis[slot]
-            arrays[f"change/{slot}"] = self._basis[self._history + slot]
+        for (slot, place), basis in self._places(self._used):
+            arrays[f"step/{slot}/{place}"] = basis[slot]
+            arrays[f"change/{slot}/{place}"] = basis[self._history + slot]
         return State({"slots": self._slots, "used": self._used}, arrays)
 
     def restore(self, state: State) -> None:
@@ -235,42 +254,74 @@ class Memory:
             raise CheckpointError("'slots' has a slot twice")
         products = state.array("products", (self.rows, self.rows), "float64").copy()
         # One row at a time, because together they are as large as the memory itself.
-        for slot in range(used):
-            self._basis[slot] = state.on_device(f"step/{slot}", self._basis[slot])
-            self._basis[self._history + slot] = state.on_device(
-                f"change/{slot}", self._basis[slot]
-            )
+        for (slot, place), basis in self._places(used):
+            like = basis[slot]
+            basis[slot] = state.on_device(f"step/{slot}/{place}", like)
+            basis[self._history + slot] = state.on_device(f"change/{slot}/{place}", like)
         self._used, self._slots, self._products = used, slots, products
 
-    def products(self, gradient: Any, *others: Any) -> Any:
-        """Return the inner products of V vectors, `others` and then `gradient`.
+    def _places(self, used: int) -> Iterator[tuple[tuple[int, int], Any]]:
+        """Yield slot and number of each part of the first rows, with the part's matrix."""
+        for slot in range(used):
+            for place, basis in enumerate(self._basis):
+                yield (slot, place), basis
 
-        NDArray, shape (V, 2 · history + V): first with each row of the basis, then with each
-        of the vectors.
+    def products(self, point: Point, origin: Optional[Point] = None) -> Any:
+        """Return inner products of the gradient at a point.
+
+        Parameters
+        ----------
+        point : Point
+            Its `vector` and `gradient` are used.
+        origin : Point, optional
+            If given, the differences of both from those at `origin` are multiplied too.
+
+        Returns
+        -------
+        NDArray, shape (1, 2 · history + 1) or (3, 2 · history + 3)
+            First with each row of the matrix, then with each of the vectors themselves. The rows
+            are those of the vectors' difference, the gradients' difference, and the gradient.
         """
-        nd = engine.nd
-        rows = nd.stack(*(vector.reshape((-1,)) for vector in (*others, gradient)))
-        # FullyConnected uses oneDNN, which is several times faster than dot here.
-        with_basis = nd.FullyConnected(rows, self._basis, **self._layer)
-        with_each_other = nd.FullyConnected(rows, rows, num_hidden=len(rows), no_bias=True)
-        return nd.concat(with_basis, with_each_other, dim=1)
+        nd, total = engine.nd, None
+        gradient = self.parts(point.gradient)
+        pairs = []
+        if origin:
+            pairs = [
+                (self.parts(point.vector), self.parts(origin.vector)),
+                (gradient, self.parts(origin.gradient)),
+            ]
+        for place, basis in enumerate(self._basis):
+            differences = (one[place] - other[place] for one, other in pairs)
+            rows = nd.stack(*differences, gradient[place])
+            # FullyConnected uses oneDNN, which is several times faster than dot here.
+            with_basis = nd.FullyConnected(rows, basis, **self._layer)
+            with_each_other = nd.FullyConnected(rows, rows, num_hidden=len(rows), no_bias=True)
+            part = nd.concat(with_basis, with_each_other, dim=1)
+            total = part if total is None else total + part
+        return total
 
     @property
-    def pairs(self) -> list[tuple[Any, Any]]:
-        """The remembered steps and gradient changes, flat, the oldest first."""
-        return [(self._basis[slot], self._basis[self._history + slot]) for slot in self._slots]
+    def pairs(self) -> list[tuple[Sequence[Any], Sequence[Any]]]:
+        """The parts of the remembered steps and gradient changes, the oldest first."""
+        return [(self._row(slot), self._row(self._history + slot)) for slot in self._slots]
+
+    def _row(self, number: int) -> list[Any]:
+        """Return the parts of a row of the matrix."""
+        return [basis[number] for basis in self._basis]
 
     def rescale(self, point: Point, factors: Any) -> Point:
         """Divide vectors by factors, multiply gradients by them, and return `point` like that."""
-        flat = factors.reshape((-1,))
-        for slot, (step, change) in zip(self._slots, self.pairs):
-            self._basis[slot] = step / flat
-            self._basis[self._history + slot] = change * flat
-        products = engine.nd.FullyConnected(self._basis, self._basis, **self._layer)
-        (self._products,) = _read(products)
-        gradient = point.gradient * factors
-        (products,) = _read(self.products(gradient))
-        return point._replace(vector=point.vector / factors, gradient=gradient, products=products)
+        for basis, part in zip(self._basis, self.parts(factors)):
+            for slot in self._slots:
+                change = self._history + slot
+                basis[slot] = basis[slot] / part
+                basis[change] = basis[change] * part
+        (self._products,) = _read(
+            sum(engine.nd.FullyConnected(basis, basis, **self._layer) for basis in self._basis)
+        )
+        point = point._replace(vector=point.vector / factors, gradient=point.gradient * factors)
+        (products,) = _read(self.products(point))
+        return point._replace(products=products)
 
     def remember(self, old: Point, new: Point) -> Point:
         """Remember the step between two points, unless its curvature is not positive.
@@ -289,8 +340,10 @@ class Memory:
         self._slots.append(slot)
         self._used = max(self._used, slot + 1)
         pair = [slot, m + slot]
-        self._basis[slot] = (new.vector - old.vector).reshape((-1,))
-        self._basis[m + slot] = (new.gradient - old.gradient).reshape((-1,))
+        rows = (slot, new.vector, old.vector), (m + slot, new.gradient, old.gradient)
+        for number, one, other in rows:
+            for basis, end, begin in zip(self._basis, self.parts(one), self.parts(other)):
+                basis[number] = end - begin
         for row in (step, change, gradient):
             row[pair] = row[2 * m : 2 * m + 2]
         for place, row in zip(pair, (step, change)):
@@ -319,13 +372,17 @@ class Memory:
             projected = coefficients @ products[m + slot] + share * with_gradient[m + slot]
             coefficients[slot] += alpha[slot] - projected / curvature
         row = engine.array(-coefficients[None], gradient.context, gradient.dtype)
-        return engine.nd.dot(row, self._basis).reshape(gradient.shape) - share * gradient
+        direction = engine.nd.empty(gradient.shape, ctx=gradient.context, dtype=gradient.dtype)
+        for basis, to, part in zip(self._basis, self.parts(direction), self.parts(gradient)):
+            to[:] = engine.nd.dot(row, basis).reshape((-1,)) - share * part
+        return direction
 
 
 def _evaluate(function: Function, memory: Memory, vector: Any) -> Point:
     value, gradient, extra = function(vector)
-    (number,), products = _read(value, memory.products(gradient))
-    return Point(0.0, number, 0.0, vector, gradient, extra, products)
+    point = Point(0.0, 0.0, 0.0, vector, gradient, extra)
+    (number,), products = _read(value, memory.products(point))
+    return point._replace(value=number, products=products)
 
 
 def _search(function: Function, memory: Memory, here: Point, direction: Any) -> Optional[Point]:
@@ -334,54 +391,57 @@ def _search(function: Function, memory: Memory, here: Point, direction: Any) -> 
         return None
     start_slope = engine.dot(here.gradient, direction)
 
-    def try_at(distance: float) -> tuple[Point, float]:
-        vector = here.vector + distance * direction
+    def try_at(distance: float) -> tuple[Point, Point]:
+        """Return the point at a distance, and the start of the line."""
+        vector = distance * direction
+        vector += here.vector
         value, gradient, extra = function(vector)
-        products = memory.products(gradient, vector - here.vector, gradient - here.gradient)
-        slope = engine.dot(gradient, direction)
+        point = Point(distance, 0.0, 0.0, vector, gradient, extra)
+        products, slope = memory.products(point, here), engine.dot(gradient, direction)
         (value,), (slope,), (at_start,), products = _read(value, slope, start_slope, products)
-        return Point(distance, value, slope, vector, gradient, extra, products), at_start
+        point = point._replace(value=value, slope=slope, products=products)
+        return point, here._replace(distance=0.0, slope=at_start)
 
-    # The first trial is evaluated before the start slope is known, to read both at once.
-    first, slope = try_at(1.0)
-    if not slope < 0:
-        return None
-    start = here._replace(distance=0.0, slope=slope)
-    return line_search(lambda distance: try_at(distance)[0], start, first)
+    return line_search(try_at)
 
 
-def line_search(trial: Callable[[float], Point], start: Point, first: Point) -> Optional[Point]:
+def line_search(try_at: Callable[[float], tuple[Point, Point]]) -> Optional[Point]:
     """Find a point that meets the strong Wolfe conditions (algorithms 3.5 and 3.6 of [1]_).
 
     Parameters
     ----------
-    trial : callable
-        Takes a distance and returns the `Point` there.
-    start : Point
-        The start of the line; its slope is negative.
-    first : Point
-        The first trial.
+    try_at : callable
+        Takes a distance; returns the `Point` there and that of the start of the line. The start's
+        slope is read from the device with the first trial, so that the host waits once.
 
     Returns
     -------
     Point or None
-        If no trial meets both conditions, the lowest one with sufficient decrease, or None.
+        If no trial meets both conditions, the lowest one with sufficient decrease, or None. None
+        if the function does not fall at the start.
     """
-    low, point = start, first
+    # The arrays of a point are as large as images: a point that cannot be the result is kept
+    # without them.
+    point, start = try_at(1.0)
+    if not start.slope < 0:
+        return None
+    low = start
     high: Optional[Point] = None
     for number in range(_TRIALS):
         if number:
             far = _EXTRAPOLATION * point.distance
-            point = trial(far if high is None else _between(low, high))
+            distance = far if high is None else _between(low, high)
+            del point
+            point, _ = try_at(distance)
         enough = point.value <= start.value + _DECREASE * point.distance * start.slope
         if not (enough and point.value < low.value and math.isfinite(point.slope)):
-            high = point
+            high = point.numbers()
         elif abs(point.slope) <= -_FLATTER * start.slope:
             return point
         else:
             # The minimum lies in the direction in which the function falls.
             if point.slope * (point.distance - low.distance) > 0:
-                high = low
+                high = low.numbers()
             low = point
     return low if low.distance > 0 else None
 

@@ -1,7 +1,7 @@
 """How much memory a transfer takes, by a fitted model, and how much there is."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Optional
 
 from .. import engine, machine
@@ -73,11 +73,14 @@ class Tiling(NamedTuple):
         Methods that estimate their MMD by random Fourier features because of the tiles.
     by_sample : tuple of str
         Methods that see the features at kept positions only.
+    scales : tuple of int
+        `tile_bytes` at each scale, the smallest first; 0 for one without tiles.
     """
 
     tile_bytes: int
     by_fourier: tuple[str, ...] = ()
     by_sample: tuple[str, ...] = ()
+    scales: tuple[int, ...] = ()
 
 
 def tile_bytes(config: Config, size: Size, *style_sizes: Size, **terms: Any) -> int:
@@ -109,7 +112,8 @@ def tile_bytes(config: Config, size: Size, *style_sizes: Size, **terms: Any) -> 
         return 0
     if free is None:
         return tiles.TILE_BYTES
-    return max(_LEAST_TILE_BYTES, min(tiles.TILE_BYTES, free // 8))
+    # Whole megabytes, because the sidecar has those.
+    return max(_LEAST_TILE_BYTES, min(tiles.TILE_BYTES, free // 8 >> 20 << 20))
 
 
 def largest_map(config: Config, size: Size, style_size: Size) -> float:
@@ -120,25 +124,33 @@ def largest_map(config: Config, size: Size, style_size: Size) -> float:
     return max(layers) * max(math.prod(padded_size(config, size)), math.prod(style_size))
 
 
-def tiling(
-    config: Config, methods: Iterable[str], size: Size, *style_sizes: Size, **terms: Any
-) -> Optional[Tiling]:
-    """Return how a transfer is computed in tiles; None if it is not.
+def tiles_at(config: Config, sizes: Sequence[Size], *style_sizes: Size, **terms: Any) -> list[int]:
+    """Return the bytes of a tile at each scale, 0 for one without tiles.
 
     Parameters
     ----------
     config : Config
-    methods : iterable of str
-        Those of all styles.
-    size, *style_sizes, **terms
-        As for `tile_bytes`.
+    sizes : sequence of (int, int)
+        Those of the content at each scale, the largest last.
+    *style_sizes, **terms
+        As for `tile_bytes`, at the largest scale.
     """
-    chosen = tile_bytes(config, size, *style_sizes, **terms)
-    return tiling_with(config, methods, chosen) if chosen else None
+    result = []
+    for size in sizes:
+        factor = size[0] / sizes[-1][0]
+        resized = [scaled(one, factor) for one in style_sizes]
+        result.append(tile_bytes(config, size, *resized, **terms))
+    return result
 
 
-def tiling_with(config: Config, methods: Iterable[str], chosen: int) -> Tiling:
-    """Return how a transfer is computed in tiles of `chosen` bytes."""
+def scaled(size: Size, factor: float) -> Size:
+    """Return a size multiplied by a factor, as large as the network needs at least."""
+    height, width = (max(vgg.SMALLEST_SIDE, round(side * factor)) for side in size)
+    return height, width
+
+
+def tiling_with(config: Config, methods: Iterable[str], scales: Sequence[int]) -> Tiling:
+    """Return how a transfer with some methods is computed in tiles; see `Tiling.scales`."""
     by_fourier, by_sample = [], []
     for method in methods:
         if method in BY_FOURIER:
@@ -146,7 +158,7 @@ def tiling_with(config: Config, methods: Iterable[str], chosen: int) -> Tiling:
                 by_fourier.append(method)
         elif losses.style_loss(method, **config.loss_choices(method)).needs != "sums":
             by_sample.append(method)
-    return Tiling(chosen, tuple(by_fourier), tuple(by_sample))
+    return Tiling(max(scales), tuple(by_fourier), tuple(by_sample), tuple(scales))
 
 
 def memory(config: Config, size: Size, *style_sizes: Size, **terms: Any) -> int:

@@ -80,8 +80,8 @@ class Evaluation:
     ----------
     parts : NDArray, shape (P,)
         The weighted parts, in the order of `Objective.names`; their sum is the objective.
-    gradient : NDArray, shape (1, 3, H, W)
-        Without the smoothing. The next evaluation overwrites it.
+    gradient : NDArray, shape (1, 3, H, W), or None
+        Without the smoothing. None after `without_gradients`.
     gradient_norm : NDArray, shape (1,)
         L2 norm of `gradient`.
     smoothing_gradient : NDArray or None
@@ -98,10 +98,14 @@ class Evaluation:
         return engine.nd.dot(self.parts, engine.nd.ones_like(self.parts)).reshape((1,))
 
     def total_gradient(self) -> Any:
-        """Return the gradient of all parts, in a new array."""
+        """Return the gradient of all parts, which may be the array `gradient` itself."""
         if self.smoothing_gradient is None:
-            return self.gradient.copy()
+            return self.gradient
         return self.gradient + self.smoothing_gradient
+
+    def without_gradients(self) -> "Evaluation":
+        """Return the evaluation without the arrays that are as large as images."""
+        return replace(self, gradient=None, smoothing_gradient=None)
 
 
 class Objective:
@@ -169,7 +173,8 @@ class Objective:
         if self._tv_weight:
             value, grad = losses.smoothing(image)
             parts.append(self._tv_weight * value)
-            smoothing_gradient = self._tv_weight * grad
+            grad *= self._tv_weight
+            smoothing_gradient = grad
         # MXNet's norm accumulates in float32 and is off by about 1e-6. The authors clip by this
         # norm, and in 20 steps from noise the error grows to 1e-2, so nst uses it too.
         norm = engine.nd.norm(gradient).reshape((1,))

@@ -68,7 +68,7 @@ def state_between(
     """Return the state before a scale begins; the image is the result of the one before."""
     numbers = {
         "scale": scale, "steps_before": steps_before, "count": 0, "beta": beta,
-        "tile": setting.tile,
+        "tiles": list(setting.tiles),
     }  # fmt: skip
     random = state_of_streams(setting.all_streams)
     return joined(numbers, {"image": image}, random=random)

@@ -9,7 +9,6 @@ from .. import images
 from ..config import Config
 from ..errors import ConfigError
 from . import starts, vgg
-from .setting import Setting
 from .streams import START, START_COLOURS, START_NOISE, stream
 from .styles import Group
 
@@ -51,9 +50,10 @@ def scale_sizes(scales: Union[str, int], size: Sequence[int]) -> list[tuple[int,
     return sizes
 
 
-def sizes_of(setting: Setting) -> list[tuple[int, int]]:
+def sizes_of(
+    config: Config, content: numpy.ndarray, groups: Sequence[Group]
+) -> list[tuple[int, int]]:
     """Return the sizes to optimise at, without those where a style would have no position."""
-    config, content, groups = setting.config, setting.content, setting.groups
     *smaller, full = scale_sizes(config.scales, content.shape[2:])
     if all(group.whole for group in groups):
         return [*smaller, full]

@@ -9,15 +9,16 @@ import numpy
 
 from .. import engine
 from ..config import LAYERS, Config
+from ..errors import CheckpointError, ConfigError
 from ..weights import Weights
 from . import memory
 from .kit import NetworkKey, NetworkKit
 from .records import Record
-from .state import State
+from .state import State, whole
 from .styles import Group
 
-#: No state has larger tiles.
-MOST_TILE_BYTES = 1 << 50
+# No state has larger tiles.
+_MOST_TILE_BYTES = 1 << 50
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class Setting:
     on_state: Optional[Callable[[Callable[[], State]], Any]] = None
 
     @property
-    def tile(self) -> int:
-        """Bytes of a tile; 0 without tiles."""
-        return self.tiling.tile_bytes if self.tiling else 0
+    def tiles(self) -> tuple[int, ...]:
+        """Bytes of a tile at each scale, 0 for none; empty if no scale has tiles."""
+        return self.tiling.scales if self.tiling else ()
 
     @property
     def all_streams(self) -> tuple[numpy.random.RandomState, ...]:
@@ -61,20 +62,44 @@ class Setting:
 def tiling_for(
     config: Config,
     groups: Sequence[Group],
-    size: Sequence[int],
-    state: Optional[State] = None,
+    sizes: Sequence[tuple[int, int]],
+    given: Optional[Sequence[int]] = None,
 ) -> Optional[memory.Tiling]:
-    """Return how a transfer to a size is computed in tiles; None if it is not.
+    """Return how a transfer is computed in tiles; None if it is not.
 
-    A transfer that goes on from a state keeps its tiles, whatever memory is available now.
+    Parameters
+    ----------
+    config : Config
+    groups : sequence of Group
+        For the content's full size.
+    sizes : sequence of (int, int)
+        Those of all scales, the largest last.
+    given : sequence of int, optional
+        As `memory.Tiling.scales`, or empty for none; by default the config and the memory that is
+        available decide.
+
+    Raises
+    ------
+    ConfigError
+        `given` does not have a number for each scale.
     """
-    height, width = size
+    if given is None:
+        style_sizes, terms = needs(groups)
+        given = memory.tiles_at(config, sizes, *style_sizes, **terms)
+    if not any(given):
+        return None
+    if len(given) != len(sizes):
+        raise ConfigError(f"There are tiles for {len(given)} scales, and {len(sizes)} scales.")
     methods = list(dict.fromkeys(method for group in groups for method in group.methods))
-    if state is not None:
-        chosen = state.whole("tile", 0, MOST_TILE_BYTES)
-        return memory.tiling_with(config, methods, chosen) if chosen else None
-    style_sizes, terms = needs(groups)
-    return memory.tiling(config, methods, (height, width), *style_sizes, **terms)
+    return memory.tiling_with(config, methods, given)
+
+
+def tiles_in(state: State, scales: int) -> list[int]:
+    """Return the bytes of a tile at each scale that a state has; empty for none."""
+    tiles = [whole(value, "tiles", 0, _MOST_TILE_BYTES) for value in state.list("tiles")]
+    if len(tiles) not in (0, scales):
+        raise CheckpointError("'tiles' has another length")
+    return tiles
 
 
 def needs(groups: Sequence[Group]) -> tuple[list[tuple[int, int]], dict[str, Any]]:

@@ -30,7 +30,7 @@ class Step(NamedTuple):
     image : NDArray
         The new image.
     before : objective.Evaluation
-        At the image the step started from; its gradient may have been overwritten.
+        At the image the step started from; it may lack its gradients.
     after : objective.Evaluation or None
         At the new image, with the draws of the step; None if the optimiser has not evaluated
         there.
@@ -93,14 +93,14 @@ class SGD:
         norm = nd.maximum(evaluation.gradient_norm, bound)
         gradient = nd.broadcast_mul(evaluation.gradient, (bound / norm).reshape((1, 1, 1, 1)))
         if evaluation.smoothing_gradient is not None:
-            gradient = gradient + evaluation.smoothing_gradient
+            gradient += evaluation.smoothing_gradient
         new = nd.empty(image.shape, ctx=image.context, dtype=image.dtype)
         nd.sgd_mom_update(
             image, gradient, self._momentum, out=new, momentum=_MOMENTUM, wd=_WEIGHT_DECAY,
             lr=self._lr * _DECAY ** (self._steps // _DECAY_STEPS),
         )  # fmt: skip
         self._image, self._steps = new, self._steps + 1
-        return Step(new, evaluation)
+        return Step(new, evaluation.without_gradients())
 
 
 class Adam:
@@ -155,7 +155,7 @@ class Adam:
             lr=self._lr * (1 - beta2**step) ** 0.5 / (1 - beta1**step), beta1=beta1, beta2=beta2,
         )  # fmt: skip
         self._image, self._steps = new, step
-        return Step(new, evaluation)
+        return Step(new, evaluation.without_gradients())
 
 
 class QuasiNewton:
@@ -215,15 +215,19 @@ class QuasiNewton:
             before = self._before
             assert before is not None  # every step has evaluated
             new, self._before = point.extra
+            # While the next point is searched, this one's arrays may be replaced.
+            del point
             yield Step(new, before, self._before)
 
     def _evaluated(self, coefficients: Any) -> tuple[Any, Any, Any]:
-        new = self._start + self._basis.image(coefficients)
+        new = self._basis.image(coefficients)
+        new += self._start
         evaluation = self._goal(new)
+        gradient = evaluation.total_gradient()
+        evaluation = evaluation.without_gradients()
         # The first evaluation of a step uses a draw that the image has not been fitted to yet.
         self._before = self._before or evaluation
-        gradient = self._basis.gradient(evaluation.total_gradient())
-        return evaluation.value(), gradient, (new, evaluation)
+        return evaluation.value(), self._basis.gradient(gradient), (new, evaluation)
 
     def _redraw(self) -> bool:
         # One draw per step: within a line search the function must not change, and with one

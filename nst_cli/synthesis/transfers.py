@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Optional
 
 import numpy
@@ -13,7 +13,7 @@ from .. import engine
 from ..config import Config
 from ..errors import NonFiniteError, ShapeError
 from ..weights import Weights
-from . import memory, objective, vgg
+from . import objective, vgg
 from .building import objective_at
 from .kit import NetworkKit
 from .margin import margin_of, padded_size, with_margin, without_margin
@@ -21,12 +21,12 @@ from .reading import StepNumbers, read_steps
 from .records import Record, Result, enlarged, resized
 from .resuming import Resumed, last_step, state_between
 from .scales import inputs_at, next_start, sizes_of, start_image, steps_at
-from .setting import MOST_TILE_BYTES, Setting, needs, network_key, tiling_for
+from .setting import Setting, network_key, tiles_in, tiling_for
 from .state import State, joined, restore_streams, state_of_streams
 from .steps import OPTIMIZERS
 from .stopping import FEWEST_STEPS, Decreases
 from .streams import PAIRS, stream
-from .styles import Group, StyleImage, grouped, shares
+from .styles import StyleImage, grouped, shares
 
 # On a GPU, the numbers of this many steps are read at once, so that it does not wait at each step.
 READ_EVERY = 10
@@ -43,6 +43,7 @@ def transfer(
     weights: Optional[Weights] = None,
     on_state: Optional[Callable[[Callable[[], State]], Any]] = None,
     state: Optional[State] = None,
+    tiles: Optional[Sequence[int]] = None,
 ) -> Result:
     """Make an image with the content of one image and the style of one or several others.
 
@@ -72,6 +73,9 @@ def transfer(
     state : state.State, optional
         What that function returned in a transfer of the same inputs. On a CPU, the result is then
         the same as without the interruption. `on_step` is called for the steps after it.
+    tiles : sequence of int, optional
+        The tiles of another transfer, `Result.tiling.scales`, or an empty sequence if it had none.
+        By default ``config.tile`` and the available memory decide. A `state` keeps its own.
 
     Returns
     -------
@@ -104,7 +108,9 @@ def transfer(
             raise ShapeError(f"init has shape {init.shape}, the content {content.shape}.")
     device = engine.device_of(config)
     with engine.failures():
-        tiling = tiling_for(config, groups, content.shape[2:], state)
+        sizes = sizes_of(config, content, groups)
+        given = tiles if state is None else tiles_in(state, len(sizes))
+        tiling = tiling_for(config, groups, sizes, given)
         if tiling and tiling.by_fourier:
             config = replace(config, estimator="fourier")
         setting = Setting(
@@ -120,20 +126,20 @@ def transfer(
             tiling=tiling,
             on_state=on_state,
         )
-        return _run_scales(setting, init, state)
+        return _run_scales(setting, sizes, init, state)
 
 
-class Scale(NamedTuple):
+class _Scale(NamedTuple):
     """One size of the coarse-to-fine optimisation."""
 
     number: int
     scales: int
+    size: tuple[int, int]
     steps_before: int
     margin: int
-    tile_bytes: int
 
 
-class ScaleResult(NamedTuple):
+class _ScaleResult(NamedTuple):
     """The result of the optimisation at one scale."""
 
     image: numpy.ndarray
@@ -143,8 +149,37 @@ class ScaleResult(NamedTuple):
     beta: Optional[dict[str, float]]
 
 
+class _Begun(NamedTuple):
+    """What the steps of a scale begin with, on the device."""
+
+    goal: objective.Objective
+    image: Any
+    beta: Optional[dict[str, float]]
+
+
+@dataclass
+class _SoFar:
+    """What the scales so far have made.
+
+    Attributes
+    ----------
+    image : numpy.ndarray or None
+        The result of the last scale, or the start image of a scale that goes on. `_begin` removes
+        it, because at full size it takes memory that the steps need.
+    beta : dict of str to float, or None
+    steps : int
+    """
+
+    image: Optional[numpy.ndarray]
+    beta: Optional[dict[str, float]]
+    steps: int
+
+
 def _run_scales(
-    setting: Setting, init: Optional[numpy.ndarray], state: Optional[State] = None
+    setting: Setting,
+    sizes: Sequence[tuple[int, int]],
+    init: Optional[numpy.ndarray],
+    state: Optional[State] = None,
 ) -> Result:
     """Optimise at each scale.
 
@@ -154,68 +189,75 @@ def _run_scales(
     wide_shape = (*content.shape[:2], *padded_size(config, content.shape[2:]))
     pictures = (picture.image.shape for group in groups for picture in group.pictures)
     setting.kit.begin(network_key(setting), wide_shape, *pictures)
-    sizes = sizes_of(setting)
-    beta, steps = objective.given_beta(config, shares(groups)), 0
-    image: Optional[numpy.ndarray] = None
+    so_far = _SoFar(None, objective.given_beta(config, shares(groups)), 0)
     resumed: Optional[Resumed] = None
     if state is not None:
         resumed = Resumed.of(state, config, len(sizes), list(shares(groups)))
         restore_streams(setting.all_streams, state.part("random"))
-        image, beta, steps = resumed.image(sizes, config), resumed.beta, resumed.steps_before
+        so_far = _SoFar(resumed.image(sizes, config), resumed.beta, resumed.steps_before)
     for number, size in enumerate(sizes, 1):
         if resumed and number < resumed.scale:
             continue
         begun = resumed if resumed and resumed.steps and number == resumed.scale else None
-        small_content, small_groups = inputs_at(size, content, groups)
-        margin = margin_of(config, size)
-        if image is None:
-            small_init = None if init is None else resized(init, size)
-            image = start_image(config, small_content, small_groups, small_init)
-        elif not begun:
-            image = next_start(image, small_content)
-        if not begun:
-            image = with_margin(image, margin)
-        tile_bytes = 0
-        if setting.tiling:
-            # Smaller scales than the last may fit.
-            style_sizes, terms = needs(small_groups)
-            tile_bytes = memory.tile_bytes(config, size, *style_sizes, **terms)
-        if begun:
-            tile_bytes = begun.state.whole("scale_tile", 0, MOST_TILE_BYTES)
-        scale = Scale(number, len(sizes), steps, margin, tile_bytes)
-        small_content = with_margin(small_content, margin)
-        small_groups = [group.with_margin(scale.margin) for group in small_groups]
-        result = _optimise(setting, scale, small_content, small_groups, image, beta, begun)
-        image, beta, steps = result.image, result.beta, steps + result.steps
+        scale = _Scale(number, len(sizes), size, so_far.steps, margin_of(config, size))
+        result = _optimise(setting, scale, so_far, init, begun)
+        so_far = _SoFar(result.image, result.beta, so_far.steps + result.steps)
         engine.release(setting.device)
         if setting.on_state and number < len(sizes):
             setting.on_state(
-                functools.partial(state_between, setting, number + 1, steps, beta, image)
+                functools.partial(
+                    state_between, setting, number + 1, so_far.steps, so_far.beta, result.image
+                )
             )
     return Result(
-        result.image, steps, result.stop_reason, result.losses, beta or {}, setting.tiling
-    )
+        result.image, so_far.steps, result.stop_reason, result.losses, so_far.beta or {},
+        setting.tiling,
+    )  # fmt: skip
+
+
+def _begin(
+    setting: Setting,
+    scale: _Scale,
+    so_far: _SoFar,
+    init: Optional[numpy.ndarray],
+    resumed: Optional[Resumed],
+) -> _Begun:
+    """Prepare a scale; remove the image of `so_far`.
+
+    The host's copies of pictures at this scale end with this function.
+    """
+    config = setting.config
+    content, groups = inputs_at(scale.size, setting.content, setting.groups)
+    start, so_far.image = so_far.image, None
+    if start is None:
+        small_init = None if init is None else resized(init, scale.size)
+        start = start_image(config, content, groups, small_init)
+    elif not resumed:
+        start = next_start(start, content)
+    if not resumed:
+        start = with_margin(start, scale.margin)
+    tile_bytes = setting.tiles[scale.number - 1] if setting.tiles else 0
+    content = with_margin(content, scale.margin)
+    groups = [group.with_margin(scale.margin) for group in groups]
+    goal, beta = objective_at(setting, content, groups, start, so_far.beta, tile_bytes)
+    return _Begun(goal, engine.array(start, setting.device), beta)
 
 
 def _optimise(
     setting: Setting,
-    scale: Scale,
-    content: numpy.ndarray,
-    groups: Sequence[Group],
-    start: numpy.ndarray,
-    beta: Optional[dict[str, float]],
+    scale: _Scale,
+    so_far: _SoFar,
+    init: Optional[numpy.ndarray],
     resumed: Optional[Resumed] = None,
-) -> ScaleResult:
+) -> _ScaleResult:
     """Take steps at a scale until the stop rule or the limit on steps ends them.
 
-    Content and start have the scale's margin; the result has none. If `resumed` says so, some
-    steps have been made before, and `start` is the image after them.
+    If `resumed` is given, some of them have been made before.
     """
     config = setting.config
     height, width = setting.content.shape[2:]
     final_size = height, width
-    image = engine.array(start, setting.device)
-    goal, beta = objective_at(setting, content, groups, start, beta, scale.tile_bytes)
+    goal, image, beta = _begin(setting, scale, so_far, init, resumed)
     limit = steps_at(config.iterations, scale.number, scale.scales)
     # The last image with a finite loss and gradient, and the step that made it.
     good = image, scale.steps_before
@@ -246,7 +288,7 @@ def _optimise(
         numbers = {
             "scale": scale.number, "steps_before": scale.steps_before, "count": count,
             "beta": beta, "good_step": good[1], "parts_after": last.parts_after,
-            "tile": setting.tile, "scale_tile": scale.tile_bytes,
+            "tiles": list(setting.tiles),
         }  # fmt: skip
         return joined(
             numbers,
@@ -266,6 +308,9 @@ def _optimise(
         if not _finite(last.size):
             raise failure(number, "the image after it")
         image = last.image
+        if last.parts_after:
+            # The optimiser has evaluated there, and its steps end where all is finite.
+            good = image, number
         decreases.add(last)
         if setting.on_step:
             setting.on_step(
@@ -289,7 +334,7 @@ def _optimise(
     if not _finite(*parts):
         raise failure(scale.steps_before + count, goal.non_finite(image))
     picture = without_margin(image.asnumpy(), scale.margin)
-    return ScaleResult(picture, count, reason, _losses(goal, parts), beta)
+    return _ScaleResult(picture, count, reason, _losses(goal, parts), beta)
 
 
 def _last_parts(goal: objective.Objective, image: Any, last: Optional[StepNumbers]) -> list[float]:
