@@ -52,8 +52,8 @@ SAFETY_FACTOR = 1.25
 _LEAST_TILE_BYTES = 64 << 20
 # Beside the tiles, a value of an image takes this many bytes in the images, gradients and copies
 # of a step; and in L-BFGS, besides the history.
-_TILED_IMAGE_BYTES = 4 * 18
-_TILED_LBFGS_BYTES = 4 * 18
+_TILED_IMAGE_BYTES = 4 * 9
+_TILED_LBFGS_BYTES = 4 * 8
 # A tile takes about this many times its bytes.
 _TILED_FACTOR = 1.1
 # By AMX, oneDNN generates code for each convolution and size.
