@@ -105,6 +105,22 @@ class EngineError(NstError):
     """MXNet cannot be loaded, the device is missing, or the run does not fit into memory."""
 
 
+class ShortageError(EngineError):
+    """A transfer that does not fit into memory.
+
+    Parameters
+    ----------
+    shortage : str
+        What is missing, without a full stop.
+    advice : str
+        What would work.
+    """
+
+    def __init__(self, shortage: str, advice: str):
+        super().__init__(f"{shortage}; {advice}.")
+        self.shortage = shortage
+
+
 class ShapeError(NstError):
     """Arrays whose shapes do not match."""
 

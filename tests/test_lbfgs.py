@@ -186,6 +186,28 @@ class TestMinimise:
             last = actual
         assert numpy.abs(last.vector.asnumpy() - [1.05, 2.05]).max() < 0.06
 
+    def test_the_colours_of_a_large_image_are_remembered_one_by_one(self, monkeypatch):
+        function, _ = quadratic(3 * 4 * 5, 100)
+        start = engine.array(numpy.ones((1, 3, 4, 5)), engine.context("cpu"), "float64")
+
+        def on_images(x):
+            value, gradient, extra = on_numpy(function)(x.reshape((-1,)))
+            return value, gradient.reshape(x.shape), extra
+
+        def rescale(steps, changes):
+            parts.append(len(steps[0]))
+            return engine.nd.ones_like(start) * 1.5
+
+        def run():
+            steps = lbfgs.minimise(on_images, start, 0.1, 5, rescale=rescale)
+            return [point.value for _, point in zip(range(12), steps)]
+
+        parts = []
+        expected = run()
+        monkeypatch.setattr(lbfgs, "_MOST_PIXELS_AT_ONCE", 19)
+        assert run() == pytest.approx(expected, rel=1e-6)
+        assert parts == [1, 1, 3, 3]
+
     def test_the_host_reads_a_few_numbers_once_for_each_evaluation(self, monkeypatch):
         sizes, evaluated = [], []
         monkeypatch.setattr(

@@ -7,7 +7,12 @@ import pytest
 from PIL import Image
 from processes import SMALL_OPTIONS, content_of, error_of, noise, nst, save_pair
 
-from nst_cli import images
+from nst_cli import Config, images
+from nst_cli.errors import EngineError, SidecarError
+from nst_cli.runs import forecast, provenance, replay, runner
+from nst_cli.synthesis import memory
+
+TILED = Config(weights="builtin", size=32, iterations=3, device="cpu", method="energy")
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +116,37 @@ def test_a_picture_that_cannot_be_replayed_is_a_one_line_error(folder):
     with_metadata(folder / "x.png", lambda d: d.update(stop_reason="interrupted"))
     assert "(interrupted)" in error_of(nst(folder, "replay", "x.png"), 1)
     assert json.loads((folder / "x.png.json").read_text())["stop_reason"] == "iterations"
+
+
+@pytest.mark.parametrize("then", [1, 10**12])
+def test_a_replay_has_the_tiles_of_the_picture_whatever_memory_is_available(
+    folder, monkeypatch, then
+):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(memory, "available", lambda device: then)
+    made = runner.run(runner.prepare("content.png", "style.png", "tiled.png", TILED))
+    assert bool(made.result.tiling) == (then == 1)
+    monkeypatch.setattr(memory, "available", lambda device: 10**12 if then == 1 else 1)
+    recipe = replay.read("tiled.png")
+    again = runner.run(replay.prepare(recipe, "again.png"))
+    assert again.result.tiling == made.result.tiling
+    assert replay.compare(recipe, "again.png").identical
+
+
+def test_a_replay_that_does_not_fit_into_memory_is_refused_without_advice_on_the_size(
+    folder, monkeypatch
+):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(forecast, "available", lambda device: 10**6)
+    with pytest.raises(EngineError) as caught:
+        replay.prepare(replay.read("x.png"), "again.png")
+    assert "Cannot replay x.png, which was made without tiles: Not enough" in str(caught.value)
+    assert "--size" not in str(caught.value)
+
+
+@pytest.mark.parametrize("tiling", [7, {}, {"scales": []}, {"scales": [0]}, {"scales": ["64"]}])
+def test_tiles_that_nobody_can_have_had_are_refused(folder, tiling):
+    path = folder / "x.png.json"
+    document = json.loads(path.read_text())
+    with pytest.raises(SidecarError, match="the tiles of each scale"):
+        provenance.parse(dict(document, tiling=tiling))

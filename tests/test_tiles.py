@@ -1,5 +1,6 @@
 """The tiled network and objective: equal to the untiled ones, whatever the tiles."""
 
+import gc
 import itertools
 
 import numpy
@@ -7,6 +8,7 @@ import pytest
 
 from nst_cli import engine
 from nst_cli.config import METHODS, Config
+from nst_cli.errors import ConfigError
 from nst_cli.synthesis import (
     losses,
     memory,
@@ -344,13 +346,13 @@ def leaves(target):
     return [target if isinstance(target, numpy.ndarray) else target.asnumpy()]
 
 
-def run(**choices):
+def run(tiles=None, **choices):
     content = numpy.random.RandomState(0).uniform(-100, 100, (1, 3, 43, 61)).astype("float32")
     style = numpy.random.RandomState(1).uniform(-100, 100, (1, 3, 37, 70)).astype("float32")
     config = Config(
         iterations=3, stop_eps=0, weights="builtin", device="cpu", beta="auto", **choices
     )
-    return transfer(content, style, config)
+    return transfer(content, style, config, tiles=tiles)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "lbfgs"])
@@ -361,6 +363,30 @@ def test_a_transfer_in_tiles_makes_the_same_image(optimizer):
     assert distance(in_tiles.image, whole.image) < 1e-4
     assert in_tiles.losses == pytest.approx(whole.losses, rel=1e-4)
     assert in_tiles.beta == pytest.approx(whole.beta, rel=1e-5)
+
+
+def test_the_tiles_of_another_transfer_are_taken_whatever_the_config_says():
+    given = run(scales=2, tile="off", tiles=(1 << 20, 0))
+    assert given.tiling.scales == (1 << 20, 0)
+    assert run(scales=2, tile=1, tiles=()).tiling is None
+    with pytest.raises(ConfigError, match="tiles for 1 scales"):
+        run(scales=2, tiles=(1 << 20,))
+
+
+def test_a_step_of_l_bfgs_holds_few_arrays_as_large_as_the_image(monkeypatch):
+    held, evaluate = [], Objective.__call__
+
+    def counted(goal, image):
+        arrays = (one for one in gc.get_objects() if isinstance(one, engine.nd.NDArray))
+        # Views of the history and of the image are none of their own.
+        pointers = {one.handle.value for one in arrays if one.shape == image.shape}
+        held.append(len(pointers))
+        return evaluate(goal, image)
+
+    monkeypatch.setattr(Objective, "__call__", counted)
+    run(preset="fast", scales=1, tile="off", margin=0)
+    # The point here, its gradient and image, the trial and its image, the direction, start, scale.
+    assert max(held) == 8
 
 
 def test_in_tiles_kernels_of_the_distance_are_estimated_by_fourier():

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from .. import engine, images
 from ..config import INITS, Config
-from ..errors import EngineError
+from ..errors import EngineError, ShortageError
 from ..synthesis import lbfgs, masks, scale_sizes, steps_at, tiles, transfer, vgg
 from ..synthesis.margin import padded_size
 from ..synthesis.memory import (
@@ -131,7 +131,7 @@ def check_memory(
 
     Raises
     ------
-    EngineError
+    ShortageError
         It does not fit; the message names a size that would.
     """
     free = available(engine.device_of(config))
@@ -145,9 +145,10 @@ def check_memory(
             smaller = (scaled(one, factor) for one in (size, *style_sizes))
             return memory_at_most(config, *smaller, **terms) <= free
 
-        raise EngineError(
+        raise ShortageError(
             f"Not enough memory for {pixels}: the run takes up to {_gigabytes(needed)}, and "
-            f"{_gigabytes(free)} are available; {_advice(config, size, fits)}."
+            f"{_gigabytes(free)} are available",
+            _advice(config, size, fits),
         )
     values = _largest_array(config, size, *style_sizes, **terms)
     if values > MAX_VALUES:

@@ -112,6 +112,8 @@ class Sidecar:
     versions : dict of str to str
     plugins : dict of str to dict
         ``package`` and ``version`` by method, of methods that were not nst's own.
+    tiles : tuple of int
+        Megabytes of a tile at each scale, 0 for none; empty if no scale had tiles.
     picture : PictureFile or None
         None if it was read from a picture, which cannot contain its own checksum.
     document : dict
@@ -129,6 +131,7 @@ class Sidecar:
     losses: dict[str, float]
     versions: dict[str, str]
     plugins: dict[str, dict[str, str]]
+    tiles: tuple[int, ...]
     picture: Optional[PictureFile]
     document: dict[str, Any]
 
@@ -203,6 +206,7 @@ def parse(document: Any) -> Sidecar:
         losses=_numbers(document, "losses"),
         versions=_field(document, "versions", dict),
         plugins=_plugins(document),
+        tiles=_tiles(document),
         picture=_described(document.get("file")),
         document=document,
     )
@@ -315,6 +319,20 @@ def _plugins(document: dict[str, Any]) -> dict[str, dict[str, str]]:
         if not all(isinstance(fields.get(key), str) for key in ("package", "version")):
             raise _lacking("package or version in 'plugins'")
     return entries
+
+
+def _tiles(document: dict[str, Any]) -> tuple[int, ...]:
+    entry = document.get("tiling")
+    if entry is None:
+        return ()
+    tiles = entry.get("scales") if isinstance(entry, dict) else None
+    if not isinstance(tiles, list) or not any(tiles) or not all(map(_is_tile, tiles)):
+        raise _lacking("the tiles of each scale in 'tiling'")
+    return tuple(tiles)
+
+
+def _is_tile(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 30
 
 
 def printable(value: object) -> str:

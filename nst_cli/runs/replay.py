@@ -11,7 +11,16 @@ import numpy
 
 from .. import files, images
 from ..config import Config, init_of_path
-from ..errors import ConfigError, ImageError, OutputError, SidecarError, WeightsError, reason
+from ..errors import (
+    ConfigError,
+    EngineError,
+    ImageError,
+    OutputError,
+    ShortageError,
+    SidecarError,
+    WeightsError,
+    reason,
+)
 from ..files import StrPath
 from ..weights import BUILTIN, Weights
 from . import runner, sidecar
@@ -34,12 +43,14 @@ class Recipe:
     document : dict
         The record in the picture, or in its sidecar if the picture has none.
     config : Config
-        With the current paths of weights and start image.
+        With the current paths of weights and start image, and the tiles of the full size.
     weights : Weights
     content : str
         Current path.
     styles : tuple of Style
         With current paths.
+    tiles : tuple of int
+        As `Sidecar.tiles`. Other tiles, or none, would make another picture.
     """
 
     picture: str
@@ -48,6 +59,7 @@ class Recipe:
     weights: Weights
     content: str
     styles: tuple[Style, ...]
+    tiles: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,7 +126,10 @@ def read(picture: StrPath, locations: Optional[Mapping[str, Any]] = None) -> Rec
     }
     styles = _same_styles(picture, description, beside, locations)
     weights = _same_weights(picture, description, beside, locations.get("weights"))
-    changes = {"weights": weights.source}
+    changes: dict[str, Any] = {
+        "weights": weights.source,
+        "tile": max(description.tiles, default="off"),
+    }
     if "init" in inputs:
         changes["init"] = init_of_path(inputs["init"])
     try:
@@ -122,7 +137,10 @@ def read(picture: StrPath, locations: Optional[Mapping[str, Any]] = None) -> Rec
         check(styles, config)
     except (ConfigError, SidecarError) as error:
         raise SidecarError(f"Cannot replay {picture}: {error}") from error
-    return Recipe(picture, description.document, config, weights, inputs["content"], styles)
+    return Recipe(
+        picture, description.document, config, weights, inputs["content"], styles,
+        description.tiles,
+    )  # fmt: skip
 
 
 def prepare(recipe: Recipe, output: StrPath, *, overwrite: bool = False) -> runner.Job:
@@ -140,14 +158,21 @@ def prepare(recipe: Recipe, output: StrPath, *, overwrite: bool = False) -> runn
         raise OutputError(f"Cannot write {output}: to be the same it must end in {ending}.")
     protected = [recipe.picture, sidecar.sidecar_of(recipe.picture)]
     files.check_output(output, protected, overwrite=overwrite, ours=sidecar.is_picture)
-    job = runner.prepare(
-        recipe.content, recipe.styles, output, recipe.config,
-        overwrite=overwrite, weights=recipe.weights,
-    )  # fmt: skip
+    try:
+        job = runner.prepare(
+            recipe.content, recipe.styles, output, recipe.config,
+            overwrite=overwrite, weights=recipe.weights,
+        )  # fmt: skip
+    except ShortageError as error:
+        how = f"in tiles of {max(recipe.tiles)} MB" if recipe.tiles else "without tiles"
+        raise EngineError(
+            f"Cannot replay {recipe.picture}, which was made {how}: {error.shortage}."
+        ) from error
     kept = {name: recipe.document[name] for name in _KEPT if name in recipe.document}
     # The sidecar has the original choices and the current paths.
     provenance = {**job.provenance, "config": recipe.document["config"]}
-    return replace(job, provenance=provenance, carried=kept)
+    tiles = tuple(megabytes << 20 for megabytes in recipe.tiles)
+    return replace(job, provenance=provenance, carried=kept, tiles=tiles)
 
 
 def differences(recipe: Recipe, job: runner.Job) -> list[str]:
