@@ -389,6 +389,15 @@ def test_a_step_of_l_bfgs_holds_few_arrays_as_large_as_the_image(monkeypatch):
     assert max(held) == 8
 
 
+def test_the_smoothing_of_a_large_image_is_computed_in_bands(monkeypatch):
+    image = device_array(random_image())
+    whole = losses.smoothing(image)
+    monkeypatch.setitem(losses.smoothing.__globals__, "_PIXELS_AT_ONCE", 4 * SHAPE[3])
+    bands = losses.smoothing(image)
+    numpy.testing.assert_allclose(bands.grad.asnumpy(), whole.grad.asnumpy(), rtol=1e-12)
+    assert bands.value.asscalar() == pytest.approx(whole.value.asscalar(), rel=1e-12)
+
+
 def test_in_tiles_kernels_of_the_distance_are_estimated_by_fourier():
     by_pairs = run(method="gaussian", tile=1)
     by_fourier = run(method="gaussian", estimator="fourier", tile="off")

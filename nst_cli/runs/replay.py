@@ -126,10 +126,8 @@ def read(picture: StrPath, locations: Optional[Mapping[str, Any]] = None) -> Rec
     }
     styles = _same_styles(picture, description, beside, locations)
     weights = _same_weights(picture, description, beside, locations.get("weights"))
-    changes: dict[str, Any] = {
-        "weights": weights.source,
-        "tile": max(description.tiles, default="off"),
-    }
+    tile = max(description.tiles) if description.tiles else "off"
+    changes: dict[str, Any] = {"weights": weights.source, "tile": tile}
     if "init" in inputs:
         changes["init"] = init_of_path(inputs["init"])
     try:

@@ -126,7 +126,9 @@ def minimise(
     """
     progress = progress or Progress(Memory(start, history))
     memory = progress.memory
+    size = start.size
     here = progress.here or _evaluate(function, memory, start)
+    del start
     for number in itertools.count(progress.number):
         progress.number, progress.here = number, here
         yield here
@@ -142,7 +144,7 @@ def minimise(
             norm = here.products[-1, -1] ** 0.5
             if not 0 < norm < math.inf:
                 return
-            scale = first_step * math.sqrt(start.size) / norm
+            scale = first_step * math.sqrt(size) / norm
             lower = _search(function, memory, here, here.gradient * -scale)
             if lower is None:
                 return
