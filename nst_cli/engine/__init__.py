@@ -15,7 +15,7 @@ import numpy
 from .. import machine
 from ..config import Config
 from ..errors import EngineError
-from .environment import worker_environment
+from .environment import hold_few_operators, worker_environment
 from .executor import Executor
 from .gpu import library
 from .loading import check_python, last_line, load, return_freed_memory, threads
@@ -29,7 +29,7 @@ from .precision import (
 
 __all__ = [
     "Executor", "array", "bind", "check_python", "context", "convolves_natively", "data_type",
-    "device_of", "dot", "failures", "free_memory", "gpu_count", "has_cuda", "instruction_set",
+    "device_of", "dot", "failures", "free_memory", "gpu_count", "has_cuda", "hold_few_operators", "instruction_set",
     "is_host", "load", "origin", "precision_of", "release", "resolved_precision",
     "return_freed_memory", "threads", "version", "wait", "worker_environment",
 ]  # fmt: skip

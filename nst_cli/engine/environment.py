@@ -27,6 +27,9 @@ _DEFAULTS = {
     "MXNET_USE_FUSION": "0",
 }
 
+# How many of oneDNN's operators of a kind MXNet holds; by default all.
+_HELD = "MXNET_MKLDNN_CACHE_NUM"
+
 # The variables that MXNet 1.9.1 parses, by kind of value. At a value of another kind, it ends the
 # process or fails at a later step. Those of the CPU build were tried one by one; those of the GPU
 # build are from its documentation (env_var.md).
@@ -99,6 +102,17 @@ def enable_amx() -> None:
     """
     if machine.may_use_amx() and not os.environ.get(ISA):
         put({ISA: AMX})
+
+
+def hold_few_operators() -> None:
+    """Let MXNet hold fewer of oneDNN's operators, for the rest of the process.
+
+    MXNet holds one for each kind and shape, and by AMX each has working memory as large as the
+    map it reads, for each thread. To make them again costs less than a thousandth of the time of
+    a tile. MXNet reads the variable once, so this has an effect before the first operator only.
+    """
+    if not os.environ.get(_HELD):
+        put({_HELD: "4"})
 
 
 def put(variables: Mapping[str, str]) -> None:

@@ -111,6 +111,8 @@ def transfer(
         sizes = sizes_of(config, content, groups)
         given = tiles if state is None else tiles_in(state, len(sizes))
         tiling = tiling_for(config, groups, sizes, given)
+        if tiling:
+            engine.hold_few_operators()
         if tiling and tiling.by_fourier:
             config = replace(config, estimator="fourier")
         setting = Setting(
