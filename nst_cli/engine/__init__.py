@@ -29,9 +29,10 @@ from .precision import (
 
 __all__ = [
     "Executor", "array", "bind", "check_python", "context", "convolves_natively", "data_type",
-    "device_of", "dot", "failures", "free_memory", "gpu_count", "has_cuda", "hold_few_operators", "instruction_set",
-    "is_host", "load", "origin", "precision_of", "release", "resolved_precision",
-    "return_freed_memory", "threads", "version", "wait", "worker_environment",
+    "device_of", "dot", "failures", "free_memory", "gpu_count", "has_cuda", "hold_few_operators",
+    "instruction_set", "is_host", "load", "origin", "precision_of", "release",
+    "resolved_precision", "return_freed_memory", "threads", "version", "wait",
+    "worker_environment",
 ]  # fmt: skip
 
 _MARK = "MXNetError:"
