@@ -204,6 +204,14 @@ def test_the_work_of_tiles_is_half_more_and_that_of_their_halos():
     assert one == 1.5 < few < 1.9 < many
 
 
+def test_a_step_at_a_smaller_scale_without_tiles_counts_less_than_its_pixels():
+    config, sizes = Config(device="cpu"), [(500, 600), (1000, 1200)]
+    assert memory.work_at(config, sizes, None) == pytest.approx((0.25, 1), rel=0.02)
+    tiling = memory.Tiling(64 << 20, scales=(0, 64 << 20))
+    small, full = memory.work_at(config, sizes, tiling)
+    assert full == 1 and 0.25 / 2.5 < small < 0.25 / 1.5
+
+
 def test_more_styles_masks_and_pictures_take_more_memory():
     config, size = Config(device="cpu"), (300, 400)
     one = memory.memory(config, size, size)

@@ -17,11 +17,12 @@ from nst_cli.cli import progress
 from nst_cli.runs.work import duration
 
 
-def record(step, scale, scales, before=0):
+def record(step, scale, scales, before=0, work=None):
     """Return a record of a step after `before` steps of the scales before."""
+    work = work or [4.0 ** (number - scales) for number in range(1, scales + 1)]
     return SimpleNamespace(
         step=step, scale=scale, scales=scales, losses={"total": 1.0}, relative_change=0.5,
-        step_of_scale=step - before,
+        step_of_scale=step - before, work=work,
     )  # fmt: skip
 
 
@@ -61,6 +62,13 @@ def test_the_bar_of_a_resumed_run_counts_the_steps_before_without_their_time(bar
         # 10 steps of a quarter and 10 whole ones were made before.
         assert (bar.initial, bar.n, bar.total) == (12.5, 13.5, 32.5)
         assert bar.desc.startswith("step 21/40, ")
+
+
+def test_the_bar_counts_what_tiles_cost_at_a_scale(bars):
+    with progress.progress(Config(iterations=30)) as observe:
+        observe(record(1, 1, 2, work=(0.125, 1.0)))
+        (bar,) = bars
+        assert (bar.n, bar.total) == (0.125, 31.25)
 
 
 def test_the_bar_shrinks_when_a_scale_ends_early(bars):

@@ -226,7 +226,8 @@ def _forecast(job: "Job") -> Iterator[str]:
     sizes = ", then ".join(f"{width} x {height}" for height, width in expected.sizes)
     yield f"size    {sizes}"
     free = "" if expected.free is None else f"; {expected.free / 1e9:.1f} GB available"
-    yield f"memory  {expected.memory / 1e9:.2f} GB at most{free}"
+    tiles = f", in tiles of {expected.tiles[-1] >> 20} MB" if expected.tiles[-1] else ""
+    yield f"memory  {expected.memory / 1e9:.2f} GB at most{tiles}{free}"
     steps = " + ".join(map(str, expected.steps))
     rule = (
         "; the stop rule may end the run sooner"

@@ -11,7 +11,7 @@ from typing import Any, Optional
 from .. import engine, images
 from ..config import INITS, Config
 from ..errors import EngineError, ShortageError
-from ..synthesis import lbfgs, masks, scale_sizes, steps_at, tiles, transfer, vgg
+from ..synthesis import lbfgs, masks, scale_sizes, steps_at, transfer, vgg
 from ..synthesis.margin import padded_size
 from ..synthesis.memory import (
     MAX_VALUES,
@@ -21,7 +21,9 @@ from ..synthesis.memory import (
     memory_at_most,
     scaled,
     tile_bytes,
+    tiles_at,
     values_per_pixel,
+    work_in_tiles,
 )
 from ..synthesis.styles import StyleImage, grouped
 from ..weights import Weights
@@ -53,6 +55,8 @@ class Forecast:
         Time of one step at the full size.
     seconds : float
         Time of a call of `transfer` that makes all steps.
+    tiles : list of int
+        Bytes of a tile at each scale, 0 for one without tiles.
     """
 
     sizes: list[tuple[int, int]]
@@ -61,6 +65,7 @@ class Forecast:
     free: Optional[int]
     step_seconds: float
     seconds: float
+    tiles: list[int]
 
 
 def forecast(
@@ -92,7 +97,8 @@ def forecast(
     at_scales = [
         (size, *(scaled(shape, size[0] / content.shape[2]) for shape in shapes)) for size in sizes
     ]
-    work = [_work(config, *each, **terms) for each in at_scales]
+    at_tiles = tiles_at(config, sizes, *shapes, **terms)
+    work = [work_in_tiles(config, size, tile) for size, tile in zip(sizes, at_tiles)]
     seconds = sum(
         factor * (first(size) + max(count - 1, 0) * later(size))
         for factor, size, count in zip(work, padded_sizes, steps)
@@ -106,6 +112,7 @@ def forecast(
         free=available(device),
         step_seconds=work[-1] * later(padded_sizes[-1]),
         seconds=seconds,
+        tiles=at_tiles,
     )
 
 
@@ -181,17 +188,6 @@ def _advice(config: Config, size: Size, fits: Callable[[float], bool]) -> str:
     if long_edge * ratio < images.MIN_SIDE:
         return "free some memory first"
     return f"{dimensions.resized_option(config, long_edge, ratio)} would fit"
-
-
-def _work(config: Config, size: Size, *style_sizes: Size, **terms: Any) -> float:
-    """Return how many times the time of an untiled step one takes at a size."""
-    tile = tile_bytes(config, size, *style_sizes, **terms)
-    if not tile:
-        return 1.0
-    device = engine.device_of(config)
-    value = tiles.value_bytes(engine.precision_of(config, device), device)
-    layers = (*config.style_layers, *config.content_layers)
-    return tiles.work((1, 3, *padded_size(config, size)), layers, tile, value)
 
 
 def _largest_array(

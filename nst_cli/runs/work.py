@@ -15,7 +15,8 @@ _RECENT = 100
 class Work:
     """The work of a run, in steps at the full size.
 
-    Steps are weighted by their pixels, so that the time left is right at the small scales too.
+    Steps are weighted by their pixels and tiles, so that the time left is right at the small
+    scales too.
 
     Parameters
     ----------
@@ -45,13 +46,13 @@ class Work:
         from ..synthesis import steps_at
 
         scales = range(record.scale, record.scales + 1)
-        # Each scale has four times the pixels of the previous one.
-        weights = [4.0 ** (scale - record.scales) for scale in scales]
+        weights = [record.work[scale - 1] for scale in scales]
         if record.scale != self._scale:
             behind = max(record.step_of_scale, 1) - 1
             if self._scale is None:
                 earlier = record.step - 1 - behind
-                self.done = self.skipped = weights[0] * behind + weights[0] / 4 * earlier
+                before = record.work[record.scale - 2] if earlier else 0.0
+                self.done = self.skipped = weights[0] * behind + before * earlier
             self._scale = record.scale
             steps = [steps_at(self._iterations, scale, record.scales) for scale in scales]
             steps[0] -= behind

@@ -143,6 +143,26 @@ def tiles_at(config: Config, sizes: Sequence[Size], *style_sizes: Size, **terms:
     return result
 
 
+def work_in_tiles(config: Config, size: Size, tile: int) -> float:
+    """Return how many times the time of an untiled step one in tiles takes; 1 if `tile` is 0."""
+    if not tile:
+        return 1.0
+    device = engine.device_of(config)
+    value = tiles.value_bytes(engine.precision_of(config, device), device)
+    layers = (*config.style_layers, *config.content_layers)
+    return tiles.work((1, 3, *padded_size(config, size)), layers, tile, value)
+
+
+def work_at(config: Config, sizes: Sequence[Size], tiling: Optional[Tiling]) -> tuple[float, ...]:
+    """Return what a step takes at each scale, relative to one at the last."""
+    at_scales = tiling.scales if tiling else (0,) * len(sizes)
+    costs = [
+        math.prod(padded_size(config, size)) * work_in_tiles(config, size, tile)
+        for size, tile in zip(sizes, at_scales)
+    ]
+    return tuple(cost / costs[-1] for cost in costs)
+
+
 def scaled(size: Size, factor: float) -> Size:
     """Return a size multiplied by a factor, as large as the network needs at least."""
     height, width = (max(vgg.SMALLEST_SIDE, round(side * factor)) for side in size)

@@ -34,6 +34,8 @@ class Record:
         How the full size is computed in tiles; None if it is not.
     step_of_scale : int
         The step, counted from 1 at each scale.
+    work : tuple of float
+        What a step takes at each scale, relative to one at the last, by pixels and tiles.
     """
 
     step: int
@@ -48,6 +50,7 @@ class Record:
     _size: tuple[int, int] = field(repr=False)
     tiling: Optional[memory.Tiling] = None
     step_of_scale: int = 0
+    work: tuple[float, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -38,6 +38,8 @@ class Setting:
     streams: Mapping[int, numpy.random.RandomState] = field(default_factory=dict)
     # How the full size is computed in tiles; None if all sizes do without.
     tiling: Optional[memory.Tiling] = None
+    # See `Record.work`.
+    work: tuple[float, ...] = ()
     on_state: Optional[Callable[[Callable[[], State]], Any]] = None
 
     @property

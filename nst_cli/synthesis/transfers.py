@@ -13,7 +13,7 @@ from .. import engine
 from ..config import Config
 from ..errors import NonFiniteError, ShapeError
 from ..weights import Weights
-from . import objective, vgg
+from . import memory, objective, vgg
 from .building import objective_at
 from .kit import NetworkKit
 from .margin import margin_of, padded_size, with_margin, without_margin
@@ -126,6 +126,7 @@ def transfer(
             weights=weights or Weights.find(config.weights),
             streams={group.index: stream(config.seed, PAIRS, group.index) for group in groups[1:]},
             tiling=tiling,
+            work=memory.work_at(config, sizes, tiling),
             on_state=on_state,
         )
         return _run_scales(setting, sizes, init, state)
@@ -319,7 +320,7 @@ def _optimise(
                 Record(
                     number, scale.number, scale.scales, _losses(goal, last.parts),
                     last.relative_change, last.gradient_norm, beta or {}, image, scale.margin,
-                    final_size, setting.tiling, count,
+                    final_size, setting.tiling, count, setting.work,
                 )
             )  # fmt: skip
         settled = last.relative_change < config.stop_eps or (
