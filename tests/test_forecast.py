@@ -98,8 +98,8 @@ def test_nothing_is_refused_if_the_free_memory_is_unknown(monkeypatch):
     [
         ({"tile": "off"}, (5800, 5800)),
         ({"tile": "off", "method": "gaussian"}, (4800, 4800)),
-        # The history of L-BFGS.
-        ({"optimizer": "lbfgs"}, (8500, 8500)),
+        # In tiles, the map after the second pooling.
+        ({"optimizer": "lbfgs"}, (11600, 11600)),
     ],
 )
 def test_a_size_beyond_mxnets_largest_array_is_refused_with_the_size_that_fits(

@@ -45,7 +45,9 @@ GREY = numpy.full((24, 32, 3), 128, numpy.uint8)
 def record(step, scale=1, scales=1):
     image = engine.nd.zeros((1, 3, 24, 32))
     losses = {"total": 10.0 / step, "poly/relu1_1": 10.0 / step}
-    return Record(step, scale, scales, losses, 0.5, 1.0, {}, image, 0, (24, 32), work=(1.0,) * scales)
+    return Record(
+        step, scale, scales, losses, 0.5, 1.0, {}, image, 0, (24, 32), work=(1.0,) * scales
+    )
 
 
 @contextlib.contextmanager

@@ -196,14 +196,14 @@ def _largest_array(
     """Return the number of values in the largest array of a transfer."""
     pixels, history = math.prod(padded_size(config, size)), 0
     if config.optimizer == "lbfgs":
-        history = 2 * 3 * lbfgs.history_of(3 * pixels)
+        history = lbfgs.matrix_values(pixels)
     maps = largest_map(config, size, style_size)
     if tile_bytes(config, size, style_size, *more, **terms):
         # Whole maps are kept after the second pooling, and of the content.
         kept = max(map(values_per_pixel, ("relu3_1", *config.content_layers)))
         maps = kept * max(pixels, math.prod(style_size))
     pairs_of_samples = config.samples**2 if "remd" in config.methods else 0
-    return max(maps, history * pixels, pairs_of_samples)
+    return max(maps, history, pairs_of_samples)
 
 
 def _trial(

@@ -89,6 +89,12 @@ def history_of(size: int) -> int:
     return max(_LEAST_HISTORY, min(HISTORY, _HISTORY_BYTES // (2 * 4 * size)))
 
 
+def matrix_values(pixels: int) -> int:
+    """Return the number of values in the largest matrix of a `Memory` for images of a size."""
+    planes = 1 if pixels > _MOST_PIXELS_AT_ONCE else 3
+    return 2 * history_of(3 * pixels) * planes * pixels
+
+
 def minimise(
     function: Function,
     start: Any,
