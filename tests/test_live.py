@@ -45,9 +45,8 @@ GREY = numpy.full((24, 32, 3), 128, numpy.uint8)
 def record(step, scale=1, scales=1):
     image = engine.nd.zeros((1, 3, 24, 32))
     losses = {"total": 10.0 / step, "poly/relu1_1": 10.0 / step}
-    return Record(
-        step, scale, scales, losses, 0.5, 1.0, {}, image, 0, (24, 32), work=(1.0,) * scales
-    )
+    work = tuple(4.0 ** (number - scales) for number in range(1, scales + 1))
+    return Record(step, scale, scales, losses, 0.5, 1.0, {}, image, 0, (24, 32), work=work)
 
 
 @contextlib.contextmanager
