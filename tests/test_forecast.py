@@ -219,3 +219,11 @@ def test_more_styles_masks_and_pictures_take_more_memory():
     assert one < two < memory.memory(config, size, size, groups=2, masked=True)
     # The others of a folder are only kept as pictures.
     assert one < memory.memory(config, size, size, size, size) < 1.01 * one
+
+
+def test_the_transforms_of_l_bfgs_grow_faster_than_the_pixels(monkeypatch):
+    monkeypatch.setattr(forecast, "_line_seconds", lambda config, length: length**2.0)
+    config = Config(device="cpu", optimizer="lbfgs")
+    assert forecast._transform_seconds(replace(config, optimizer="sgd"), (30, 40)) == 0
+    small, large = (forecast._transform_seconds(config, size) for size in ((30, 40), (60, 80)))
+    assert large == 8 * small and small == 2 * 3 * (30 * 40**2 + 40 * 30**2)

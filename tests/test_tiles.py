@@ -420,6 +420,17 @@ def test_auto_takes_tiles_where_a_transfer_would_not_fit(monkeypatch, free, expe
     assert memory.tile_bytes(Config(device="cpu", tile="off"), size, size) == 0
 
 
+def test_auto_takes_smaller_tiles_where_larger_ones_would_not_fit(monkeypatch):
+    config, size = Config(device="cpu", preset="fast", precision="float32"), (6000, 8000)
+    enough, scarce = (
+        1.1 * memory.tiled_memory(config, size, size, tile=tile) + 1e6
+        for tile in (512 << 20, 128 << 20)
+    )
+    for free, expected in ((enough, 512 << 20), (scarce, 128 << 20), (0.9 * scarce, 64 << 20)):
+        monkeypatch.setattr(memory, "available", lambda device, free=free: int(free))
+        assert memory.tile_bytes(config, size, size) == expected
+
+
 def test_a_number_takes_tiles_where_maps_take_more():
     config = Config(device="cpu", tile=100)
     large, small = (memory.tile_bytes(config, size, (16, 16)) for size in ((600, 600), (100, 100)))

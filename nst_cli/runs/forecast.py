@@ -32,6 +32,8 @@ from . import sizes as dimensions
 # Long edges of the trials. Time is linear in the number of pixels, plus a small constant.
 _TRIAL_EDGE, _SMALLEST_TRIAL_EDGE = 320, 80
 _TRIAL_STEPS = 7
+# Lines of an image that are transformed at once to measure how long that takes.
+_TRIAL_LINES = 64
 
 # How often the range of sizes that may fit is halved.
 _HALVINGS = 24
@@ -99,9 +101,10 @@ def forecast(
     ]
     at_tiles = tiles_at(config, sizes, *shapes, **terms)
     work = [work_in_tiles(config, size, tile) for size, tile in zip(sizes, at_tiles)]
+    transforms = [_transform_seconds(config, size) for size in padded_sizes]
     seconds = sum(
-        factor * (first(size) + max(count - 1, 0) * later(size))
-        for factor, size, count in zip(work, padded_sizes, steps)
+        factor * (first(size) + max(count - 1, 0) * later(size)) + max(count, 1) * further
+        for factor, size, count, further in zip(work, padded_sizes, steps, transforms)
     )
     # A smaller scale may take more memory without tiles than the last takes in tiles.
     peak = max(memory_at_most(config, *each, **terms) for each in at_scales)
@@ -110,7 +113,7 @@ def forecast(
         steps=steps,
         memory=round(peak),
         free=available(device),
-        step_seconds=work[-1] * later(padded_sizes[-1]),
+        step_seconds=work[-1] * later(padded_sizes[-1]) + transforms[-1],
         seconds=seconds,
         tiles=at_tiles,
     )
@@ -225,6 +228,32 @@ def _trial(
         pixels = math.prod(padded_size(config, small.shape[2:]))
         trials.append((pixels, *_timed(small, small_styles, config, weights)))
     return [_line([(row[0], row[n]) for row in trials]) for n in (1, 2)]
+
+
+def _transform_seconds(config: Config, size: Size) -> float:
+    """Return the seconds that the transforms of an image take in a step of L-BFGS.
+
+    They grow with pixels times sides, so a trial of a small image says nothing about them.
+    """
+    if config.optimizer != "lbfgs":
+        return 0.0
+    height, width = size
+    one = 3 * (height * _line_seconds(config, width) + width * _line_seconds(config, height))
+    return 2 * one
+
+
+def _line_seconds(config: Config, length: int) -> float:
+    """Return the seconds of the cosine transform of a line of an image."""
+    device = engine.device_of(config)
+    lines, matrix = (engine.nd.ones((n, length), ctx=device) for n in (_TRIAL_LINES, length))
+    times = []
+    # The first call prepares the operator.
+    for _ in range(2):
+        engine.wait()
+        began = time.perf_counter()
+        engine.nd.FullyConnected(lines, matrix, num_hidden=length, no_bias=True).wait_to_read()
+        times.append(time.perf_counter() - began)
+    return times[-1] / _TRIAL_LINES
 
 
 def _shrunk(image: Any, factor: float) -> Any:

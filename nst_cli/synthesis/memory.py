@@ -112,8 +112,14 @@ def tile_bytes(config: Config, size: Size, *style_sizes: Size, **terms: Any) -> 
         return 0
     if free is None:
         return tiles.TILE_BYTES
+    chosen = max(_LEAST_TILE_BYTES, min(tiles.TILE_BYTES, free // 8))
+    while chosen > _LEAST_TILE_BYTES:
+        at_most = _TILED_SAFETY_FACTOR * tiled_memory(config, size, *style_sizes, tile=chosen)
+        if at_most <= free:
+            break
+        chosen = max(_LEAST_TILE_BYTES, chosen // 2)
     # Whole megabytes, because the sidecar has those.
-    return max(_LEAST_TILE_BYTES, min(tiles.TILE_BYTES, free // 8 >> 20 << 20))
+    return chosen >> 20 << 20
 
 
 def largest_map(config: Config, size: Size, style_size: Size) -> float:
