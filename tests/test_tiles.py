@@ -411,7 +411,7 @@ def test_methods_that_see_kept_positions_only_are_named():
 
 
 @pytest.mark.parametrize(
-    ("free", "expected"), [(None, 0), (100e9, 0), (4e9, 476 << 20), (1e9, 119 << 20)]
+    ("free", "expected"), [(None, 0), (100e9, 0), (4e9, 476 << 20), (1e9, 64 << 20)]
 )
 def test_auto_takes_tiles_where_a_transfer_would_not_fit(monkeypatch, free, expected):
     monkeypatch.setattr(memory, "available", lambda device: free and int(free))
