@@ -603,3 +603,15 @@ def test_a_gpus_memory_is_given_back_and_the_cpus_is_left():
     for kind in ("cpu", "gpu"):
         engine.release(device(kind))
     assert released == ["gpu"]
+
+
+def test_few_operators_are_held_for_this_process_alone_unless_the_user_says_otherwise(monkeypatch):
+    name = "MXNET_MKLDNN_CACHE_NUM"
+    monkeypatch.setattr(environment, "_set", {})
+    monkeypatch.setenv(name, "9")
+    engine.hold_few_operators()
+    assert os.environ[name] == "9"
+    monkeypatch.delenv(name)
+    engine.hold_few_operators()
+    assert int(os.environ[name]) < 9 and name not in engine.worker_environment(1)
+    monkeypatch.delenv(name)
