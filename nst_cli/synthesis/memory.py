@@ -51,14 +51,16 @@ SAFETY_FACTOR = 1.25
 # Smaller tiles would consist of halos.
 _LEAST_TILE_BYTES = 64 << 20
 # Beside the tiles, a value of an image takes this many bytes in the images, gradients and copies
-# of a step; and in L-BFGS, besides the history.
+# of a step; and in L-BFGS, besides the history: a test counts 8 arrays of an evaluation, and a
+# further trial of a line search has 3 more.
 _TILED_IMAGE_BYTES = 4 * 9
 _TILED_LBFGS_BYTES = 4 * 8
 # A tile takes about this many times its bytes.
 _TILED_FACTOR = 1.1
-# By AMX, oneDNN generates code for each convolution and size.
-_TILED_AMX_BYTES = 250 << 20
-# Tiles leave less to chance than whole maps do.
+# By AMX, oneDNN generates code for each convolution and size, and has memory of its own for each.
+_TILED_AMX_BYTES = 150 << 20
+# Runs of 1 to 3 megapixels took 0.87 to 1.0 of the forecast (benchmarks/tiles.py). Tiles leave
+# less to chance than whole maps do.
 _TILED_SAFETY_FACTOR = 1.1
 
 
