@@ -5,7 +5,7 @@ import pytest
 
 from nst_cli import engine, images
 from nst_cli.images import arrays, kept
-from nst_cli.synthesis import denoise, starts
+from nst_cli.synthesis import denoise, masks, starts
 
 HEIGHT, WIDTH = 37, 29
 
@@ -44,6 +44,7 @@ STEPS = {
     "grey": lambda folder: kept.input_pixels("luminance", pixels()),
     "chroma": lambda folder: kept.with_colours("after", pixels(), pixels(1)),
     "denoised": lambda folder: denoise.chambolle(pixels(), 0.05, engine.context("cpu")),
+    "mask": lambda folder: masks.resized(pixels()[..., 0] / 255, (20, 17)),
     "noise": lambda folder: starts.noise((1, 3, 40, 30), numpy.random.RandomState(0)),
     "blend": lambda folder: starts.with_noise(network_input(), 0.3, numpy.random.RandomState(0)),
     "png": lambda folder: written(folder, "png"),
