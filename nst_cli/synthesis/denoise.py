@@ -62,6 +62,8 @@ def _denoised_channel(noisy: Any, weight: float) -> Any:
             correction = _divergence(down, right, rows)
             clean[rows] = noisy[rows] + correction
             sizes.append(engine.dot(correction, correction))
+            # MXNet queues work, and would reserve memory for bands far ahead.
+            clean.wait_to_read()
         lengths = [_step(down, right, clean, rows, weight) for rows in bands]
         energy = sum(
             float((size + weight * length).asscalar()) for size, length in zip(sizes, lengths)
@@ -81,6 +83,7 @@ def _step(down: Any, right: Any, clean: Any, rows: slice, weight: float) -> Any:
     shrink = 1 + (_STEP / weight) * length
     down[rows] = (down[rows] - _STEP * slope_down) / shrink
     right[rows] = (right[rows] - _STEP * slope_right) / shrink
+    right.wait_to_read()
     return _total(length)
 
 
