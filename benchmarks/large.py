@@ -45,7 +45,7 @@ def main():
 
 def column(arguments, size):
     """Return a picture above a part of it at full size, with the size as the heading."""
-    picture = made(arguments, size)
+    picture = picture_of(arguments, size)
     height = round(arguments.width * picture.height / picture.width)
     frame = Image.new("RGB", (arguments.width, HEADING + 2 * height + GAP), "white")
     ImageDraw.Draw(frame).text((2, 2), f"{size} pixels, and a part of them as they are", "black")
@@ -60,8 +60,8 @@ def column(arguments, size):
     return frame
 
 
-def made(arguments, size):
-    """Return the picture of a size, from the folder if it is there."""
+def picture_of(arguments, size):
+    """Return the picture of a size, from the folder if it exists."""
     scale = check_scale("style_scale", arguments.style_scale)
     path = arguments.folder / f"large-{size}-{scale}.png"
     if not path.exists():

@@ -324,24 +324,24 @@ def ratio(shape: Sequence[int], style: Style, size: Sequence[int]) -> float:
     return max(1.0, max(size) / max(shape[:2])) if style.scale == AUTO else 1.0
 
 
-def notes(style: Style, path: str, own: Size, resized: Size, finished: Size) -> Iterator[str]:
+def notes(style: Style, path: str, in_file: Size, resized: Size, finished: Size) -> Iterator[str]:
     """Yield what a user should know of the size of a picture of a style.
 
     Parameters
     ----------
     style : Style
     path : str
-    own, resized, finished : (int, int)
+    in_file, resized, finished : (int, int)
         Height and width: in the file, as the network gets them, and of the finished picture.
     """
-    described = f"The style {path} has {own[1]} x {own[0]} pixels"
+    described = f"The style {path} has {in_file[1]} x {in_file[0]} pixels"
     part = ratio(resized, style, finished)
     if part > 1:
         yield (
             f"{described} and is not enlarged to the picture's {max(finished)}, so the finest "
             f"strokes are {1 / part:.2g} times as large as in proportion."
         )
-    enlarged = max(resized) / max(own)
+    enlarged = max(resized) / max(in_file)
     if max(finished) >= _LARGE and enlarged >= _BLURRED:
         yield (
             f"{described} and is enlarged {enlarged:.2g} times, which blurs its strokes; with "

@@ -21,8 +21,8 @@ SMALLEST_SIDE = 16
 #: error of the gradient.
 FULL_PRECISION = "conv1_1"
 
-#: oneDNN 2.4 does not return from preparing the gradient of a convolution by AMX if the map is 745
-#: positions wide or wider.
+#: oneDNN 2.4 does not return from preparing the gradient of a convolution by AMX on a map of more
+#: columns than this.
 WIDEST_BY_AMX = 736
 
 # Head gradients are scaled to about this norm before a float16 backward pass. The gradients of
