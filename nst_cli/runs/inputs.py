@@ -121,7 +121,9 @@ def _shapes(
     content: StrPath, styles: Sequence[Style], config: Config, size: tuple[int, int]
 ) -> tuple[list[tuple[int, int]], list[str]]:
     """Check all files' headers; return the resized sizes of the pictures that count, and notes."""
-    shapes, notes, limit = [], [], config.max_pixels
+    shapes: list[tuple[int, int]] = []
+    notes: list[str] = []
+    limit = config.max_pixels
     for style in styles:
         edge = named.long_edge(style, max(size))
         for path in style.pictures:

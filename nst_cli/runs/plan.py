@@ -365,7 +365,7 @@ class _Reader:
         if "path" not in paths:
             raise BatchError(f"{where} has no path; name a picture or a folder of pictures.")
         choices: dict[str, Any] = {key: match.path for key, match in paths.items()}
-        converted = {"weight": checks.number, "scale": check_scale}
+        converted: dict[str, Callable[..., Any]] = {"weight": checks.number, "scale": check_scale}
         choices |= {
             key: convert(None, entry[key], what=f"{key} of {where}")
             for key, convert in converted.items()

@@ -40,13 +40,18 @@ def chambolle(pixels: numpy.ndarray, weight: float, device: Any) -> numpy.ndarra
     clean = numpy.empty(pixels.shape, numpy.float32)
     with engine.failures():
         for channel in range(pixels.shape[2]):
-            noisy = engine.nd.empty(pixels.shape[:2], device)
-            for rows in images.row_bands(pixels.shape):
-                noisy[rows] = engine.array(pixels[rows, :, channel] / 255.0, device)
-            denoised = _denoised_channel(noisy, weight)
-            for rows in images.row_bands(pixels.shape):
-                clean[rows, :, channel] = denoised[rows].clip(0, 1).asnumpy() * 255
+            _denoise(pixels[..., channel], clean[..., channel], weight, device)
     return clean
+
+
+def _denoise(pixels: numpy.ndarray, clean: numpy.ndarray, weight: float, device: Any) -> None:
+    """Denoise one channel, (H, W), values 0 to 255, and write it to `clean`."""
+    noisy = engine.nd.empty(pixels.shape, device)
+    for rows in images.row_bands(pixels.shape):
+        noisy[rows] = engine.array(pixels[rows] / 255.0, device)
+    denoised = _denoised_channel(noisy, weight)
+    for rows in images.row_bands(pixels.shape):
+        clean[rows] = denoised[rows].clip(0, 1).asnumpy() * 255
 
 
 def _denoised_channel(noisy: Any, weight: float) -> Any:

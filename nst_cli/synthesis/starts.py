@@ -86,7 +86,8 @@ def _coloured(
     for index, (mean, root) in enumerate(distributions):
         image[:, chosen == index] = root @ draws[:, chosen == index] + mean
     black = -numpy.reshape(images.MEANS, (3, 1, 1))
-    return numpy.clip(image, black, black + 255)
+    clipped: numpy.ndarray = numpy.clip(image, black, black + 255)
+    return clipped
 
 
 def with_noise(
