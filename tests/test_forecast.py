@@ -198,7 +198,7 @@ def test_a_run_that_fits_in_tiles_is_accepted_and_its_forecast_grows_with_what_i
 def test_the_work_of_tiles_is_half_more_and_that_of_their_halos():
     layers = ("relu4_2", "relu5_1")
     one, few, many = (
-        tiles.work((1, 3, 1000, 1200), layers, tile_bytes)
+        tiles.work((1, 3, 1640, 730), layers, tile_bytes)
         for tile_bytes in (1 << 40, 1 << 28, 1 << 24)
     )
     assert one == 1.5 < few < 1.9 < many

@@ -9,7 +9,7 @@ from PIL import Image
 
 from nst_cli import Config, cli, images
 from nst_cli.config import KEEP_COLORS
-from nst_cli.images import kept
+from nst_cli.images import arrays, kept
 from nst_cli.runs import runner
 from nst_cli.synthesis.kit import NetworkKit
 
@@ -98,7 +98,7 @@ def test_pixels_without_weight_do_not_count(mode):
 
 def test_statistics_of_a_picture_in_many_parts_are_those_of_the_whole(monkeypatch):
     expected = kept.style_pixels("match", STYLE, CONTENT)
-    monkeypatch.setattr(kept, "_BAND", 50)
+    monkeypatch.setattr(arrays, "_BAND", 50)
     numpy.testing.assert_allclose(kept.style_pixels("match", STYLE, CONTENT), expected, atol=1e-3)
 
 

@@ -86,6 +86,8 @@ def record(output="out.png"):
         ("a.png --style-scale 0", 2, ("--style-scale", "above 0")),
         ("a.png --style-scale 1e9", 2, ("--style-scale", "at most 1000")),
         ("a.png b.png --style-scale 1,2,3", 2, ("--style-scale", "3 numbers", "one for all")),
+        ("a.png --style-scale automatic", 2, ("--style-scale", "'automatic'", "number, or auto")),
+        ("a.png b.png --style-scale auto,nan", 2, ("--style-scale", "'nan'", "number, or auto")),
         ("a.png --style-scale 0.1", 1, ("a.png", "scale 0.1", "needs 16")),
         ("a.png b.png --mask top.png", 2, ("--mask", "1 mask for 2 styles", "none")),
         ("a.png --style-mask left.png --style-mask left.png", 2, ("--style-mask", "2 masks")),
@@ -158,6 +160,60 @@ def test_a_scale_is_a_factor_on_the_size_that_a_style_has_without_it(fit, scale,
         shape = tuple(2 * side - (side == 11) for side in shape)
     read = inputs.read_inputs("photo.png", [Style("a.png", scale=scale)], config)
     assert read.style.shape[2:] == shape
+
+
+@pytest.mark.parametrize(
+    ("fit", "size", "shape", "ratio"),
+    [
+        # a.png has 30 x 20 pixels, and the content is square.
+        ("keep", 24, (16, 24), 1), ("keep", 30, (20, 30), 1), ("keep", 45, (20, 30), 1.5),
+        ("squeeze", 24, (24, 24), 1), ("squeeze", 45, (30, 30), 1.5),
+    ],
+)  # fmt: skip
+def test_at_scale_auto_a_style_has_the_pictures_size_or_less_its_own(fit, size, shape, ratio):
+    config = Config(**{**TINY, "size": size, "style_fit": fit})
+    read = inputs.read_inputs("photo.png", [Style("a.png", scale="auto")], config)
+    assert read.style.shape[2:] == shape and read.styles[0].ratios == (ratio,)
+    if ratio == 1:
+        same = inputs.read_inputs("photo.png", [Style("a.png")], config)
+        numpy.testing.assert_array_equal(read.style, same.style)
+    assert len(read.notes) == (ratio > 1)
+
+
+def test_a_note_says_how_a_style_smaller_than_the_picture_is_seen():
+    config = Config(**{**TINY, "size": 1000, "style_fit": "keep", "style_layers": "relu1_1"})
+
+    def notes(scale):
+        return inputs.read_inputs("photo.png", [Style("b.png", scale=scale)], config).notes
+
+    (as_it_is,), (enlarged,) = notes("auto"), notes(1.0)
+    assert as_it_is == (
+        "The style b.png has 24 x 40 pixels and is not enlarged to the picture's 1000, so the "
+        "finest strokes are 0.04 times as large as in proportion."
+    )
+    assert enlarged == (
+        "The style b.png has 24 x 40 pixels and is enlarged 25 times, which blurs its strokes; "
+        "with --style-scale auto it is not."
+    )
+    assert notes(0.05) == ()
+
+
+@pytest.mark.parametrize("files", ["a.png", "a.png b.png"])
+def test_scale_auto_is_recorded_and_replayed(files):
+    stylize(f"{files} --style-scale auto --size 40 --scales 2")
+    assert [style["scale"] for style in record()["styles"]] == ["auto"] * len(files.split())
+    done = nst("replay out.png -o again.png -q")
+    assert (done.exit_code, done.stderr) == (0, "Identical, byte for byte.\n")
+
+
+def test_a_style_that_is_too_small_for_scale_auto_is_refused():
+    noise(9, 8, 30).save("flat.png")
+    done = nst(
+        "stylize photo.png flat.png -o out.png --style-scale auto",
+        "--size 80 --style-fit keep --weights builtin",
+    )
+    assert done.exit_code == 1
+    assert "flat.png has 30 x 8 pixels, and each side needs 16" in done.stderr
 
 
 def test_masks_are_resized_with_their_pictures_by_area():
@@ -296,14 +352,14 @@ def test_a_batch_file_lists_styles_with_paths_relative_to_it(folder):
     Path("lists").mkdir()
     run = read(
         RUN + 'styles = ["../a.png", {path = "../many", weight = 2, scale = 0.5, method = "bn"},'
-        '{path = "../b.png", mask = "../top.png", style_mask = "../left.png"}]',
+        '{path = "../b.png", scale = "auto", mask = "../top.png", style_mask = "../left.png"}]',
         "lists/b.toml",
     ).runs[0]
     assert run.output == "lists/photo-a+many+b.png"
     assert run.styles == (
         Style("a.png"),
         Style("many", 2.0, 0.5, method="bn", files=("many/3.png", "many/4.png", "many/5.png")),
-        Style("b.png", mask="top.png", style_mask="left.png"),
+        Style("b.png", scale="auto", mask="top.png", style_mask="left.png"),
     )
 
 

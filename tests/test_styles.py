@@ -385,6 +385,24 @@ class TestMasks:
         assert numpy.isfinite(result.image).all()
         assert all(map(math.isfinite, result.losses.values()))
 
+    def test_a_style_smaller_than_in_proportion_is_reduced_only_to_its_proportion(self):
+        image = random_image(1, (1, 3, 40, 48))
+        given = StyleImage((image, image), ratios=(2.0, 1.0))
+        (group,) = grouped([given], (80, 96), choices())
+        sizes = {
+            factor: [one.image.shape[2:] for one in group.at_size((80, 96), factor).pictures]
+            for factor in (1, 0.5, 0.25)
+        }
+        assert sizes[1] == [(40, 48), (40, 48)]
+        assert sizes[0.5] == [(40, 48), (20, 24)]
+        assert sizes[0.25] == [(20, 24), (16, 16)]
+
+    @pytest.mark.parametrize("ratios", [(1.0,), (0.5, 1.0), (math.nan, 1.0)])
+    def test_ratios_are_from_1_on_and_one_for_each_picture(self, ratios):
+        image = random_image(1, (1, 3, 16, 16))
+        with pytest.raises(ShapeError, match="ratios"):
+            grouped([StyleImage((image, image), ratios=ratios)], (16, 16), choices())
+
     def test_a_size_where_a_style_has_no_position_is_left_out(self):
         content = random_image(1, (1, 3, 40, 48))
         mask = numpy.zeros((40, 48))

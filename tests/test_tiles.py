@@ -57,6 +57,15 @@ def distance(one, other):
     return numpy.linalg.norm(one - other) / numpy.linalg.norm(other)
 
 
+@pytest.mark.parametrize("widest", [400, 399, 120, 60])
+def test_tiles_are_no_wider_than_asked_and_cover_the_map(widest):
+    covered = numpy.zeros((50, 400), dtype=int)
+    for read, ((top, bottom), (left, right)) in tiling.tiles((50, 400), 8, 4, 1e9, widest):
+        assert read.shape[1] <= widest
+        covered[top:bottom, left:right] += 1
+    assert (covered == 1).all()
+
+
 @pytest.mark.parametrize(
     ("halo", "step"), [(2, 2), (4, 2), (8, 4), (16, 4), (8, 2), (1, 1), (2, 1)]
 )

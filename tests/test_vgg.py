@@ -262,6 +262,36 @@ def test_rounded_it_comes_close_to_float32_and_gives_float32(precision, pooling)
     assert numpy.linalg.norm(actual - exact) < 0.1 * numpy.linalg.norm(exact)
 
 
+@pytest.mark.skipif("avx512_bf16" not in machine.cpu_flags(), reason="no AVX-512 BF16 here")
+def test_a_gradient_of_maps_too_wide_for_amx_is_computed():
+    """By AMX, oneDNN would prepare it for ever."""
+    layers, shape = ("relu1_1", "relu2_1"), (1, 3, 16, 800)
+    image, gradients = device_array(40 * random_image(shape), "float32"), {}
+    for precision in ("float32", "bfloat16"):
+        network = network_in(precision, layers, shape)
+        maps = network.forward(image)
+        heads = {layer: 1e-3 * features for layer, features in maps.items()}
+        gradients[precision] = network.backward(heads.get).asnumpy()
+    exact, actual = gradients["float32"], gradients["bfloat16"]
+    assert numpy.linalg.norm(actual - exact) < 0.1 * numpy.linalg.norm(exact)
+
+
+@pytest.mark.parametrize(
+    ("width", "precision", "names"),
+    [
+        (736, "bfloat16", []), (737, "bfloat16", ["conv1_2"]), (1473, "bfloat16", ["conv1_2"]),
+        (1474, "bfloat16", ["conv1_2", "conv2_1", "conv2_2"]), (4000, "float32", []),
+    ],
+)  # fmt: skip
+def test_amx_gets_no_map_wider_than_it_supports(width, precision, names, monkeypatch):
+    monkeypatch.setattr(engine, "instruction_set", lambda device: "amx")
+    device = engine.context("cpu")
+    assert vgg.wide_convolutions(("relu3_1",), width, precision, device) == names
+    assert not vgg.wide_convolutions(("relu3_1",), width, precision, device, gradient=False)
+    monkeypatch.setattr(engine, "instruction_set", lambda device: "avx512")
+    assert not vgg.wide_convolutions(("relu3_1",), width, precision, device)
+
+
 @rounded
 def test_rounded_the_first_layer_is_exact(precision):
     layers, image = ("relu1_1", "relu1_2"), device_array(40 * random_image(), "float32")

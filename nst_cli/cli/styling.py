@@ -18,9 +18,10 @@ _OPTIONS = (
         help="Shares of the styles, one for each STYLE.  [default: equal]",
     ),
     click.option(
-        "--style-scale", metavar="X,...",
-        help="Factor on the size of the styles, one for all or one for each STYLE; above 1 for "
-        "larger strokes.  [default: 1]",
+        "--style-scale", metavar="X|auto,...",
+        help="Size of the styles as a factor on that of the finished picture, one for all or one "
+        "for each STYLE; above 1 for larger strokes. auto: 1 where a style has the pixels, and "
+        "no larger than its own size.  [default: 1]",
     ),
     click.option(
         "--mask", "masks", metavar="FILE|none", type=PATH, multiple=True,
@@ -57,9 +58,9 @@ def styles_of(
     """
     from ..runs.styles import NO_MASK, Style, check_scale
 
-    weights = _numbers("style_weights", style_weights, len(paths)) or [1.0] * len(paths)
-    scales = _numbers("style_scale", style_scale, len(paths), one_for_all=True) or [1.0]
-    scales = [check_scale("style_scale", scale) for scale in scales]
+    count = len(paths)
+    weights = _values("style_weights", style_weights, count, checks.number) or [1.0] * count
+    scales = _values("style_scale", style_scale, count, check_scale, one_for_all=True) or [1.0]
     scales *= len(paths) if len(scales) == 1 else 1
     for field, given in (("mask", masks), ("style_mask", style_masks)):
         if given and len(given) != len(paths):
@@ -77,21 +78,25 @@ def styles_of(
     return list(map(Style, paths, weights, scales, masks, style_masks))
 
 
-def _numbers(
-    field: str, text: Optional[str], styles: int, one_for_all: bool = False
-) -> list[float]:
-    """Return the numbers of a text with commas, none if there is no text."""
+def _values(
+    field: str,
+    text: Optional[str],
+    styles: int,
+    check: Callable[[str, str], Any],
+    one_for_all: bool = False,
+) -> list[Any]:
+    """Return the checked values of a text with commas, none if there is no text."""
     if text is None:
         return []
-    numbers = [checks.number(field, part.strip()) for part in text.split(",")]
-    if len(numbers) != styles and not (one_for_all and len(numbers) == 1):
+    values = [check(field, part.strip()) for part in text.split(",")]
+    if len(values) != styles and not (one_for_all and len(values) == 1):
         all_of_them = "one for all or " if one_for_all else ""
         raise ConfigError(
-            f"{field} has {_counted(len(numbers), 'number')} for {_counted(styles, 'style')}; "
+            f"{field} has {_counted(len(values), 'number')} for {_counted(styles, 'style')}; "
             f"give {all_of_them}one for each.",
             field,
         )
-    return numbers
+    return values
 
 
 def _counted(count: int, what: str) -> str:

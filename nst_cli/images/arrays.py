@@ -1,6 +1,6 @@
 """Pixels and network inputs: sizes, resampling, channel means."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from math import ceil, floor
 from typing import Any
@@ -18,6 +18,23 @@ _MEANS = np.array(MEANS, np.float32)
 MIN_SIDE = 16
 # If a longer edge would be needed, the advice is to crop the picture.
 _LONGEST_ADVISED = 4096
+# Pixels of the rows that are computed at a time, so that temporary arrays stay small beside a
+# large picture.
+_BAND = 1 << 20
+
+
+def row_bands(shape: Sequence[int]) -> Iterator[slice]:
+    """Yield slices of the rows of a picture, from the top, each of about a million pixels.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Height and width; further entries are ignored.
+    """
+    height, width = shape[:2]
+    rows = max(1, _BAND // max(1, width))
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))
 
 
 def resize(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
@@ -37,11 +54,13 @@ def resize(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """
     if array.shape[:2] == tuple(size):
         return np.array(array, dtype=np.float32)
-    if array.ndim == 3:
-        channels = [resize(array[..., c], size) for c in range(array.shape[2])]
-        return np.stack(channels, axis=-1)
+    result = np.empty((*size, *array.shape[2:]), np.float32)
+    if array.ndim == 2:
+        _resample(array, result)
+    for channel in range(array.shape[2] if array.ndim == 3 else 0):
+        _resample(array[..., channel], result[..., channel])
     # Lanczos overshoots at edges.
-    return np.clip(_resampled(array, size), 0, 255)
+    return np.clip(result, 0, 255, out=result)
 
 
 def resize_input(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
@@ -57,7 +76,10 @@ def resize_input(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
     -------
     ndarray, shape (1, 3, *size), float32
     """
-    return np.stack([_resampled(plane, size) for plane in image[0]])[None]
+    result = np.empty((*image.shape[:2], *size), np.float32)
+    for plane, resized in zip(image[0], result[0]):
+        _resample(plane, resized)
+    return result
 
 
 def fit(shape: Sequence[int], long_edge: int, name: StrPath = "the picture") -> tuple[int, int]:
@@ -143,9 +165,12 @@ def to_input(pixels: np.ndarray, scale: float = 255) -> np.ndarray:
     -------
     ndarray, shape (1, 3, H, W), float32
     """
-    # A cast first: NumPy 1 would multiply uint8 in float16.
-    image = np.asarray(pixels, np.float32) * np.float32(scale / 255) - _MEANS
-    return np.ascontiguousarray(image.transpose(2, 0, 1)[None])
+    image = np.empty((1, 3, *pixels.shape[:2]), np.float32)
+    for rows in row_bands(pixels.shape):
+        # A cast first: NumPy 1 would multiply uint8 in float16.
+        band = np.asarray(pixels[rows], np.float32) * np.float32(scale / 255) - _MEANS
+        image[0, :, rows] = band.transpose(2, 0, 1)
+    return image
 
 
 def to_pixels(image: np.ndarray, rounding: str = "round", bits: int = 8) -> np.ndarray:
@@ -165,10 +190,12 @@ def to_pixels(image: np.ndarray, rounding: str = "round", bits: int = 8) -> np.n
         White is the largest number.
     """
     to_integer: Any = {"round": np.rint, "truncate": np.trunc}[rounding]
-    pixels = to_float_pixels(image)
-    if bits == 16:
-        return to_integer(pixels * np.float32(257)).astype(np.uint16)
-    return to_integer(pixels).astype(np.uint8)
+    kind, white = (np.uint16, 65535) if bits == 16 else (np.uint8, 255)
+    pixels = np.empty((*image.shape[2:], 3), kind)
+    for rows in row_bands(pixels.shape):
+        band = to_float_pixels(image[:, :, rows])
+        pixels[rows] = to_integer(band * np.float32(white // 255))
+    return pixels
 
 
 def to_float_pixels(image: np.ndarray) -> np.ndarray:
@@ -184,8 +211,9 @@ def to_float_pixels(image: np.ndarray) -> np.ndarray:
     ndarray, shape (H, W, 3), float32
         Clipped to 0 to 255.
     """
-    pixels: np.ndarray = np.clip(image[0].transpose(1, 2, 0) + _MEANS, 0, 255)
-    return pixels
+    pixels = np.empty((*image.shape[2:], 3), np.float32)
+    np.add(image[0].transpose(1, 2, 0), _MEANS, out=pixels)
+    return np.clip(pixels, 0, 255, out=pixels)
 
 
 def crop_size(shape: Sequence[int], size: Sequence[int]) -> tuple[int, int]:
@@ -214,7 +242,11 @@ def cropped(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
     return array[top : top + size[0], left : left + size[1]]
 
 
-def _resampled(plane, size):
-    height, width = size
+def _resample(plane, result):
+    """Resize a plane, (H, W), by Lanczos to the size of `result`, float32, and write it there."""
     image = Image.fromarray(np.ascontiguousarray(plane, dtype=np.float32))
-    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
+    height, width = result.shape
+    resized = image.resize((width, height), Image.Resampling.LANCZOS)
+    # Pillow copies what it returns twice.
+    for rows in row_bands(result.shape):
+        result[rows] = np.asarray(resized.crop((0, rows.start, width, rows.stop)))

@@ -11,10 +11,12 @@ References
 .. [1] Gatys et al., "Preserving Color in Neural Artistic Style Transfer", arXiv:1606.05897.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Optional
 
 import numpy as np
+
+from .arrays import row_bands
 
 # Rec. 601, full range, as in JPEG.
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -23,8 +25,6 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 _LEAST_DEVIATION = 4.0
 # The largest difference between the channels of a grey pixel, in grey levels.
 _GREY = 1.5
-# The number of pixels that statistics are summed over at a time, so that copies stay small.
-_BAND = 1 << 20
 
 
 def returns_chroma(mode: str) -> bool:
@@ -42,7 +42,9 @@ def input_pixels(mode: str, pixels: np.ndarray) -> np.ndarray:
     pixels : ndarray, shape (H, W, 3), float32
         0 to 255.
     """
-    return _grey(luma(pixels)) if mode == "luminance" else pixels
+    if mode != "luminance":
+        return pixels
+    return _by_rows(pixels, lambda rows: luma(pixels[rows])[..., None])
 
 
 def style_pixels(
@@ -99,7 +101,13 @@ def with_colours(mode: str, pixels: np.ndarray, content: np.ndarray) -> np.ndarr
     """
     if not returns_chroma(mode):
         return pixels
-    brightness = luma(pixels)[..., None]
+    return _by_rows(
+        pixels, lambda rows: _with_chroma(luma(pixels[rows])[..., None], content[rows])
+    )
+
+
+def _with_chroma(brightness: np.ndarray, content: np.ndarray) -> np.ndarray:
+    """Return Y, (H, W, 1), with the chroma of a content, (H, W, 3)."""
     chroma = content - luma(content)[..., None]
     space = np.where(chroma > 0, 255 - brightness, brightness)
     size = np.abs(chroma)
@@ -110,7 +118,7 @@ def with_colours(mode: str, pixels: np.ndarray, content: np.ndarray) -> np.ndarr
 
 def is_grey(pixels: np.ndarray) -> bool:
     """Return whether pixels, (H, W, 3), have no colours that could be kept."""
-    return bool(np.ptp(pixels, axis=2).max() <= _GREY)
+    return all(np.ptp(pixels[rows], axis=2).max() <= _GREY for rows in row_bands(pixels.shape))
 
 
 def luma(pixels: np.ndarray) -> np.ndarray:
@@ -119,8 +127,12 @@ def luma(pixels: np.ndarray) -> np.ndarray:
     return brightness
 
 
-def _grey(brightness: np.ndarray) -> np.ndarray:
-    return np.repeat(brightness[..., None], 3, axis=2)
+def _by_rows(pixels: np.ndarray, part: Callable[[slice], np.ndarray]) -> np.ndarray:
+    """Return an array like `pixels`, float32, of what `part` returns for each slice of rows."""
+    result = np.empty(pixels.shape, np.float32)
+    for rows in row_bands(pixels.shape):
+        result[rows] = part(rows)
+    return result
 
 
 def _matched_luma(style, content, style_weights, content_weights):
@@ -129,7 +141,9 @@ def _matched_luma(style, content, style_weights, content_weights):
     mean, ((variance,),) = _moments(brightness, style_weights)
     new_mean, ((new_variance,),) = _moments(luma(content)[..., None], content_weights)
     scale = np.sqrt(new_variance / max(variance, _LEAST_DEVIATION**2))
-    return _clipped(_grey(((brightness - mean) * scale + new_mean)[..., 0]))
+    return _by_rows(
+        style, lambda rows: np.clip((brightness[rows] - mean) * scale + new_mean, 0, 255)
+    )
 
 
 def _matched(style, content, style_weights, content_weights):
@@ -137,8 +151,11 @@ def _matched(style, content, style_weights, content_weights):
     mean, covariance = _moments(style, style_weights)
     new_mean, new_covariance = _moments(content, content_weights)
     transport = _transport(covariance, new_covariance).astype(np.float32)
+    mean, new_mean = mean.astype(np.float32), new_mean.astype(np.float32)
     # The matrix is symmetric.
-    return _clipped((style - mean.astype(np.float32)) @ transport + new_mean.astype(np.float32))
+    return _by_rows(
+        style, lambda rows: np.clip((style[rows] - mean) @ transport + new_mean, 0, 255)
+    )
 
 
 def _transport(covariance: np.ndarray, new_covariance: np.ndarray) -> np.ndarray:
@@ -185,14 +202,9 @@ def _bands(
     pixels: np.ndarray, weights: Optional[np.ndarray]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield rows of pixels as float64, (N, C), and their weights, (N,)."""
-    rows = max(1, _BAND // pixels.shape[1])
-    for top in range(0, len(pixels), rows):
-        values = pixels[top : top + rows].reshape(-1, pixels.shape[2]).astype(np.float64)
+    for rows in row_bands(pixels.shape):
+        values = pixels[rows].reshape(-1, pixels.shape[2]).astype(np.float64)
         if weights is None:
             yield values, np.ones(len(values))
         else:
-            yield values, weights[top : top + rows].reshape(-1).astype(np.float64)
-
-
-def _clipped(values: np.ndarray) -> np.ndarray:
-    return np.clip(values, 0, 255).astype(np.float32)
+            yield values, weights[rows].reshape(-1).astype(np.float64)

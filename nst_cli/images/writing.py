@@ -13,6 +13,7 @@ from ..errors import ConfigError, ImageError, OutputError, reason
 from ..files import StrPath
 from . import ifd, tiff, wide_png
 from . import metadata as carried
+from .arrays import row_bands
 from .colour import from_srgb, srgb_bytes
 
 _WRITTEN = {
@@ -104,9 +105,7 @@ def write(
     if encoding.profile is not None:
         pixels = from_srgb(pixels, encoding.profile)
     bits = encoding.bits if kind in _WIDE else 8
-    samples = _whole(pixels, bits)
-    if alpha is not None and holds_alpha(path):
-        samples = np.dstack([samples, _whole(alpha, bits)])
+    samples = _samples(pixels, alpha if holds_alpha(path) else None, bits)
     try:
         with files.replacing(path) as temporary:
             if kind == "TIFF":
@@ -239,12 +238,24 @@ def _advice(kind):
     return f"choose a name that ends in {other}, or a smaller --size"
 
 
-def _whole(values, bits):
-    """Return values from 0 to 255 as whole numbers of 8 or 16 bits."""
-    if values.dtype == np.uint8 and bits == 8:
-        return values
+def _samples(pixels, alpha, bits):
+    """Return pixels, and alpha if there is any, as one array of whole numbers."""
     kind, white = (np.uint8, 255) if bits == 8 else (np.uint16, 65535)
-    return np.rint(np.clip(values, 0, 255) * (white / 255)).astype(kind)
+    if pixels.dtype == kind == np.uint8 and alpha is None:
+        return pixels
+    samples = np.empty((*pixels.shape[:2], 3 if alpha is None else 4), kind)
+    for rows in row_bands(pixels.shape):
+        samples[rows, :, :3] = _whole(pixels[rows], white)
+        if alpha is not None:
+            samples[rows, :, 3] = _whole(alpha[rows], white)
+    return samples
+
+
+def _whole(values, white):
+    """Return values from 0 to 255 as whole numbers up to `white`."""
+    if values.dtype == np.uint8 and white == 255:
+        return values
+    return np.rint(np.clip(values, 0, 255) * (white / 255))
 
 
 def _profile(encoding):

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy
 
@@ -184,13 +184,15 @@ def write(name: str, saved: Saved, description: Mapping[str, Any]) -> None:
         raise OutputError(f"Cannot write the checkpoint {path}: {reason(error)}.") from error
 
 
-def _blocks(header: Mapping[str, Any], arrays: Mapping[str, Any]) -> Iterator[bytes]:
+def _blocks(
+    header: Mapping[str, Any], arrays: Mapping[str, Any]
+) -> Iterator[Union[bytes, memoryview]]:
     text = json.dumps(header).encode()
     yield _START.pack(_MAGIC, _VERSION, len(text)) + text
     for array in arrays.values():
         # One at a time, because together they may take as much memory as the run.
         values = array if isinstance(array, numpy.ndarray) else array.asnumpy()
-        yield values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+        yield values.astype(values.dtype.newbyteorder("<"), copy=False).reshape(-1).data
 
 
 def read(name: str) -> Optional[Saved]:

@@ -34,6 +34,8 @@ class Inputs:
         The entries of a sidecar for all files: ``content``, ``style`` or ``styles``, ``init``.
     colours : numpy.ndarray or None, shape (H, W, 3)
         The content's pixels, if the result gets their colours (`images.kept`).
+    notes : tuple of str
+        Hints for the user, one line each.
     """
 
     content: Any
@@ -42,6 +44,7 @@ class Inputs:
     pictures: dict[str, images.Picture]
     record: dict[str, Any]
     colours: Any = None
+    notes: tuple[str, ...] = ()
 
     @property
     def style(self) -> Any:
@@ -83,7 +86,7 @@ def read_inputs(content: StrPath, styles: Styles, config: Config) -> Inputs:
         for role, path in paths.items()
     }
     size = sizes.finished_size(pictures["content"].own_size, config, content)
-    shapes = _shapes(content, styles, config, size)
+    shapes, notes = _shapes(content, styles, config, size)
     # First, because the resized pictures themselves might not fit.
     forecast.check_memory(config, size, *_largest_first(shapes), **_terms(styles, config))
     checksums: dict[str, str] = {}
@@ -110,23 +113,28 @@ def read_inputs(content: StrPath, styles: Styles, config: Config) -> Inputs:
             **named.record(styles, checksums.__getitem__),
             "init": identities.get("init"),
         },
+        notes=tuple(notes),
     )
 
 
 def _shapes(
     content: StrPath, styles: Sequence[Style], config: Config, size: tuple[int, int]
-) -> list[tuple[int, int]]:
-    """Return the resized sizes of the styles' pictures that count; check all files' headers."""
-    shapes, limit = [], config.max_pixels
+) -> tuple[list[tuple[int, int]], list[str]]:
+    """Check all files' headers; return the resized sizes of the pictures that count, and notes."""
+    shapes: list[tuple[int, int]] = []
+    notes: list[str] = []
+    limit = config.max_pixels
     for style in styles:
         edge = named.long_edge(style, max(size))
         for path in style.pictures:
             shape = images.size_of(path, long_edge=edge, max_pixels=limit)
             resized = named.resized_shape(shape, path, style, size, config)
-            shapes += [resized] if style.weight else []
+            if style.weight:
+                shapes.append(resized)
+                notes += named.notes(style, path, shape, resized, size)
         for mask, picture in named.masks_of(style, content):
             images.check_mask_size(mask, picture, max_pixels=limit)
-    return shapes
+    return shapes, notes
 
 
 def _largest_first(shapes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -180,6 +188,7 @@ def _read_style(
         method=style.method,
         mask=mask(style.mask, content, size),
         style_masks=() if style_mask is None else (style_mask,),
+        ratios=tuple(named.ratio(pixels.shape, style, size) for pixels in resized),
     )
     return image, picture
 

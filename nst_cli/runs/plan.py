@@ -15,7 +15,17 @@ from ..errors import BatchError, ConfigError, ImageError, PluginError
 from ..files import StrPath
 from ..weights import BUILTIN
 from . import patterns, tomlfile
-from .styles import Style, as_styles, check, files_of, is_by_nst, listed, methods_of, record
+from .styles import (
+    Style,
+    as_styles,
+    check,
+    check_scale,
+    files_of,
+    is_by_nst,
+    listed,
+    methods_of,
+    record,
+)
 from .templates import output_path, short
 
 _PATHS = ("content", "style")
@@ -355,9 +365,10 @@ class _Reader:
         if "path" not in paths:
             raise BatchError(f"{where} has no path; name a picture or a folder of pictures.")
         choices: dict[str, Any] = {key: match.path for key, match in paths.items()}
+        converted: dict[str, Callable[..., Any]] = {"weight": checks.number, "scale": check_scale}
         choices |= {
-            key: checks.number(None, entry[key], what=f"{key} of {where}")
-            for key in ("weight", "scale")
+            key: convert(None, entry[key], what=f"{key} of {where}")
+            for key, convert in converted.items()
             if key in entry
         }
         if "method" in entry:

@@ -7,7 +7,7 @@ import math
 import os
 import re
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from ..config import INITS, Config
 from ..errors import ConfigError, PluginError, SidecarError
@@ -18,6 +18,8 @@ from . import log
 FINISHED = ("converged", "iterations", "stalled")
 #: Key of the path in the entry of each input that is one file.
 PATH_KEYS = {"content": "path", "style": "path", "init": "path", "weights": "source"}
+#: The scale of a style that is resized with the picture, but not enlarged.
+AUTO = "auto"
 #: The most styles of a run, the most pictures of a folder, and the largest scale of a style.
 MOST_STYLES, MOST_PICTURES, MOST_SCALE = 100, 1000, 1000.0
 
@@ -57,7 +59,8 @@ class StyleSource:
         One picture, or those of a folder.
     folder : str or None
         The folder's path; None if the style is one picture.
-    weight, scale : float
+    weight : float
+    scale : float or str
     mask, style_mask : Source or None
     method : str
         Empty for that of the config.
@@ -66,7 +69,7 @@ class StyleSource:
     files: tuple[Source, ...]
     folder: Optional[str] = None
     weight: float = 1.0
-    scale: float = 1.0
+    scale: Union[float, str] = 1.0
     mask: Optional[Source] = None
     style_mask: Optional[Source] = None
     method: str = ""
@@ -291,7 +294,7 @@ def _style(entry: Any, role: str) -> StyleSource:
         files=tuple(_source_in(file, role) for file in files),
         folder=folder,
         weight=number("weight"),
-        scale=number("scale", MOST_SCALE),
+        scale=AUTO if entry.get("scale") == AUTO else number("scale", MOST_SCALE),
         mask=mask("mask"),
         style_mask=mask("style_mask"),
         method=_field(entry, "method", str),

@@ -643,6 +643,7 @@ def _notes(
             f"The content {content.path} is grey, and keep_colors {mode} keeps its colours, so "
             "the picture will be grey."
         )
+    yield from inputs.notes
     yield from _notes_of_tiles(config, inputs)
     start = inputs.pictures.get("init")
     if start is not None:

@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
 from .. import images
-from ..checks import number, parse_weights
+from ..checks import number, parse_weights, short
 from ..config import OPTIONS, Config
 from ..errors import ConfigError, ImageError, reason
 from ..files import StrPath
 from . import sidecar, sizes
-from .provenance import MOST_PICTURES, MOST_SCALE, MOST_STYLES
+from .provenance import AUTO, MOST_PICTURES, MOST_SCALE, MOST_STYLES
+from .sizes import Size
 
+# From this long edge on, a note says when a style is enlarged by this factor or more.
+_LARGE, _BLURRED = 1000, 1.5
 #: The word for a style without a mask, where others have one.
 NO_MASK = "none"
 
@@ -28,8 +31,9 @@ class Style:
         A picture, or a folder of pictures whose statistics are pooled.
     weight : float
         Share of this style beside the others; 0 leaves it out.
-    scale : float
-        Factor on the size that the style has otherwise. Larger values give larger strokes.
+    scale : float or str
+        Factor on the long edge of the finished picture, for that of the style; larger values give
+        larger strokes. ``auto``: 1 as far as the style has the pixels, at each size on the way.
     mask : str
         A picture of the content's size that is white where the style applies; empty for
         everywhere.
@@ -44,7 +48,7 @@ class Style:
 
     path: str
     weight: float = 1.0
-    scale: float = 1.0
+    scale: Union[float, str] = 1.0
     mask: str = ""
     style_mask: str = ""
     method: str = ""
@@ -112,14 +116,18 @@ def check(styles: Sequence[Style], config: Config) -> None:
         )
 
 
-def check_scale(field: Optional[str], value: Any, what: str = "style_scale") -> float:
-    """Return a style's scale as a float.
+def check_scale(field: Optional[str], value: Any, what: str = "style_scale") -> Union[float, str]:
+    """Return a style's scale: ``auto``, or a float.
 
     Raises
     ------
     ConfigError
-        It is not a number, or out of range.
+        It is neither, or out of range.
     """
+    if value == AUTO:
+        return AUTO
+    if isinstance(value, str) and value.isalpha():
+        raise ConfigError(f"{what} is {short(value)}; it must be a number, or {AUTO}.", field)
     scale = number(field, value, positive=True, what=what)
     if scale > MOST_SCALE:
         raise ConfigError(f"{what} is {scale:g}; it must be at most {MOST_SCALE:g}.", field)
@@ -263,7 +271,8 @@ def record(styles: Styles, checksum: Callable[[str], str]) -> dict[str, Any]:
 
 def long_edge(style: Style, finished: int) -> int:
     """Return the long edge to which a style is resized at most, beside a finished picture's."""
-    return max(1, math.floor(finished * style.scale + 0.5))
+    scale = 1.0 if style.scale == AUTO else float(style.scale)
+    return max(1, math.floor(finished * scale + 0.5))
 
 
 def resized_shape(
@@ -287,13 +296,67 @@ def resized_shape(
     ImageError
         A side would be too small.
     """
-    if style.scale == 1:
+    if style.scale == 1 or (style.scale == AUTO and max(shape) >= max(size)):
         return sizes.style_size(shape, size, config, path)
+    if style.scale == AUTO:
+        return _own_size(shape, path, size, config)
     edge = long_edge(style, max(size))
     try:
         return images.fit(size if config.style_fit == "squeeze" else shape, edge, path)
     except ImageError as error:
         raise ImageError(
-            f"The style {path} is too small at scale {style.scale:g}: its long edge becomes "
-            f"{edge} pixels, and each side needs {images.MIN_SIDE}; give a larger scale."
+            f"The style {path} is too small at scale {float(style.scale):g}: its long edge "
+            f"becomes {edge} pixels, and each side needs {images.MIN_SIDE}; give a larger scale."
+        ) from error
+
+
+def ratio(shape: Sequence[int], style: Style, size: Sequence[int]) -> float:
+    """Return how many times larger a style would be in proportion to a picture, from 1 on.
+
+    Parameters
+    ----------
+    shape : tuple
+        Height and width of a picture of the style, as `resized_shape` returns them.
+    style : Style
+    size : (int, int)
+        Size of the content, resized.
+    """
+    return max(1.0, max(size) / max(shape[:2])) if style.scale == AUTO else 1.0
+
+
+def notes(style: Style, path: str, in_file: Size, resized: Size, finished: Size) -> Iterator[str]:
+    """Yield what a user should know of the size of a picture of a style.
+
+    Parameters
+    ----------
+    style : Style
+    path : str
+    in_file, resized, finished : (int, int)
+        Height and width: in the file, as the network gets them, and of the finished picture.
+    """
+    described = f"The style {path} has {in_file[1]} x {in_file[0]} pixels"
+    part = ratio(resized, style, finished)
+    if part > 1:
+        yield (
+            f"{described} and is not enlarged to the picture's {max(finished)}, so the finest "
+            f"strokes are {1 / part:.2g} times as large as in proportion."
+        )
+    enlarged = max(resized) / max(in_file)
+    if max(finished) >= _LARGE and enlarged >= _BLURRED:
+        yield (
+            f"{described} and is enlarged {enlarged:.2g} times, which blurs its strokes; with "
+            f"--style-scale {AUTO} it is not."
+        )
+
+
+def _own_size(
+    shape: Sequence[int], path: str, size: tuple[int, int], config: Config
+) -> tuple[int, int]:
+    """Return the size of a style that is smaller than the finished picture, not enlarged."""
+    try:
+        return images.fit(size if config.style_fit == "squeeze" else shape, max(shape[:2]), path)
+    except ImageError as error:
+        raise ImageError(
+            f"The style {path} has {shape[1]} x {shape[0]} pixels, and each side needs "
+            f"{images.MIN_SIDE}: use another, or scale 1, which enlarges it."
         ) from error

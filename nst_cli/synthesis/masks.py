@@ -18,6 +18,7 @@ from typing import Any, Optional
 
 import numpy
 
+from .. import images
 from ..errors import ShapeError
 
 #: A mask with a smaller sum at a layer covers no position there.
@@ -56,8 +57,13 @@ def checked(name: str, values: Any, size: Sequence[int]) -> Optional[numpy.ndarr
 
 def resized(mask: numpy.ndarray, size: Sequence[int]) -> numpy.ndarray:
     """Return a mask at another size: the mean over the area of each new pixel."""
-    rows = _averaged(mask.astype(numpy.float64), size[0])
-    return numpy.ascontiguousarray(_averaged(rows.T, size[1]).T, dtype=numpy.float32)
+    rows = numpy.empty((size[0], mask.shape[1]))
+    for columns in images.row_bands(mask.T.shape):
+        rows[:, columns] = _averaged(mask[:, columns].astype(numpy.float64), size[0])
+    result = numpy.empty(tuple(size), numpy.float32)
+    for band in images.row_bands(rows.shape):
+        result[band] = _averaged(rows[band].T, size[1]).T
+    return result
 
 
 def layer_size(size: Sequence[int], layer: str) -> tuple[int, int]:

@@ -13,6 +13,8 @@ START_AMPLITUDE = 0.1
 # neural-style-tf. The noise of other programs is too weak to be seen.
 _NOISE_AMPLITUDE = 20.0
 
+# Values that are computed in float64 at a time.
+_AT_ONCE = 1 << 20
 
 # Pixels between two draws of `in_colours_of`. Draws for each pixel leave a checkerboard in the
 # result, which the pooling of the network cannot see.
@@ -23,7 +25,13 @@ def noise(
     shape: Sequence[int], random: numpy.random.RandomState, amplitude: float = START_AMPLITUDE
 ) -> numpy.ndarray:
     """Return uniform noise about mean grey, float32, as network input of a shape."""
-    return random.uniform(-amplitude, amplitude, shape).astype(numpy.float32)
+    image = numpy.empty(shape, numpy.float32)
+    flat = image.reshape(-1)
+    # Some at a time, because they are drawn as float64.
+    for begin in range(0, flat.size, _AT_ONCE):
+        part = flat[begin : begin + _AT_ONCE]
+        part[:] = random.uniform(-amplitude, amplitude, part.size)
+    return image
 
 
 def in_colours_of(
@@ -55,19 +63,31 @@ def in_colours_of(
     spots = -(-height // _SPACING), -(-width // _SPACING)
     draws = images.resize_input(random.standard_normal((1, 3, *spots)), (height, width))[0]
     # Between the spots, interpolation lowers the deviation.
-    draws = draws / draws.std()
-    chosen = numpy.zeros((height, width), int)
+    deviation = draws.std()
+    choices = numpy.zeros(spots, int)
     if len(styles) > 1:
         probabilities = numpy.asarray(shares, float) / sum(shares)
         choices = random.choice(len(styles), spots, p=probabilities)
-        chosen = choices.repeat(_SPACING, 0).repeat(_SPACING, 1)[:height, :width]
+    distributions = [_distribution(style) for style in styles]
+    columns = numpy.arange(width) // _SPACING
+    for rows in images.row_bands((height, width)):
+        chosen = choices[numpy.arange(rows.start, rows.stop)[:, None] // _SPACING, columns]
+        draws[:, rows] = _coloured(draws[:, rows] / deviation, chosen, distributions)
+    return draws[None]
+
+
+def _coloured(
+    draws: numpy.ndarray,
+    chosen: numpy.ndarray,
+    distributions: Sequence[tuple[numpy.ndarray, numpy.ndarray]],
+) -> numpy.ndarray:
+    """Return normal draws, (3, H, W), with the colours of the style chosen for each pixel."""
     image = numpy.empty_like(draws)
-    for index, style in enumerate(styles):
-        mean, root = _distribution(style)
+    for index, (mean, root) in enumerate(distributions):
         image[:, chosen == index] = root @ draws[:, chosen == index] + mean
     black = -numpy.reshape(images.MEANS, (3, 1, 1))
     clipped: numpy.ndarray = numpy.clip(image, black, black + 255)
-    return clipped.astype(numpy.float32)[None]
+    return clipped
 
 
 def with_noise(
@@ -76,16 +96,24 @@ def with_noise(
     """Return an image of which a share, from 0 to 1, is replaced by strong noise."""
     if not share:
         return image
-    strong = noise(image.shape, random, _NOISE_AMPLITUDE)
-    blend: numpy.ndarray = (1 - share) * image + share * strong
-    return blend.astype(numpy.float32)
+    blend = noise(image.shape, random, _NOISE_AMPLITUDE)
+    blend *= share
+    for plane, of_image in zip(blend[0], image[0]):
+        plane += (1 - share) * of_image
+    return blend
 
 
 def _distribution(style: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Return the mean colour, (3, 1), and the symmetric root of the covariance, (3, 3)."""
-    colours = style.reshape(3, -1).astype(float)
-    mean = colours.mean(axis=1, keepdims=True)
-    centred = colours - mean
+    colours = style.reshape(3, -1)
+    # Some at a time, because they are summed as float64.
+    parts = [slice(begin, begin + _AT_ONCE) for begin in range(0, colours.shape[1], _AT_ONCE)]
+    total = sum(colours[:, part].astype(float).sum(axis=1, keepdims=True) for part in parts)
+    mean = total / colours.shape[1]
+    products = 0.0
+    for part in parts:
+        centred = colours[:, part] - mean
+        products = products + centred @ centred.T
     # Unlike Cholesky's, this root exists for a grey style, whose covariance is singular.
-    values, vectors = numpy.linalg.eigh(centred @ centred.T / colours.shape[1])
+    values, vectors = numpy.linalg.eigh(products / colours.shape[1])
     return mean, (vectors * numpy.sqrt(numpy.maximum(values, 0))) @ vectors.T

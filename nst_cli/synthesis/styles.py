@@ -45,6 +45,9 @@ class StyleImage:
         everywhere.
     style_masks : tuple of (numpy.ndarray or None)
         Which parts of each picture are the style; empty for all of every picture.
+    ratios : tuple of float
+        How many times larger each picture would be in proportion to the content, from 1 on; empty
+        for 1. At smaller scales, a picture is reduced no further than to its proportion.
     """
 
     images: tuple[Any, ...]
@@ -52,6 +55,7 @@ class StyleImage:
     method: str = ""
     mask: Any = None
     style_masks: tuple[Any, ...] = ()
+    ratios: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +69,14 @@ class Picture:
         Its part of the group.
     mask : numpy.ndarray or None, shape (H, W)
         Which parts of it are the style; None for all.
+    ratio : float
+        How many times larger it would be in proportion to the content.
     """
 
     image: numpy.ndarray
     share: float = 1.0
     mask: Optional[numpy.ndarray] = None
+    ratio: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +124,11 @@ class Group:
         return 1.0 if self.mask is None else float(self.mask.mean(dtype=numpy.float64))
 
     def at_size(self, size: tuple[int, int], factor: float) -> "Group":
-        """Return the group for content of a size, with pictures resized by a factor."""
+        """Return the group for content of a size, `factor` times as large as now."""
         pictures = []
         for picture in self.pictures:
-            sides = [max(vgg.SMALLEST_SIDE, round(side * factor)) for side in _size(picture.image)]
+            part = min(1.0, factor * picture.ratio)
+            sides = [max(vgg.SMALLEST_SIDE, round(side * part)) for side in _size(picture.image)]
             mask = None if picture.mask is None else masks.resized(picture.mask, sides)
             image = images.resize_input(picture.image, sides)
             pictures.append(replace(picture, image=image, mask=mask))
@@ -255,6 +263,12 @@ def _checked(style: StyleImage, name: str, size: Sequence[int], config: Config) 
             f"{name} has {len(style.images)} pictures and {len(style_masks)} masks of them; it "
             "must have one for each, or none."
         )
+    ratios = tuple(style.ratios) or (1.0,) * len(style.images)
+    if len(ratios) != len(style.images) or not all(ratio >= 1 for ratio in ratios):
+        raise ShapeError(
+            f"{name} has ratios {ratios}; it must have one from 1 on for each of its "
+            f"{len(style.images)} pictures, or none."
+        )
     return StyleImage(
         style.images,
         weight,
@@ -264,6 +278,7 @@ def _checked(style: StyleImage, name: str, size: Sequence[int], config: Config) 
             masks.checked(f"The mask of a picture of {_lower(name)}", mask, _size(image))
             for mask, image in zip(style_masks, style.images)
         ),
+        ratios,
     )
 
 
@@ -278,7 +293,8 @@ def _lower(name: str) -> str:
 def _pictures(style: StyleImage) -> tuple[Picture, ...]:
     share = 1 / len(style.images)
     return tuple(
-        Picture(image, share, mask) for image, mask in zip(style.images, style.style_masks)
+        Picture(image, share, mask, ratio)
+        for image, mask, ratio in zip(style.images, style.style_masks, style.ratios)
     )
 
 

@@ -104,7 +104,8 @@ class _Stage:
         most = most_bytes / (copies * value_bytes * self.values)
         # A gradient depends on the features as far as these depend on the input.
         halo = 2 * self.halo if gradient else self.halo
-        return tiles(self.shape[2:], halo, self.step, most)
+        widest = vgg.WIDEST_BY_AMX if gradient else math.inf
+        return tiles(self.shape[2:], halo, self.step, most, widest)
 
 
 def value_bytes(precision: str, device: Any, itemsize: int = 4) -> float:

@@ -2,6 +2,7 @@
 
 import bisect
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -93,7 +94,9 @@ class _Axis(NamedTuple):
         yield Span(origin, self.length), Span(begin, self.length)
 
 
-def tiles(size: Sequence[int], halo: int, step: int, most: float) -> list[Tile]:
+def tiles(
+    size: Sequence[int], halo: int, step: int, most: float, widest: float = math.inf
+) -> list[Tile]:
     """Cover a map by tiles of one size.
 
     Parameters
@@ -108,6 +111,8 @@ def tiles(size: Sequence[int], halo: int, step: int, most: float) -> list[Tile]:
     most : float
         The most positions that a tile should read. Where this is too few for a core, tiles are as
         small as they can be.
+    widest : float, optional
+        The most positions that a row of a tile may have.
 
     Returns
     -------
@@ -120,7 +125,7 @@ def tiles(size: Sequence[int], halo: int, step: int, most: float) -> list[Tile]:
     choices = []
     for row_count, height in enumerate(heights, 1):
         # Sizes fall, so their negatives can be searched.
-        place = bisect.bisect_left([-width for width in widths], -most / height)
+        place = bisect.bisect_left([-width for width in widths], -min(most / height, widest))
         if place < len(widths):
             work = row_count * height * (place + 1) * widths[place]
             choices.append((work, height, widths[place]))

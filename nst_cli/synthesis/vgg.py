@@ -21,6 +21,10 @@ SMALLEST_SIDE = 16
 #: error of the gradient.
 FULL_PRECISION = "conv1_1"
 
+#: oneDNN 2.4 does not return from preparing the gradient of a convolution by AMX on a map of more
+#: columns than this.
+WIDEST_BY_AMX = 736
+
 # Head gradients are scaled to about this norm before a float16 backward pass. The gradients of
 # all losses stay accurate for norms from 1 to 2¹⁶; outside of these, values leave float16's range
 # of 6e-8 to 65504.
@@ -51,6 +55,7 @@ def blocks(
     precision: str = "float32",
     native: bool = True,
     separate: Container[str] = (),
+    wide: Container[str] = (),
 ) -> list[tuple[tuple[str, ...], Any]]:
     """Build VGG-19 block by block, no deeper than the deepest of `layers`.
 
@@ -70,6 +75,9 @@ def blocks(
         in float32.
     separate : container of str
         Convolutions that are not part of a graph, such as ``conv2_2``. They divide their block.
+    wide : container of str
+        Convolutions that multiply in float32 what is rounded to `precision`; see
+        `wide_convolutions`.
 
     Returns
     -------
@@ -86,10 +94,36 @@ def blocks(
         if names[0] in separate:
             graphs.append((taps, names[0]))
             continue
-        nodes = _nodes(names, taps, pooling, precision, native)
+        nodes = _nodes(names, taps, pooling, precision, native, wide)
         shown = taps if outputs[-1] in taps else (*taps, outputs[-1])
         graphs.append((taps, engine.sym.Group([nodes[name] for name in shown])))
     return graphs
+
+
+def wide_convolutions(
+    layers: Iterable[str], width: int, precision: str, device: Any, gradient: bool = True
+) -> list[str]:
+    """Return the names of the convolutions that AMX cannot compute for images of a width.
+
+    Parameters
+    ----------
+    layers : iterable of str
+    width : int
+        Pixels.
+    precision : str
+        As for `Network`.
+    device : Context
+    gradient : bool, optional
+        Whether their gradients are needed; AMX computes all others.
+    """
+    by_amx = precision == "bfloat16" and engine.instruction_set(device) == "amx"
+    if not gradient or not by_amx:
+        return []
+    return [
+        name
+        for name in convolutions(layers)
+        if name != FULL_PRECISION and width >> (block_of(name) - 1) > WIDEST_BY_AMX
+    ]
 
 
 def winograd_convolutions(
@@ -147,7 +181,12 @@ def parts(layers: Sequence[str], separate: Container[str] = ()) -> list[list[str
 
 
 def _nodes(
-    names: Sequence[str], taps: Sequence[str], pooling: str, precision: str, native: bool
+    names: Sequence[str],
+    taps: Sequence[str],
+    pooling: str,
+    precision: str,
+    native: bool,
+    wide: Container[str],
 ) -> dict[str, Any]:
     """Return the symbol of each layer and pooling of a part, by name."""
     sym, rounded = engine.sym, precision in ROUNDED
@@ -160,10 +199,16 @@ def _nodes(
             continue
         layer = name.replace("conv", "relu")
         emulated = rounded and not native and name != FULL_PRECISION
+        emulated, kernel = emulated or name in wide, {}
         if emulated:
             node = sym.amp_cast(node, dtype="float32")
+        if name in wide:
+            kernel = {
+                part: sym.amp_cast(sym.var(f"{name}_{part}"), dtype="float32")
+                for part in ("weight", "bias")
+            }
         node = sym.Convolution(
-            node, kernel=(3, 3), pad=(1, 1), num_filter=channels(layer), name=name
+            node, kernel=(3, 3), pad=(1, 1), num_filter=channels(layer), name=name, **kernel
         )
         if emulated:
             node = sym.amp_cast(node, dtype=engine.data_type(precision))
@@ -343,7 +388,8 @@ class Network:
         self._layers, self._scales = tuple(layers), precision == "float16"
         native = engine.convolves_natively(precision, device)
         separate = winograd_convolutions(layers, shape[2:], convolution, precision, device)
-        graphs = blocks(layers, pooling, precision, native, separate)
+        wide = wide_convolutions(layers, shape[3], precision, device, gradient)
+        graphs = blocks(layers, pooling, precision, native, separate, wide)
         self._chain = Chain(shared, graphs, shape, gradient)
         #: The shape of each layer's features, ``{layer: (1, N, h, w)}``.
         self.shapes = self._chain.shapes
