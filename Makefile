@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-slow test-long test-browser test-pictures test-pillow test-device \
+.PHONY: help venv demo test test-slow test-long test-faults test-browser test-pictures test-pillow test-device \
   test-python test-pythons test-mxnet2 test-wheel test-gpu coverage gpu gpu-check lint bench \
   bench-pytorch bench-gpu weights images figures fig1 fig2 fig3 fig4 clean
 
@@ -47,6 +47,9 @@ test-slow: $(TOOLS) ## Run the tests that need the real weights: set NST_WEIGHTS
 
 test-long: $(TOOLS) ## Resume runs at many points, which takes many minutes
 	@$(PYTHON) -m pytest -m long
+
+test-faults: $(TOOLS) ## Kill, fill and limit whatever a run needs, which takes many minutes
+	@$(PYTHON) -m pytest -m long tests/test_faults.py
 
 test-browser: $(TOOLS) ## Run the tests of pages in an installed Chromium
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[browser]'

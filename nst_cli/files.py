@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, Callable, Optional, Union
@@ -19,8 +20,9 @@ StrPath = Union[str, "os.PathLike[str]"]
 _BLOCK = 1 << 20
 # Programs that may write the same file at one time.
 _SLOTS = 8
-# How temporary names start.
+# How the names of temporary files and of locks start, and what they are in full.
 _TEMPORARY = ".nst-"
+_LEFTOVER = re.compile(r"\.nst-[0-9a-f]{12}(-\d(\..*)?|\.lock)", re.DOTALL)
 # A temporary name keeps the ending of its target up to this length.
 _LONGEST_ENDING = 16
 
@@ -169,6 +171,40 @@ def check_output(
         ) from error
 
 
+def state_of(path: StrPath) -> Optional[tuple[int, ...]]:
+    """Return what changes when a file is replaced or written; None if it is missing."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def check_untouched(
+    path: StrPath, state: Optional[tuple[int, ...]], ours: Callable[[str], bool]
+) -> None:
+    """Check, before an output is written, that no other program wrote it since `check_output`.
+
+    Parameters
+    ----------
+    path : path-like
+    state : tuple or None
+        The result of `state_of` when the output was checked.
+    ours : callable
+        As for `check_output`.
+
+    Raises
+    ------
+    OutputError
+        It exists, is not the file that it was, and nst did not make it.
+    """
+    now = state_of(path)
+    if now not in (None, state) and not os.path.isdir(path) and not ours(os.fspath(path)):
+        raise OutputError(
+            f"Cannot write {os.fspath(path)}: another program wrote it during the run."
+        )
+
+
 def ending_of(path: StrPath, endings: Sequence[str]) -> str:
     """Return the ending of a file name in lower case; it decides the file's format.
 
@@ -291,11 +327,10 @@ def _reserved(target: str) -> tuple[str, int]:
     A running program holds the lock; the file of a killed program is unlocked.
     """
     folder, name = os.path.split(target)
-    key = hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
     ending = os.path.splitext(name)[1]
     if len(os.fsencode(ending)) > _LONGEST_ENDING:
         ending = ""
-    slots = [os.path.join(folder, f"{_TEMPORARY}{key}-{slot}{ending}") for slot in range(_SLOTS)]
+    slots = [os.path.join(folder, f"{_key_of(name)}-{slot}{ending}") for slot in range(_SLOTS)]
     for slot in slots:
         _remove_leftover(slot)
     for slot in slots:
@@ -305,6 +340,17 @@ def _reserved(target: str) -> tuple[str, int]:
     raise OSError(errno.EBUSY, f"{_SLOTS} other programs are writing it")
 
 
+def lock_name(path: StrPath) -> str:
+    """Return the path of the file whose lock stands for a file, in the same folder."""
+    folder, name = os.path.split(os.fspath(path))
+    return os.path.join(folder, f"{_key_of(name)}.lock")
+
+
+def _key_of(name: str) -> str:
+    """Return how the hidden names of a file start; any name of a file may be too long for it."""
+    return f"{_TEMPORARY}{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
+
+
 def _created(path: str) -> Optional[int]:
     """Make and lock a file; return its descriptor, or None if another program has the file."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -312,7 +358,7 @@ def _created(path: str) -> Optional[int]:
         descriptor = os.open(path, flags, 0o666)
     except FileExistsError:
         return None
-    if _locked(descriptor) is not False and _is_at(descriptor, path):
+    if locked(descriptor) is not False and is_at(descriptor, path):
         return descriptor
     # Before it was locked, another program took it for a leftover.
     os.close(descriptor)
@@ -327,7 +373,7 @@ def _remove_leftover(path: str) -> None:
         return
     try:
         # While this process holds the lock, no other renames or removes the file.
-        if _locked(descriptor) and _is_at(descriptor, path):
+        if locked(descriptor) and is_at(descriptor, path):
             with contextlib.suppress(OSError):
                 os.unlink(path)
     finally:
@@ -335,7 +381,7 @@ def _remove_leftover(path: str) -> None:
 
 
 def remove_leftovers(folder: StrPath) -> None:
-    """Remove the temporary files in a folder that killed writers left behind.
+    """Remove the temporary files and locks in a folder that killed programs left behind.
 
     Raises
     ------
@@ -343,14 +389,15 @@ def remove_leftovers(folder: StrPath) -> None:
         The folder cannot be read.
     """
     for name in os.listdir(folder):
-        if name.startswith(_TEMPORARY):
+        if _LEFTOVER.fullmatch(name):
             _remove_leftover(os.path.join(folder, name))
 
 
-def _locked(descriptor: int) -> Optional[bool]:
+def locked(descriptor: int, shared: bool = False) -> Optional[bool]:
     """Lock a file; return False if another program has locked it, None if locks do not exist."""
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
@@ -358,7 +405,8 @@ def _locked(descriptor: int) -> Optional[bool]:
     return True
 
 
-def _is_at(descriptor: int, path: str) -> bool:
+def is_at(descriptor: int, path: str) -> bool:
+    """Return whether an open file is the one at a path, which may have been replaced."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except OSError:

@@ -16,6 +16,9 @@ _CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 # the registers that hold AMX's tiles.
 _ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XTILEDATA = 158, 0x1023, 18
 
+# What the C library and the threads of MXNet reserve at most beyond what they use.
+_RESERVED_BYTES = 256 << 20
+
 # By version of control groups: the files with the memory limit and the memory in use, and the
 # entry of memory.stat that counts file pages not used lately.
 _MEMORY_FILES = {
@@ -23,8 +26,9 @@ _MEMORY_FILES = {
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
 
-# Limits of the process itself, and the entry of /proc/self/status that each one limits.
-_PROCESS_LIMITS = {"RLIMIT_AS": "VmSize", "RLIMIT_DATA": "VmData"}
+# Limits of the process itself: the entry of /proc/self/status that each one limits, and the
+# command that sets it.
+_PROCESS_LIMITS = {"RLIMIT_AS": ("VmSize", "ulimit -v"), "RLIMIT_DATA": ("VmData", "ulimit -d")}
 
 
 def usable_cores() -> int:
@@ -102,11 +106,26 @@ def free_memory() -> Optional[int]:
             reclaimable = _entry(f"{folder}/memory.stat", cached, " ") or 0
             left = int(_text(f"{folder}/{limit}")) - int(_text(f"{folder}/{used}"))
             available = min(available, left + int(reclaimable))
-    for name, used in _PROCESS_LIMITS.items():
+    for _, _, left in process_limits():
+        available = min(available, left - _RESERVED_BYTES)
+    return max(available, 0)
+
+
+def process_limits() -> list[tuple[str, int, int]]:
+    """Return the limits of the memory of this process itself, if it has any.
+
+    Returns
+    -------
+    list of (str, int, int)
+        The command that sets the limit, the limit in bytes, and how much of it is left.
+    """
+    limits = []
+    for name, (entry, command) in _PROCESS_LIMITS.items():
         most = _process_limit(name)
         if most is not None:
-            available = min(available, most - (_kilobytes("/proc/self/status", used) or 0))
-    return max(available, 0)
+            used = _kilobytes("/proc/self/status", entry) or 0
+            limits.append((command, most, max(most - used, 0)))
+    return limits
 
 
 def _process_limit(name: str) -> Optional[int]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 from concurrent import futures
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_a_run_that_becomes_non_finite_sends_its_last_good_image(monkeypatch):
 
     future = futures.Future()
     future.set_result(result)
-    finished = cluster._received(run, future, Weights())
+    finished = cluster._received(run, future, "builtin", {})
     assert (finished.state, finished.reason) == (
         "failed", "Step 2 is not finite. The last good image is in o.png.",
     )  # fmt: skip
@@ -138,7 +139,7 @@ def test_a_failure_on_a_worker_fails_its_run_with_the_reason(error, reason):
         error = distributed.KilledWorker("task", None, 3)
     future = futures.Future()
     future.set_exception(error)
-    finished = cluster._received(run_of(), future, Weights())
+    finished = cluster._received(run_of(), future, "builtin", {})
     assert finished.state == "failed" and finished.reason.startswith(reason)
 
 
@@ -147,7 +148,7 @@ def test_a_result_that_cannot_be_written_fails_its_run():
     result = cluster.work(parcel_of(run_of()))
     future = futures.Future()
     future.set_result(result)
-    finished = cluster._received(run_of(output="none/o.png"), future, Weights())
+    finished = cluster._received(run_of(output="none/o.png"), future, "builtin", {})
     assert finished.state == "failed" and "Cannot write none/o.png" in finished.reason
 
 
@@ -160,6 +161,31 @@ def test_a_scheduler_that_is_gone_fails_the_runs_that_it_does_not_accept(monkeyp
         monkeypatch.setattr(client, "submit", refuse)
         reasons = [finished.reason for finished in submission.finished()]
     assert reasons == ["the Dask scheduler does not accept it: the scheduler is closed"] * 2
+
+
+@pytest.mark.parametrize("returns", [True, False])
+def test_a_scheduler_that_dies_is_waited_for_and_fails_what_is_left_if_it_stays_away(
+    monkeypatch, returns
+):
+    monkeypatch.setattr(cluster, "_RECONNECT_TIMEOUT", 0.2 if not returns else 600)
+    monkeypatch.setattr(cluster, "_RECONNECT_PAUSE", 0.05)
+    runs, attempts = [run_of(output="1.png"), run_of(output="2.png", gamma=2.0)], []
+    with submission_of([]) as (first, _), submission_of([]) as (second, _):
+
+        def connect():
+            attempts.append(1)
+            if not returns or len(attempts) < 3:
+                raise OSError("Timed out")
+            return second
+
+        submission = cluster._Submission(first, runs, connect)
+        first.close()
+        results = list(submission.finished())
+    assert [finished.run for finished in results] == runs and len(attempts) >= 3
+    for finished in results:
+        assert finished.state == ("done" if returns else "failed")
+        assert returns or finished.reason.startswith("the Dask scheduler has died")
+    assert not [name for name in os.listdir() if name.startswith(".")]
 
 
 def test_an_error_for_a_missing_dask_says_how_to_install_it(monkeypatch):

@@ -164,11 +164,15 @@ def test_missing_quotas_and_broken_files_impose_no_limit(system):
 
 def test_the_limit_of_the_process_itself_applies(system, monkeypatch):
     def limit(kind):
-        return (5000 << 10, resource.RLIM_INFINITY) if kind == resource.RLIMIT_AS else (-1, -1)
+        return (5000 << 20, resource.RLIM_INFINITY) if kind == resource.RLIMIT_AS else (-1, -1)
 
     monkeypatch.setattr(resource, "getrlimit", limit)
-    system({"/proc/meminfo": MEMINFO, "/proc/self/status": "VmSize:   2000 kB\n"})
-    assert machine.free_memory() == 3000 << 10
+    system({"/proc/meminfo": MEMINFO, "/proc/self/status": "VmSize:   2048000 kB\n"})
+    # Part of it is reserved, and the system has less.
+    assert machine.process_limits() == [("ulimit -v", 5000 << 20, 3000 << 20)]
+    assert machine.free_memory() == 6000 << 10
+    system({"/proc/meminfo": MEMINFO, "/proc/self/status": "VmSize:   4860928 kB\n"})
+    assert machine.free_memory() == 0
 
 
 def test_where_the_system_does_not_tell_nothing_is_known(system):

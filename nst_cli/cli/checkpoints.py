@@ -61,4 +61,5 @@ def _size(size: int) -> str:
 
 
 def _age(seconds: float) -> str:
+    seconds = max(0.0, seconds)
     return duration(seconds) if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"

@@ -1,6 +1,7 @@
 """Groups of commands that print errors as one line and turn signals into exit codes."""
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -8,9 +9,13 @@ from typing import Any, Optional
 
 import click
 
+from .. import machine
 from ..errors import ConfigError, NstError, shown
 from . import streams
 from .progress import interrupts
+
+# How the dynamic linker says so.
+_NO_ROOM = "failed to map segment"
 
 
 class Group(click.Group):
@@ -41,6 +46,10 @@ class Group(click.Group):
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(130)
+        except (MemoryError, ImportError, OSError) as error:
+            if not _is_for_memory(error):
+                raise
+            raise click.ClickException(_out_of_memory()) from error
 
 
 class Program(Group):
@@ -68,6 +77,22 @@ class Program(Group):
                 _exit_at_once(128 + received.signals[-1])
             # Commands exit with 130 whichever signal interrupted them.
             return 128 + received.signals[0] if received.signals and code else code
+
+
+def _is_for_memory(error: BaseException) -> bool:
+    """Return whether memory ran out, or a library could not be loaded for that reason."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM or _NO_ROOM in str(error)
+    return isinstance(error, MemoryError) or _NO_ROOM in str(error)
+
+
+def _out_of_memory() -> str:
+    limits = [
+        f"this process may take {limit / 1e9:.1f} GB ({command})"
+        for command, limit, _ in machine.process_limits()
+    ]
+    why = f": {' and '.join(limits)}; raise the limit" if limits else "; free some memory"
+    return f"There is not enough memory{why}, or choose a smaller --size."
 
 
 def _exit_at_once(code: int) -> None:

@@ -69,7 +69,7 @@ def make_all(
     NstError
         No run can be made, or two would write the same file.
     """
-    from ..runs import batch, precheck
+    from ..runs import batch, claims, precheck
     from ..weights import Weights
 
     find_weights = functools.cache(Weights.find)
@@ -80,7 +80,11 @@ def make_all(
     for note in notes:
         echo_note(note)
     results: list[Finished] = []
-    with connected() as submit, interrupts(), Bars(len(runs), quiet) as bars:
+    outputs = [run.output for run in runs if run not in refused]
+    with (
+        claims.claimed_batch(outputs), connected() as submit, interrupts(),
+        Bars(len(runs), quiet) as bars,
+    ):  # fmt: skip
 
         def on_finished(finished: "Finished") -> None:
             results.append(finished)

@@ -44,12 +44,13 @@ def replay(
     Example:
       nst replay picture.png
     """
+    from ..runs import claims, runner
     from ..runs import replay as replays
-    from ..runs import runner
 
     recipe = replays.read(picture, places)
     stem, ending = os.path.splitext(picture)
     output = output or f"{stem}-replay{ending}"
+    click.get_current_context().with_resource(claims.claimed([output]))
     job = replays.prepare(recipe, output, overwrite=overwrite)
     differences = replays.differences(recipe, job)
     for difference in differences:

@@ -86,7 +86,7 @@ def stylize(
     Example:
       nst stylize photo.jpg painting.jpg -o picture.png --method bn=0.3,poly=0.7 --gamma 2
     """
-    from ..runs import keeping, runner
+    from ..runs import claims, keeping, runner
 
     if view and dry_run:
         raise click.UsageError(
@@ -95,6 +95,9 @@ def stylize(
     settings = config.Config(**choices)
     styles = styles_of(style, style_weights, style_scale, masks, style_masks)
     save_every = save_every or 0
+    if not dry_run:
+        names, steps_of = [output, log] if log else [output], output if save_every else None
+        click.get_current_context().with_resource(claims.claimed(names, steps_of))
     job = runner.prepare(
         content, styles, output, settings, save_every=save_every, log=log, overwrite=overwrite
     )
@@ -106,6 +109,7 @@ def stylize(
             click.echo(line)
         return
     keeper = keeping.Keeper(job, checkpoint)
+    click.get_current_context().with_resource(contextlib.closing(keeper))
     saved = _saved(keeper, resume)
     try:
         outcome, lines, incomplete = _run(job, keeper, saved, log, quiet, save_every, view)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy
 
+from .. import machine
 from ..errors import EngineError
 from . import environment, mxnet2
 from .gpu import driver, library
@@ -19,6 +20,11 @@ OLDEST_PYTHON = (3, 9)
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
+
+# How much more of each limit of the process its import takes, measured for MXNet 1.9.1: with one
+# thread, and for each further one.
+_IMPORT_BYTES = {"ulimit -v": 920 << 20, "ulimit -d": 350 << 20}
+_THREAD_BYTES = 72 << 20
 
 _SYSTEM_LIBRARIES = ("libgomp", "libquadmath", "libstdc++")
 
@@ -59,6 +65,7 @@ def _loaded(device: str, precision: str, deterministic: bool) -> Any:
     if module is None:
         check_python()
         environment.check()
+        _check_limits()
         module = _imported(device, precision, deterministic)
     ignore_warnings()
     _keep_freed_memory()
@@ -100,6 +107,23 @@ def check_python() -> None:
             f"{driver.dotted(sys.version_info[:2])}: install nst-cli in an environment with a "
             "newer Python."
         )
+
+
+def _check_limits() -> None:
+    """Raise `EngineError` if a limit of this process leaves too little for the import of MXNet.
+
+    MXNet would not report that: it ends the process, or waits for ever.
+    """
+    for command, limit, left in machine.process_limits():
+        count = environment.threads()
+        needed = _IMPORT_BYTES[command] + _THREAD_BYTES * (count - 1)
+        if left < needed:
+            threads = f" with {count} threads" if count > 1 else ""
+            raise EngineError(
+                f"Not enough memory to load MXNet{threads}: it takes up to {needed >> 20} MB, and "
+                f"the limit of this process, {limit >> 20} MB ({command}), leaves {left >> 20} "
+                "MB; raise the limit."
+            )
 
 
 def threads() -> int:

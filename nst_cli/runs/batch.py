@@ -9,7 +9,7 @@ from typing import Any, Optional
 from .. import files, images
 from ..errors import NstError
 from ..weights import Weights
-from . import sidecar, sizes
+from . import keeping, sidecar, sizes
 from .keeping import Every
 from .maker import Finished, Maker, Observer, network_of
 from .plan import Run
@@ -80,6 +80,7 @@ def make(
     for run in runs:
         errors = (refused or {}).get(run)
         if not force and is_up_to_date(run):
+            keeping.remove_finished(run.output)
             finish(Finished(run, "skipped", reason="up to date"))
         elif errors:
             finish(Finished(run, "failed", reason=str(errors[0])))

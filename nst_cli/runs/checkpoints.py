@@ -24,9 +24,12 @@ import numpy
 from .. import files, folders
 from ..errors import CheckpointError, OutputError, reason
 from ..synthesis import State
+from . import claims
 
 #: Checkpoints older than this many days are removed when another run writes one.
 MOST_DAYS = 30
+#: Checkpoints that seem older than this stay: the clock is or was wrong.
+MOST_PLAUSIBLE_DAYS = 400
 #: Bytes that all checkpoints may take; the oldest are removed first.
 MOST_BYTES = 8 << 30
 
@@ -77,7 +80,7 @@ class Entry:
     size : int
         Bytes.
     age : float
-        Seconds since it was written.
+        Seconds since it was written; negative if the clock was turned back.
     step, steps : int
         Steps made, and the most that the run can take; 0 if the file is damaged.
     output : str
@@ -97,7 +100,7 @@ class Entry:
             "name": self.name,
             "output": self.output or None,
             "size": self.size,
-            "age": round(self.age),
+            "age": max(0, round(self.age)),
             "step": self.step or None,
             "steps": self.steps or None,
         }
@@ -312,7 +315,7 @@ def entries() -> list[Entry]:
 
 def _entry(path: Path, name: str) -> Entry:
     status = path.lstat()
-    age = max(0.0, time.time() - status.st_mtime)
+    age = time.time() - status.st_mtime
     try:
         with files.open_regular(path) as stream:
             header, _ = _header(stream)
@@ -321,10 +324,16 @@ def _entry(path: Path, name: str) -> Entry:
     return Entry(name, status.st_size, age, header["step"], header["steps"], header["output"])
 
 
+def _is_plausible(age: float) -> bool:
+    """Return whether an age in seconds can be right; the clock may be or have been wrong."""
+    return -_SECONDS_A_DAY < age < MOST_PLAUSIBLE_DAYS * _SECONDS_A_DAY
+
+
 def prune(keep: str = "", reserve: int = 0) -> None:
     """Remove old checkpoints, and more until all and `reserve` bytes fit into `MOST_BYTES`.
 
-    What killed programs left half written is removed too. The checkpoint `keep` stays.
+    What killed programs left half written is removed too. The checkpoint `keep` stays, and those
+    of runs that are going on.
     """
     place = folder()
     if place is None:
@@ -332,11 +341,13 @@ def prune(keep: str = "", reserve: int = 0) -> None:
     with contextlib.suppress(OSError):
         files.remove_leftovers(place)
         total = reserve
-        for entry in entries():
+        # Those whose time cannot be right are the first to go where there is too little room.
+        for entry in sorted(entries(), key=lambda entry: not _is_plausible(entry.age)):
             if entry.name == keep:
                 continue
             total += entry.size
-            if entry.age > MOST_DAYS * _SECONDS_A_DAY or total > MOST_BYTES:
+            is_old = _is_plausible(entry.age) and entry.age > MOST_DAYS * _SECONDS_A_DAY
+            if (is_old or total > MOST_BYTES) and not claims.is_claimed(place / entry.name):
                 remove(entry.name)
                 total -= entry.size
 

@@ -3,15 +3,17 @@
 import collections
 import contextlib
 import functools
+import logging
 import os
 import socket
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from .. import files, plugins
 from ..config import INITS, Config
@@ -26,7 +28,7 @@ from ..errors import (
     reason,
 )
 from ..weights import Weights
-from . import runner, sidecar
+from . import claims, runner, sidecar
 from .inputs import read_inputs
 from .log import Log
 from .maker import Finished
@@ -35,6 +37,8 @@ from .styles import Style, methods_of, moved
 
 # Seconds to wait for the scheduler.
 _TIMEOUT = 10
+# Seconds to wait for a scheduler that has died, and between two attempts to reach it.
+_RECONNECT_TIMEOUT, _RECONNECT_PAUSE = 60, 1
 # Submitted runs per thread of the workers, so that no thread waits for the caller.
 _RUNS_PER_THREAD = 2
 # A lost worker may have had the only copy of a picture; then the run is submitted again.
@@ -117,30 +121,68 @@ def connected(
         # Dask itself would go on trying an address that refuses the connection.
         _, location = distributed.comm.parse_address(distributed.comm.resolve_address(address))
         socket.create_connection(distributed.comm.parse_host_port(location), _TIMEOUT).close()
-        client = distributed.Client(address, timeout=_TIMEOUT, set_as_default=False)
+        client = _client_of(address)
     except (OSError, ValueError) as error:
         raise BatchError(
             f"No Dask scheduler answers at {address}: start one with dask scheduler, and workers "
             "with dask worker."
         ) from error
-    with client:
+    # Dask would print tracebacks of its own if the scheduler dies.
+    with contextlib.ExitStack() as stack:
+        for name in ("distributed", "distributed.client"):
+            logger = logging.getLogger(name)
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.CRITICAL)
+        stack.callback(_close, client)
         if not client.nthreads():
             raise BatchError(
                 f"The Dask scheduler at {address} has no workers: start some with dask worker "
                 f"{address}."
             )
-        yield lambda runs: _Submission(client, runs).finished()
+
+        def connect() -> Any:
+            again = _client_of(address)
+            stack.callback(_close, again)
+            return again
+
+        yield lambda runs: _Submission(client, runs, connect).finished()
+
+
+def _client_of(address: str) -> Any:
+    import distributed
+
+    return distributed.Client(address, timeout=_TIMEOUT, set_as_default=False)
+
+
+def _close(client: Any) -> None:
+    # A client whose scheduler has died may raise many kinds of errors.
+    with contextlib.suppress(Exception):
+        client.close()
+
+
+class _LostError(Exception):
+    """The scheduler has died."""
 
 
 class _Submission:
-    """The runs of one batch at a cluster; a few are submitted ahead, each picture is sent once."""
+    """The runs of one batch at a cluster; a few are submitted ahead, each picture is sent once.
 
-    def __init__(self, client: Any, runs: Sequence[Run]):
+    If the scheduler dies and comes back, the runs that it had are submitted again.
+    """
+
+    def __init__(
+        self, client: Any, runs: Sequence[Run], connect: Optional[Callable[[], Any]] = None
+    ):
         self._client, self._waiting = client, collections.deque(runs)
+        self._connect = connect
         # A unique name, because other callers may use the same cluster.
         self._name, self._submitted = f"nst-{uuid.uuid4().hex}", 0
         self._attempts: collections.Counter[Run] = collections.Counter()
         self._running: dict[Any, Run] = {}
+        # The claims of runs that were submitted and have not ended.
+        self._claims: dict[Run, contextlib.ExitStack] = {}
+        # The files of these runs that may be replaced, as `runner.Job.existing`.
+        self._existing: dict[Run, dict[str, Any]] = {}
         # Pictures at the cluster: SHA-256 to the Dask future and the caller's paths.
         self._pictures: dict[str, tuple[Any, set[str]]] = {}
         self._picture_checksum = functools.cache(_picture_checksum)
@@ -152,22 +194,74 @@ class _Submission:
 
     def finished(self) -> Generator[Finished, None, None]:
         """Yield how each run ended, as soon as it ends."""
+        try:
+            while self._waiting or self._running:
+                try:
+                    yield from self._results()
+                except _LostError:
+                    if not self._reconnect():
+                        yield from self._given_up()
+        finally:
+            for claim in self._claims.values():
+                claim.close()
+            # A client whose scheduler has died may raise many kinds of errors.
+            with contextlib.suppress(Exception):
+                self._client.cancel(list(self._running))
+
+    def _results(self) -> Iterator[Finished]:
+        """Yield how runs ended until all have, or raise a `_LostError`."""
         import distributed
 
+        self._check_connection()
         completed = distributed.as_completed(loop=self._client.loop)
-        try:
+        yield from self._submit_ahead(completed)
+        while self._running:
+            future = next(completed)
+            run = self._running[future]
+            if future.cancelled():
+                self._check_connection()
+            if future.cancelled() and self._attempts[run] < _ATTEMPTS:
+                self._retry(run)
+            else:
+                source = self._find_weights(run.config.weights).source
+                finished = _received(run, future, source, self._existing[run])
+                if finished.state == "failed":
+                    self._check_connection()
+                yield finished
+                self._release(run)
+            del self._running[future]
             yield from self._submit_ahead(completed)
-            while self._running:
-                future = next(completed)
-                run = self._running.pop(future)
-                if future.cancelled() and self._attempts[run] < _ATTEMPTS:
-                    self._retry(run)
-                else:
-                    yield _received(run, future, self._find_weights(run.config.weights))
-                    self._release(run)
-                yield from self._submit_ahead(completed)
-        finally:
-            self._client.cancel(list(self._running))
+
+    def _check_connection(self) -> None:
+        """Raise a `_LostError` if the scheduler has died."""
+        if self._connect and self._client.status != "running":
+            raise _LostError
+
+    def _reconnect(self) -> bool:
+        """Wait for the scheduler, and queue the runs again that it had; return whether it came."""
+        self._waiting.extendleft(reversed(self._running.values()))
+        self._running.clear()
+        self._pictures.clear()
+        self._attempts.clear()
+        end = time.monotonic() + _RECONNECT_TIMEOUT
+        while self._connect and time.monotonic() < end:
+            # Dask raises many kinds of errors.
+            with contextlib.suppress(Exception):
+                if self._client.status != "running":
+                    self._client = self._connect()
+                # Its workers come after it.
+                if self._client.nthreads():
+                    return True
+            time.sleep(_RECONNECT_PAUSE)
+        return False
+
+    def _given_up(self) -> Iterator[Finished]:
+        """Fail all runs that have not ended."""
+        while self._waiting:
+            run = self._waiting.popleft()
+            why = f"the Dask scheduler has died, and did not return in {_RECONNECT_TIMEOUT} s"
+            yield Finished(run, "failed", reason=why)
+            self._release(run)
 
     def _submit_ahead(self, completed: Any) -> Iterator[Finished]:
         """Submit runs until the window is full; yield those that cannot be submitted."""
@@ -180,8 +274,14 @@ class _Submission:
                 self._release(run)
             # If the scheduler is dead, Dask raises many kinds of errors.
             except Exception as error:  # noqa: BLE001
+                try:
+                    self._check_connection()
+                except _LostError:
+                    self._waiting.appendleft(run)
+                    raise
                 why = f"the Dask scheduler does not accept it: {reason(error)}"
                 yield Finished(run, "failed", reason=why)
+                self._release(run)
             else:
                 self._running[future] = run
                 completed.add(future)
@@ -194,6 +294,13 @@ class _Submission:
         return _RUNS_PER_THREAD
 
     def _submit(self, run: Run) -> Any:
+        if run not in self._claims:
+            claim = contextlib.ExitStack()
+            claim.enter_context(claims.claimed([run.output]))
+            self._claims[run] = claim
+            self._existing[run] = {
+                path: files.state_of(path) for path, _ in sidecar.outputs(run.output)
+            }
         self._attempts[run] += 1
         self._submitted += 1
         paths = run.pictures
@@ -229,7 +336,10 @@ class _Submission:
                 del self._pictures[checksum]
 
     def _release(self, run: Run) -> None:
-        """Release the pictures at the cluster that no other run needs."""
+        """Release a run's output, and the pictures at the cluster that no other run needs."""
+        if run in self._claims:
+            self._claims.pop(run).close()
+            del self._existing[run]
         for path in set(run.pictures.values()):
             self._needed[path] -= 1
             if not self._needed[path]:
@@ -322,8 +432,18 @@ def _check_plugins(parcel: Parcel) -> None:
             )
 
 
-def _received(run: Run, future: Any, weights: Weights) -> Finished:
-    """Write the files of a worker's result; return how the run ended."""
+def _received(run: Run, future: Any, weights: str, existing: Mapping[str, Any]) -> Finished:
+    """Write the files of a worker's result; return how the run ended.
+
+    Parameters
+    ----------
+    run : Run
+    future : distributed.Future
+    weights : str
+        Path of the caller's weights.
+    existing : dict
+        As `runner.Job.existing`.
+    """
     import distributed
 
     try:
@@ -338,7 +458,9 @@ def _received(run: Run, future: Any, weights: Weights) -> Finished:
         # A bug, or a worker without nst; the other runs continue.
         return Finished(run, "failed", reason=f"{type(error).__name__}: {reason(error)}")
     try:
-        _write(run, result, weights.source)
+        for path, ours in sidecar.outputs(run.output):
+            files.check_untouched(path, existing.get(path), ours)
+        _write(run, result, weights)
     except NstError as error:
         return Finished(run, "failed", reason=str(error))
     except OSError as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Optional
 
-from .. import engine, images
+from .. import engine, images, machine
 from ..config import INITS, Config
 from ..errors import EngineError, ShortageError
 from ..synthesis import lbfgs, masks, scale_sizes, steps_at, transfer, vgg
@@ -157,7 +157,7 @@ def check_memory(
 
         raise ShortageError(
             f"Not enough memory for {pixels}: the run takes up to {_gigabytes(needed)}, and "
-            f"{_gigabytes(free)} are available",
+            f"{_gigabytes(free)} are available{_within()}",
             _advice(config, size, fits),
         )
     values = _largest_array(config, size, *style_sizes, **terms)
@@ -171,6 +171,12 @@ def check_memory(
             f"A picture of {pixels} is too large for MXNet: an array would have {values:.2g} "
             f"values, and MXNet can hold {MAX_VALUES:.2g}; {_advice(config, size, small_enough)}."
         )
+
+
+def _within() -> str:
+    """Return which limits of the process apply, for a message."""
+    commands = [command for command, _, _ in machine.process_limits()]
+    return f" within {' and '.join(commands)}" if commands else ""
 
 
 def _advice(config: Config, size: Size, fits: Callable[[float], bool]) -> str:

@@ -1,16 +1,19 @@
 """Keeps a checkpoint of one run while it lasts: when to write it, and what it is called."""
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Optional, Union
 
-from ..errors import CheckpointError, OutputError
+from ..config import Config
+from ..errors import CheckpointError, OutputError, SidecarError
+from ..files import StrPath
 from ..synthesis import Record, State, scale_sizes, steps_at
-from . import checkpoints, log, sidecar
+from . import checkpoints, claims, log, sidecar
 from .checkpoints import Saved
 
 if TYPE_CHECKING:
@@ -66,6 +69,7 @@ class Keeper:
         # The time of the first step, and the cost of those after it, in steps of full size.
         self._first, self._cost = 0.0, 0.0
         self._rate: Optional[float] = None
+        self._claim: Optional[claims.Claim] = None
         self.step: Optional[int] = None
         self.error = ""
         if not isinstance(every, str):
@@ -137,6 +141,7 @@ class Keeper:
         if self._rate is None:
             checkpoints.prune(self._name, size)
         try:
+            self._own()
             description = {"output": os.fsencode(self._output).decode("utf-8", "replace"),
                            "steps": max(self._steps, record.step)}  # fmt: skip
             saved = Saved(state, record.step, b"".join(self._lines))
@@ -149,8 +154,29 @@ class Keeper:
 
     def remove(self) -> None:
         """Remove the checkpoint, because the run has ended."""
-        checkpoints.remove(self._name)
+        with contextlib.suppress(OutputError):
+            if self.exists():
+                self._own()
+                checkpoints.remove(self._name)
         self.step = None
+        self.close()
+
+    def close(self) -> None:
+        """Let other runs like this one have the checkpoint."""
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
+
+    def _own(self) -> None:
+        """Claim the checkpoint, or raise an `OutputError`."""
+        if self._claim is None or self._claim.holder:
+            place = checkpoints.make_folder()
+            self._claim = claims.Claim(place / self._name, patience=0.2)
+        if self._claim.holder:
+            raise OutputError(
+                f"No checkpoint is kept: {self._claim.holder} makes the same picture and keeps "
+                "its own."
+            )
 
     def _left(self, now: float) -> float:
         """Return the seconds that the rest of the run takes at most; infinite if unknown."""
@@ -171,8 +197,23 @@ def name_of(job: "Job") -> str:
     These are the options, the content of all inputs, the versions of nst and of its libraries,
     the kind of device and the precision; not the paths.
     """
-    document = job.provenance
-    options = {**sidecar.without_paths(job.config), "device": None}
+    return _name(job.provenance, job.config)
+
+
+def remove_finished(picture: StrPath) -> None:
+    """Remove the checkpoint of a finished picture's run, which was killed before it could."""
+    place = checkpoints.folder()
+    with contextlib.suppress(OSError, SidecarError):
+        if place is None or not os.listdir(place):
+            return
+        description = sidecar.read(picture)
+        name = _name(description.document, description.config())
+        if not claims.is_claimed(place / name):
+            checkpoints.remove(name)
+
+
+def _name(document: Mapping[str, Any], config: Config) -> str:
+    options = {**sidecar.without_paths(config), "device": None}
     parts: dict[str, Any] = {
         "config": options,
         "inputs": sidecar.checksums_of(document),

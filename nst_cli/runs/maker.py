@@ -1,5 +1,6 @@
 """Makes runs one after another in one process, and reports how each of them ended."""
 
+import contextlib
 import functools
 import time
 import traceback
@@ -12,7 +13,7 @@ from ..errors import CheckpointError, NonFiniteError, NstError, OutputError, rea
 from ..synthesis import Record
 from ..synthesis.kit import NetworkKit
 from ..weights import Weights
-from . import log, runner
+from . import claims, log, runner
 from .checkpoints import Saved
 from .keeping import Every, Keeper
 from .plan import Run
@@ -77,7 +78,8 @@ class Maker:
         """
         began = time.monotonic()
         try:
-            outcome, note = self._make(run, on_step)
+            with claims.claimed([run.output]):
+                outcome, note = self._make(run, on_step)
             interrupted = outcome.result.stop_reason == "interrupted"
             state = "interrupted" if interrupted else "done"
             why = _so_far(outcome, note) if interrupted else note
@@ -104,7 +106,13 @@ class Maker:
             run.content, run.styles, run.output, run.config, log=log_path,
             overwrite=self._overwrite, weights=self._find_weights(run.config.weights),
         )  # fmt: skip
-        keeper = Keeper(job, self._checkpoint)
+        with contextlib.closing(Keeper(job, self._checkpoint)) as keeper:
+            return self._kept(job, log_path, keeper, on_step)
+
+    def _kept(
+        self, job: runner.Job, log_path: str, keeper: Keeper, on_step: Optional[Observer]
+    ) -> tuple[runner.Outcome, str]:
+        """Make the picture of a job from its checkpoint, if that can be used, or afresh."""
         try:
             saved = keeper.load()
             outcome = self._write(job, log_path, keeper, saved, on_step)

@@ -14,7 +14,15 @@ import PIL
 
 from .. import __version__, engine, files, images, machine, plugins, signals
 from ..config import INITS, Config
-from ..errors import ImageError, IncompleteError, NonFiniteError, NstError, OutputError, reason
+from ..errors import (
+    ImageError,
+    IncompleteError,
+    NonFiniteError,
+    NstError,
+    OutputError,
+    SidecarError,
+    reason,
+)
 from ..files import StrPath
 from ..images import kept
 from ..synthesis import Record, Result, State, denoise, scale_sizes, steps_at, transfer, vgg
@@ -63,6 +71,8 @@ class Job:
         Fields that replace their namesakes in the picture's metadata; a replay sets them.
     tiles : tuple of int or None
         For `transfer`; a replay sets them.
+    existing : dict of str to tuple
+        The outputs that exist and may be replaced: `files.state_of` by path.
     """
 
     config: Config
@@ -78,6 +88,7 @@ class Job:
     notes: tuple[str, ...]
     carried: dict[str, Any] = field(default_factory=dict)
     tiles: Optional[tuple[int, ...]] = None
+    existing: dict[str, Any] = field(default_factory=dict)
 
     @property
     def style(self) -> Any:
@@ -170,12 +181,15 @@ def prepare(
     for path, ours in outputs:
         files.check_output(path, protected, overwrite=overwrite, ours=ours)
         protected.append(path)
-    if save_every:
-        steps = range(save_every, _max_steps(content, config) + 1, save_every)
+    steps = range(save_every, _max_steps(content, config) + 1, save_every) if save_every else ()
+    if steps:
         _check_step_names(output, steps, protected, overwrite)
+    names = [output, sidecar_of(output), *(step_name(output, step) for step in steps)]
+    existing = {path: files.state_of(path) for path in names}
     # Checked before MXNet, which takes seconds to load.
     weights.load()
-    return assemble(read_inputs(content, styles, config), output, config, weights)
+    job = assemble(read_inputs(content, styles, config), output, config, weights)
+    return replace(job, existing=existing)
 
 
 def assemble(inputs: Inputs, output: str, config: Config, weights: Weights) -> Job:
@@ -289,8 +303,22 @@ def run(
         Any other failure; nothing has been written.
     """
     watch = _Watch(job, on_step, save_every, keeper)
-    with watch.deferral:
-        outcome = _run(job, watch, kit, saved)
+    try:
+        with watch.deferral:
+            outcome = _run(job, watch, kit, saved)
+    except IncompleteError as error:
+        if not watch.failures:
+            raise
+        files_left = (
+            "1 more file" if len(watch.failures) == 1 else f"{len(watch.failures)} more files"
+        )
+        raise IncompleteError(
+            f"{error} {files_left} could not be written.", error.outcome
+        ) from error
+    except OutputError as error:
+        if keeper is None or not keeper.step:
+            raise
+        raise OutputError(f"{error} The checkpoint of step {keeper.step} is kept.") from error
     if watch.failures:
         number = len(watch.failures)
         more = f" (and {number - 1} more)" if number > 1 else ""
@@ -438,6 +466,7 @@ def write(job: Job, result: Result) -> Outcome:
             ) from error
         failure, path = f"{error} The picture is kept in {other}.", other
     try:
+        _check_untouched(job, sidecar_of(path), _is_whole_sidecar)
         sidecar.write(path, document)
     except OutputError as error:
         failure = failure or f"{error} The picture {path} is made."
@@ -486,7 +515,7 @@ def _max_steps(content: StrPath, config: Config) -> int:
 
 
 def _check_step_names(
-    output: str, steps: range, protected: Sequence[StrPath], overwrite: bool
+    output: str, steps: Sequence[int], protected: Sequence[StrPath], overwrite: bool
 ) -> None:
     targets = set(map(os.path.realpath, protected))
     for step in steps:
@@ -532,12 +561,25 @@ def _tiling(result: Result) -> dict[str, Any]:
 
 def _save(job: Job, path: str, pixels: Any, document: dict[str, Any]) -> None:
     """Write a picture, with metadata if its format has room for them."""
+    _check_untouched(job, path, is_picture)
     metadata = None
     if job.config.metadata:
         metadata = {**sidecar.carried(document), **job.carried}
         if not _fits(path, pixels.shape[:2], job.alpha, metadata, job.encoding):
             metadata = None
     images.write(path, pixels, job.alpha, metadata, job.encoding)
+    job.existing[path] = files.state_of(path)
+
+
+def _is_whole_sidecar(path: str) -> bool:
+    """Return whether a file is a sidecar; one of nst's that was written lately is not damaged."""
+    with contextlib.suppress(SidecarError):
+        return bool(sidecar.read(path.removesuffix(".json")))
+    return False
+
+
+def _check_untouched(job: Job, path: str, ours: Callable[[str], bool]) -> None:
+    files.check_untouched(path, job.existing.get(path), ours)
 
 
 def _fits(
@@ -626,6 +668,11 @@ def _notes(
         yield (
             "The built-in filter bank stands in for the trained network: colours and brush "
             "strokes come through, objects' textures do not. nst weights fetch gets VGG-19."
+        )
+    if weights.is_altered():
+        yield (
+            f"The weights {weights.source} are not the published ones, so they may be damaged: "
+            "nst weights fetch replaces them."
         )
     if content.alpha is not None and not images.holds_alpha(output):
         yield f"{output}: JPEG has no transparency, so the content's is left out."

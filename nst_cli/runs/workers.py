@@ -28,6 +28,8 @@ from .plan import Run
 _SAVE_TIMEOUT = 120
 # Seconds for an idle worker to exit.
 _EXIT_TIMEOUT = 10
+# How often a run is begun whose process is killed.
+_ATTEMPTS = 3
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -69,6 +71,7 @@ class Pool:
     ):
         self._options = bool(overwrite), checkpoint
         self._waiting = collections.deque(runs)
+        self._deaths: collections.Counter[Run] = collections.Counter()
         self._workers: dict[Any, _Worker] = {}
         # Answers not yet yielded; an interruption must not lose one.
         self._answers: collections.deque[Finished] = collections.deque()
@@ -80,7 +83,8 @@ class Pool:
     def finished(self) -> Iterator[Finished]:
         """Make all runs; yield how each ended, as soon as it ends.
 
-        If a process dies, its current run fails, and another process replaces it.
+        If a process is killed, another one replaces it, and its run is made again after the
+        others. A run that is not made in three attempts fails.
         """
         for number in range(self._jobs):
             yield from self._start(number)
@@ -89,7 +93,8 @@ class Pool:
                 worker = self._workers[connection]
                 can_continue = self._receive(connection, worker)
                 # Yielded first, so that no error below can lose it.
-                yield self._answers.popleft()
+                while self._answers:
+                    yield self._answers.popleft()
                 if not can_continue or not self._send_next(connection, worker):
                     self._drop(connection)
                     yield from self._start(worker.number)
@@ -133,6 +138,10 @@ class Pool:
             answer = replace(connection.recv(), run=run)
         except (EOFError, OSError):
             self._drop(connection)
+            self._deaths[run] += 1
+            if not if_dead and self._deaths[run] < _ATTEMPTS and worker.process.returncode < 0:
+                self._waiting.append(run)
+                return False
             answer = if_dead(run) if if_dead else _died(run, worker.process)
         self._answers.append(answer)
         return connection in self._workers and answer.state != "interrupted"
@@ -192,8 +201,11 @@ def _not_made(run: Run) -> Finished:
 
 def _died(run: Run, process: "subprocess.Popen[bytes]") -> Finished:
     code = process.returncode
-    how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-    why = f"its process ended {how}; maybe --jobs needs more memory than it has"
+    if code < 0:
+        how = f"was killed {_ATTEMPTS} times, the last time by signal {-code}"
+    else:
+        how = f"ended with exit code {code}"
+    why = f"its process {how}; maybe --jobs needs more memory than it has"
     return Finished(run, "failed", reason=why)
 
 

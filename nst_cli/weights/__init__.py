@@ -24,6 +24,8 @@ from . import builtin, params
 PUBLISHED_URL = "https://github.com/dmlc/web-data/raw/master/mxnet/neural-style/model/vgg19.params"
 PUBLISHED_BLOB_ID = "9dfbe2ed44e0e8914f9551888bf763e14c09c778"
 PUBLISHED_MAX_SIZE = 100 * 10**6
+#: SHA-256 of the same file.
+PUBLISHED_SHA256 = "975d5b98f1019963a2c6b4032d9db4900fbeb1633072afc5b040969ec813a48c"
 FILE_NAME = "vgg19.params"
 
 #: Selects the computed bank of filters, in place of a path.
@@ -119,6 +121,12 @@ class Weights:
             raise WeightsError(
                 f"Cannot read the weights {self.source}: {reason(error)}."
             ) from error
+
+    def is_altered(self) -> bool:
+        """Return whether this is the file that ``nst weights fetch`` keeps, with other bytes."""
+        cache = cache_folder()
+        is_kept = cache is not None and self.path == cache / FILE_NAME
+        return is_kept and self.sha256 != PUBLISHED_SHA256
 
     def identity(self) -> dict[str, str]:
         """Return ``{"source": …, "sha256": …}`` for the metadata of a picture.
