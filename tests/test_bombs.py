@@ -162,3 +162,18 @@ def test_a_curve_of_a_profile_has_at_most_a_point_for_each_value(points, is_read
     }
     profile = icc_profile(b"GRAY", b"XYZ ", tags)
     assert (icc.shaper_of(profile) is not None) == is_read
+
+
+def test_the_tags_of_a_profile_are_not_copied():
+    tags = struct.pack(">L", 200) + b"".join(
+        struct.pack(">4sLL", b"%04d" % tag, 1, 1 << 20) for tag in range(200)
+    )
+    profile = (icc_profile(b"RGB ", b"XYZ ", {})[:128] + tags).ljust(1 << 20, b"\0")
+    assert memory_of(icc.shaper_of, profile) < 1 << 20
+
+
+def test_a_record_that_is_too_long_is_not_parsed(file):
+    text = zlib.compress(b'{"a": [' + b"{}," * (1 << 20) + b"0]}")
+    path = file(encoders.png(GREY_ROWS, 8, 0, encoders.chunk(b"zTXt", b"nst\0\0" + text)))
+    assert images.read_metadata(path) is None
+    assert memory_of(images.read_metadata, path) < 32 << 20

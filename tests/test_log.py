@@ -188,6 +188,17 @@ def test_a_long_name_of_a_loss_is_cut(tmp_path):
     assert "xxx... is not a finite number" in str(caught.value)
 
 
+def test_a_log_has_a_limited_number_of_losses(tmp_path):
+    path = tmp_path / "run.jsonl"
+    for lines in (
+        [line(1, total=1.0, **{f"a{n}": 1.0 for n in range(1001)})],
+        [line(n + 1, total=1.0, **{f"a{n}": 1.0}) for n in range(1001)],
+    ):
+        path.write_text("".join(lines))
+        with pytest.raises(LogError, match="its losses have more than 1000 names"):
+            log.read(path)
+
+
 def test_a_missing_log_is_named(tmp_path):
     with pytest.raises(LogError, match=r"no\.jsonl: No such file"):
         log.read(tmp_path / "no.jsonl")

@@ -161,10 +161,11 @@ def _is_usable(curve):
 
 def _tags(profile):
     (count,) = struct.unpack_from(">L", profile, _HEADER)
-    tags = {}
+    # Not copied, because many tags may name the same data.
+    tags, view = {}, memoryview(profile)
     for number in range(min(count, 256)):
         name, offset, size = struct.unpack_from(">4sLL", profile, _HEADER + 4 + 12 * number)
-        tags[name.decode("latin-1")] = profile[offset : offset + size]
+        tags[name.decode("latin-1")] = view[offset : offset + size]
     return tags
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _LONGEST_LINE = 1 << 20
 _MAX_STEPS = 10**9
 _LARGEST_NUMBER = 1e300
+# The names of losses in a log. A run has one for each method and layer, and those of plugins.
+_MOST_LOSSES = 1000
 
 
 class Log:
@@ -186,11 +188,16 @@ def read(path: StrPath) -> tuple[Step, ...]:
     """
     path = os.fspath(path)
     steps: list[Step] = []
+    names: set[str] = set()
     try:
         with files.open_regular(path) as stream:
             for number, line in enumerate(_lines(stream), 1):
                 try:
-                    steps.append(_step(line, steps[-1] if steps else None))
+                    step = _step(line, steps[-1] if steps else None)
+                    names.update(step.losses)
+                    if len(names) > _MOST_LOSSES:
+                        raise ValueError(f"its losses have more than {_MOST_LOSSES} names")
+                    steps.append(step)
                 except ValueError as error:
                     is_cut = not line.endswith(b"\n") and len(line) <= _LONGEST_LINE
                     raise LogError(
