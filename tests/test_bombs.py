@@ -177,3 +177,14 @@ def test_a_record_that_is_too_long_is_not_parsed(file):
     path = file(encoders.png(GREY_ROWS, 8, 0, encoders.chunk(b"zTXt", b"nst\0\0" + text)))
     assert images.read_metadata(path) is None
     assert memory_of(images.read_metadata, path) < 32 << 20
+
+
+@pytest.mark.parametrize(("width", "is_read"), [(1 << 16, True), ((1 << 16) + 1, False)])
+def test_a_compressed_bmp_has_rows_of_limited_length(file, width, is_read):
+    # The pixels skip 255 rows, and the picture has one.
+    head = struct.pack("<LllHHLLllLL", 40, width, 1, 1, 8, 1, 0, 0, 0, 2, 0) + bytes(8)
+    content = b"BM" + struct.pack("<LLL", 0, 0, 62) + head + b"\0\2\0\xff\0\1"
+    if is_read:
+        assert images.read(file(content)).pixels.shape == (1, width, 3)
+    else:
+        assert "compressed rows" in refusal(file(content))
