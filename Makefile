@@ -3,9 +3,10 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-slow test-long test-faults test-browser test-pictures test-pillow test-device \
-  test-python test-pythons test-mxnet2 test-wheel test-gpu coverage gpu gpu-check lint bench \
-  bench-pytorch bench-gpu weights images figures fig1 fig2 fig3 fig4 clean
+.PHONY: help venv demo test test-slow test-long test-faults test-browser test-pictures \
+  test-pillow test-device test-python test-pythons test-mxnet2 test-wheel test-gpu coverage gpu \
+  gpu-check lint bench fuzz bench-pytorch bench-gpu weights images figures fig1 fig2 fig3 fig4 \
+  clean
 
 PYTHON := .venv/bin/python
 NST := $(PYTHON) -m nst_cli
@@ -111,7 +112,7 @@ test-pictures: $(TOOLS) ## Read, resize and write every file of FOLDER=…, each
 
 # The least that setup.cfg allows, and the newest.
 PILLOWS := 10.4.0 latest
-PICTURES := $(patsubst %,tests/test_%.py,images formats tiff png jpeg broken_headers arrays writing)
+PICTURES := $(patsubst %,tests/test_%.py,images formats tiff png jpeg broken_headers bombs arrays writing)
 
 test-pillow: $(TOOLS) ## Run the tests of pictures under the oldest and the newest Pillow
 	@for version in $(PILLOWS); do \
@@ -129,6 +130,28 @@ test-wheel: $(STAMP) ## Build the wheel and try it in an empty environment
 coverage: $(TOOLS) ## Run the tests and report the share of lines that they reach
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[coverage]'
 	@$(PYTHON) -m pytest -m '$(QUICK)' --cov $(if $(TESTS),--cov-fail-under=0) $(TESTS)
+
+# Kinds of inputs, modules of tests/fuzz, and how many inputs of each. FILES are tried alone.
+FUZZ := weights options batches logs records marks checkpoints pictures
+COUNT := 100000
+FILES :=
+FUZZING := build/fuzz-environment
+
+$(FUZZING)/.installed: $(SETUP)
+	@tools/environment.sh $(FUZZING) fuzz 3.11
+	@touch $@
+
+# Each kind has a line of results here, all of its output in build/fuzz/KIND/log.
+fuzz: $(FUZZING)/.installed ## Try COUNT broken inputs of each kind in FUZZ=…, which takes hours
+	@code=0; \
+	for kind in $(FUZZ); do \
+	  mkdir -p build/fuzz/$$kind; log=build/fuzz/$$kind/log; end=; \
+	  PYTHONPATH=.:tests $(FUZZING)/bin/python -m fuzz.$$kind --count $(COUNT) $(FILES) >$$log 2>&1 \
+	    || code=1 end="; failed, see $$log"; \
+	  count=$$(sed -nE 's/^stat::number_of_executed_units: *//p' $$log); \
+	  edges=$$(sed -nE 's/^#.* cov: ([0-9]+) .*/\1/p' $$log | tail -n 1); \
+	  echo "$$kind: $${count:-some} inputs, $${edges:-0} edges$$end"; \
+	done; exit $$code
 
 lint: $(TOOLS) ## Check code, types, spelling, wording and the Dockerfile
 	@$(PYTHON) -m ruff check .

@@ -34,15 +34,16 @@ def parse_weights(text: str, field: Optional[str] = None) -> dict[str, float]:
         An entry has another form, or a name occurs twice. The error names `field`.
     """
     weights: dict[str, float] = {}
+    shown = short(text)
     for entry in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = (part.strip() for part in entry.partition("="))
         if not equals or name in weights:
             problem = "repeats a name" if equals else "is not of the form name=weight"
             raise ConfigError(
-                f"{short(text)}: {short(entry)} {problem}; an example is 'bn=0.3,poly=0.7'.",
+                f"{shown}: {short(entry)} {problem}; an example is 'bn=0.3,poly=0.7'.",
                 field,
             )
-        weights[name] = number(field, value, what=f"{name} in {short(text)}")
+        weights[name] = number(field, value, what=f"{name[:_LONGEST_SHOWN]} in {shown}")
     return weights
 
 
@@ -89,10 +90,13 @@ def number(
 def short(value: object, longest: int = _LONGEST_SHOWN) -> str:
     """Return a value as Python spells it, cut to the length that fits a message."""
     try:
-        text = repr(value)
+        # A long text is cut before each of its characters is looked at.
+        text = repr(value[: longest + 1] if isinstance(value, str) else value)
     except ValueError:
         # Python does not print integers of thousands of digits.
         return f"of type {type(value).__name__}, with too many digits"
+    except RecursionError:
+        return f"of type {type(value).__name__}, nested too deeply"
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
@@ -208,7 +212,7 @@ def weight_list(names: Collection[str], kind: str) -> Check:
             weights = parse_weights(value, field)
         elif isinstance(value, Mapping):
             weights = {
-                str(name): number(field, weight, what=f"{name} in {field}")
+                str(name): number(field, weight, what=f"{str(name)[:_LONGEST_SHOWN]} in {field}")
                 for name, weight in value.items()
             }
         else:

@@ -18,6 +18,8 @@ from .errors import DownloadError, reason
 
 _BLOCK = 1 << 18
 _PARTIAL, _BEYOND_THE_END = 206, 416
+# Characters of what a server says in a message.
+_LONGEST_WORDS = 200
 
 
 def fetch(
@@ -117,7 +119,9 @@ def _is_complete(target: Path, url: str, blob_id: str, overwrite: bool) -> bool:
 def _locked(part: Path, on_wait: Optional[Callable[[], object]]) -> BinaryIO:
     """Open the file `part` for reading and writing, locked against other processes."""
     while True:
-        stream = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        # In a folder of several users, a link may lead to a file of this one.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        stream = os.fdopen(os.open(part, flags, 0o666), "r+b")
         try:
             _lock(stream, on_wait)
             # While this process waited, another may have finished the file or removed it.
@@ -271,9 +275,10 @@ def _opened(url: str, start: int, timeout: float) -> Iterator[Any]:
             # All bytes have been received, or too many: the checksum decides.
             yield None
             return
+        words = " ".join(str(error.reason).split())[:_LONGEST_WORDS].rstrip(".")
         raise DownloadError(
-            f"Cannot download {url}: the server answers {error.code} {error.reason}. Try later, "
-            "or download the file by hand from another place."
+            f"Cannot download {url}: the server answers {error.code} {words}. Try later, or "
+            "download the file by hand from another place."
         ) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _broken(url, getattr(error, "reason", error)) from error
@@ -289,7 +294,7 @@ def _total(response: Any, url: str, start: int) -> Optional[int]:
         if not match or int(match[1]) != start:
             raise DownloadError(
                 f"Cannot download {url}: asked for the bytes from {start} on, the server sent "
-                f"{sent!r}. Download the file by hand."
+                f"{sent[:_LONGEST_WORDS]!r}. Download the file by hand."
             )
         return None if match[2] == "*" else int(match[2])
     length = response.headers.get("Content-Length", "").strip()

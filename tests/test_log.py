@@ -172,6 +172,33 @@ def test_a_broken_line_is_named_and_the_steps_before_it_are_kept(tmp_path, broke
     assert [step.step for step in caught.value.steps] == [1, 2]
 
 
+def test_a_carriage_return_ends_no_line(tmp_path):
+    path = tmp_path / "run.jsonl"
+    text = line(1).replace(" ", "\r", 1) + line(2)
+    path.write_bytes(text.encode())
+    assert [step.step for step in log.read(path)] == [1, 2]
+    assert [step.step for step in log.parse(text.encode())] == [1, 2]
+
+
+def test_a_long_name_of_a_loss_is_cut(tmp_path):
+    path = tmp_path / "run.jsonl"
+    path.write_text(line(1, total=1.0, **{"x" * 9999: "1"}))
+    with pytest.raises(LogError) as caught:
+        log.read(path)
+    assert "xxx... is not a finite number" in str(caught.value)
+
+
+def test_a_log_has_a_limited_number_of_losses(tmp_path):
+    path = tmp_path / "run.jsonl"
+    for lines in (
+        [line(1, total=1.0, **{f"a{n}": 1.0 for n in range(1001)})],
+        [line(n + 1, total=1.0, **{f"a{n}": 1.0}) for n in range(1001)],
+    ):
+        path.write_text("".join(lines))
+        with pytest.raises(LogError, match="its losses have more than 1000 names"):
+            log.read(path)
+
+
 def test_a_missing_log_is_named(tmp_path):
     with pytest.raises(LogError, match=r"no\.jsonl: No such file"):
         log.read(tmp_path / "no.jsonl")

@@ -13,10 +13,13 @@ from PIL import Image
 
 from .header import Header
 from .pillow import opened
-from .source import Broken
+from .source import Broken, Unfit
 
 _RLE8, _RLE4, _BITFIELDS, _ALPHA_BITFIELDS = 1, 2, 3, 6
 _EMBEDDED = b"DEBM"
+# Pixels in the widest row that is compressed. Two bytes may skip 255 rows, for which an older
+# Pillow makes as many bytes, however few pixels the picture has.
+_WIDEST = 1 << 16
 
 
 def header(stream: BinaryIO) -> Header:
@@ -44,6 +47,8 @@ def decode(content: bytes, head: Header) -> tuple[Image.Image, Optional[np.ndarr
     compression, mask = head.details
     if compression in (_RLE8, _RLE4) and not content.rstrip(b"\0").endswith(b"\0\1"):
         raise Broken("the end of its compressed pixels is missing")
+    if compression in (_RLE8, _RLE4) and head.size[1] > _WIDEST:
+        raise Unfit(f"its compressed rows have more than {_WIDEST} pixels; save it as PNG")
     with opened(content, "BMP") as image:
         image.load()
     return image, _alpha(content, head.size, mask) if mask else None

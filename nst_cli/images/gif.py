@@ -36,7 +36,7 @@ def decode(content: bytes, head: Header) -> tuple[Image.Image, Optional[np.ndarr
     The specification requires the background colour there. Today's viewers and other decoders
     leave it transparent instead.
     """
-    with opened(content, "GIF") as image:
+    with opened(content, "GIF", head.size) as image:
         image.load()
     left, top, right, bottom = head.details
     if (left, top, right, bottom) == (0, 0, image.width, image.height):

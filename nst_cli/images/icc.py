@@ -25,6 +25,8 @@ _TABLES = ("A2B", "B2A", "D2B", "B2D")
 _PARAMETERS = ("g", "gab", "gabc", "gabcd", "gabcdef")
 # Places at which a curve is sampled to invert it: four to a step of 16 bits.
 _SAMPLES = (1 << 18) + 1
+# The most points of a curve: one for each value of 16 bits.
+_MOST_POINTS = 1 << 16
 # The least of a matrix that can be inverted; that of sRGB is 0.1.
 _LEAST_DETERMINANT = 1e-4
 # From a curve, whose light should not exceed 1; and at its beginning.
@@ -159,10 +161,11 @@ def _is_usable(curve):
 
 def _tags(profile):
     (count,) = struct.unpack_from(">L", profile, _HEADER)
-    tags = {}
+    # Not copied, because many tags may name the same data.
+    tags, view = {}, memoryview(profile)
     for number in range(min(count, 256)):
         name, offset, size = struct.unpack_from(">4sLL", profile, _HEADER + 4 + 12 * number)
-        tags[name.decode("latin-1")] = profile[offset : offset + size]
+        tags[name.decode("latin-1")] = view[offset : offset + size]
     return tags
 
 
@@ -181,6 +184,8 @@ def _curve(data):
     if data[:4] != b"curv":
         raise ValueError
     (count,) = struct.unpack_from(">L", data, 8)
+    if count > _MOST_POINTS:
+        raise ValueError
     if count == 0:
         return _Parametric(1.0)
     if count == 1:

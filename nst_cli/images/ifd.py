@@ -19,6 +19,9 @@ _TYPES = {
     16: ("Q", 8), 17: ("q", 8), 18: ("Q", 8),
 }  # fmt: skip
 _PREFIXES = {b"II": "<", b"MM": ">"}
+# More entries than any writer makes, and more numbers in all of them. Each number of a few bytes
+# becomes a Python object of forty.
+_MOST_ENTRIES, _MOST_NUMBERS = 4096, 1 << 22
 
 
 class Malformed(ValueError):
@@ -47,9 +50,11 @@ class Folder:
     following: int = 0
 
     def numbers(self, tag: int, default: Sequence[Any] = ()) -> Sequence[Any]:
-        """Return a tag's values; `default` where it is missing or holds no whole numbers."""
+        """Return a tag's values; `default` where they are missing or not whole numbers from 0."""
         values = self.tags.get(tag)
-        is_whole = isinstance(values, tuple) and all(isinstance(value, int) for value in values)
+        is_whole = isinstance(values, tuple) and all(
+            isinstance(value, int) and value >= 0 for value in values
+        )
         return values if is_whole and values else tuple(default)
 
     def number(self, tag: int, default: Any = None) -> Any:
@@ -99,16 +104,23 @@ def folder_at(stream: BinaryIO, offset: int, order: str, is_big: bool = False) -
     size, head = struct.calcsize("<" + count_code), struct.calcsize("<" + entry_code)
     inline_bytes = 8 if is_big else 4
     (count,) = struct.unpack(order + count_code, _bytes_at(stream, offset, size))
-    # A folder cannot have more entries than there are tags.
-    table = _bytes_at(stream, offset + size, min(count, 65536) * (head + inline_bytes))
+    table = _bytes_at(stream, offset + size, min(count, _MOST_ENTRIES) * (head + inline_bytes))
     tags: dict[int, Any] = {}
+    # Values lie in the file, and those of two tags do not overlap.
+    bytes_left, numbers_left = stream.seek(0, 2), _MOST_NUMBERS
     for at in range(0, len(table), head + inline_bytes):
         tag, kind, number = struct.unpack_from(order + entry_code, table, at)
+        code, value_size = _TYPES.get(kind, ("", 0))
+        numbers = 0 if code == "s" else number * len(code)
+        # TIFF 6.0 allows each tag once; readers take the first of two.
+        if tag in tags or number * value_size > bytes_left or numbers > numbers_left:
+            continue
         inline = table[at + head : at + head + inline_bytes]
         values = _values(stream, order, kind, number, inline)
         if values is not None:
-            # TIFF 6.0 allows each tag once; readers take the first of two.
-            tags.setdefault(tag, values)
+            tags[tag] = values
+            bytes_left -= number * value_size
+            numbers_left -= numbers
     following = _following(stream, offset + size + len(table), order + pointer_code)
     return Folder(order, is_big, tags, following)
 

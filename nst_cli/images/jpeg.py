@@ -38,14 +38,16 @@ _TABLES = (0xC4, 0xCC, 0xDB, 0xDC, _DRI)
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
 # A marker that ends compressed data: not a stuffed zero, and no restart.
-_END_OF_SCAN = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
-_MARKER = re.compile(rb"\xff+[\x01-\xfe]")
+_END_OF_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 # Surplus data for a complete scan: enough to fill visible blocks, of some bytes each.
 _FILLER, _INTERVAL_FILLER = b"\x55" * 65536, b"\x55" * 512
 # A decoder needs some of this many bytes at the end of a scan; zeros after them are harmless.
 _TAIL, _PADDING = 8, 16
 _HOLE = bytes(256)
+# Encoders make about ten. Each goes over the whole picture, however few bytes it has.
+_MOST_SCANS = 100
 
 
 @dataclass
@@ -109,6 +111,8 @@ def decode(
         raise Broken("it ends before its pixels begin")
     if not parts.is_ended:
         raise Broken("its end marker is missing")
+    if len(parts.scans) > _MOST_SCANS:
+        raise Broken(f"it has {len(parts.scans)} scans, and a picture needs about ten")
     image = _decoded(_stream(content, parts), head, shrink)
     if parts.frame.marker in (_BASELINE, _EXTENDED, _PROGRESSIVE):
         _check_data(content, head, image, shrink)
@@ -116,7 +120,7 @@ def decode(
 
 
 def _decoded(content, head, shrink):
-    with opened(content, "JPEG") as image:
+    with opened(content, "JPEG", head.size) as image:
         if shrink > 1:
             height, width = head.size
             image.draft(None, (width // shrink, height // shrink))
@@ -153,6 +157,9 @@ def _parts(content):
         if marker == _SOS:
             match = _END_OF_SCAN.search(content, at)
             end = match.start() if match else len(content)
+            # A marker may have several bytes FF before it.
+            while end > at and content[end - 1] == 0xFF:
+                end -= 1
             parts.kept.append((at, end))
             names = content[start + 5 : at][: 2 * content[start + 4] : 2]
             first, last, approximation = content[at - 3 : at]

@@ -51,7 +51,7 @@ def header(stream: BinaryIO) -> Header:
 def decode(content: bytes, head: Header) -> tuple[Image.Image, Optional[np.ndarray]]:
     """Return the image, with white at the top of its range, and no alpha but the image's own."""
     # OpenJPEG ignores a profile, and older versions refuse the file.
-    with opened(_without_profile(content, head), "JPEG2000") as image:
+    with opened(_without_profile(content, head), "JPEG2000", head.size) as image:
         image.load()
     bits, is_grey = head.details[0], image.mode in ("I", "I;16", "I;16B", "I;16L")
     mode_bits = 16 if is_grey else 8

@@ -13,6 +13,8 @@ from .reading import header_of
 from .source import opened
 
 KEYWORD = "nst"
+# A record takes about 3 kB. JSON of a few letters becomes Python objects of a hundred bytes.
+_LONGEST = 1 << 20
 _ASCII = b"ASCII\0\0\0"
 _EXIF_VERSION, _FLASHPIX_VERSION, _COMPONENTS = 0x9000, 0xA000, 0x9101
 _COLOUR_SPACE, _WIDTH, _HEIGHT = 0xA001, 0xA002, 0xA003
@@ -103,9 +105,11 @@ def exif_block(
 
 
 def _from_json(text):
+    if text is None or len(text) > _LONGEST:
+        return None
     try:
         return json.loads(text)
-    except (TypeError, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         return None
 
 

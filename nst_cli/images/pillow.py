@@ -7,6 +7,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
+from typing import Optional
 
 from PIL import Image, UnidentifiedImageError
 
@@ -24,7 +25,9 @@ class Unknown(Exception):
 
 
 @contextlib.contextmanager
-def opened(content: bytes, kind: str) -> Iterator[Image.Image]:
+def opened(
+    content: bytes, kind: str, size: Optional[tuple[int, int]] = None
+) -> Iterator[Image.Image]:
     """Yield the image that Pillow opens; exceptions in the block become `Unfit` or `Unknown`.
 
     Parameters
@@ -32,13 +35,16 @@ def opened(content: bytes, kind: str) -> Iterator[Image.Image]:
     content : bytes
     kind : str
         One of `formats.READ`.
+    size : (int, int), optional
+        Height and width in the header. They were compared with the limit of pixels, so Pillow
+        must not decode a picture of another size.
 
     Raises
     ------
     Unknown
         Pillow does not take it for a picture of that kind.
     Unfit
-        Decoding failed.
+        Decoding failed, or the size differs.
     """
     with guarded():
         try:
@@ -46,6 +52,11 @@ def opened(content: bytes, kind: str) -> Iterator[Image.Image]:
         except UnidentifiedImageError as error:
             raise Unknown from error
         with image:
+            if size is not None and image.size != size[::-1]:
+                width, height = image.size
+                raise Broken(
+                    f"it has two sizes, {size[1]} x {size[0]} and {width} x {height} pixels"
+                )
             yield image
 
 

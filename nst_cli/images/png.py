@@ -8,6 +8,7 @@ References
 .. [1] Portable Network Graphics (PNG) Specification (Third Edition), W3C, 2025.
 """
 
+import itertools
 import struct
 import zlib
 from collections.abc import Iterator
@@ -28,8 +29,12 @@ _CHANNELS = {_GREY: 1, RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, RGBA: 4}
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _KEPT = (b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"iCCP", b"eXIf")
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-# The largest profile or text, unpacked; printers' profiles have a few MiB.
-_MOST_UNPACKED = 64 << 20
+# The largest profile, unpacked; printers' have a few MiB.
+_LARGEST_PROFILE = 64 << 20
+# The longest text, unpacked, and how many of one keyword are looked at.
+_LONGEST_TEXT, _MOST_TEXTS = 16 << 20, 8
+# Characters of Exif data in a text. JPEG, which they come from, has at most 64 KiB.
+_LONGEST_EXIF = 1 << 20
 # Column and row of the first pixel, and steps, of the passes of interlacing.
 _ADAM7 = (
     (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
@@ -94,7 +99,7 @@ def decode(
         if count < values.shape[2]:
             return values[..., :count], values[..., count] / np.float32(257)
         return values, None if key is None else _opaque_but((values == key).all(axis=2))
-    with opened(reduced, "PNG") as image:
+    with opened(reduced, "PNG", head.size) as image:
         image.load()
     if key is None:
         return image, None
@@ -108,11 +113,15 @@ def decode(
 
 def texts(stream: BinaryIO, keyword: bytes) -> Iterator[str]:
     """Yield the texts with a keyword, without those that cannot be unpacked."""
-    for name, _, data, is_whole in _chunks(stream, wanted=_TEXTS):
-        if name in _TEXTS and is_whole and data.startswith(keyword + b"\0"):
-            text = _text(name, data[len(keyword) + 1 :])
-            if text is not None:
-                yield text
+    chunks = (
+        (name, data[len(keyword) + 1 :])
+        for name, _, data, is_whole in _chunks(stream, wanted=_TEXTS)
+        if name in _TEXTS and is_whole and data.startswith(keyword + b"\0")
+    )
+    for name, data in itertools.islice(chunks, _MOST_TEXTS):
+        text = _text(name, data)
+        if text is not None:
+            yield text
 
 
 def _chunks(stream, wanted):
@@ -136,7 +145,7 @@ def _chunks(stream, wanted):
 
 def _reduced(content, head):
     """Return the file with the chunks of pixels alone, once checksums and length are right."""
-    view, offset, has_end = memoryview(content), len(SIGNATURE), False
+    view, offset, has_end, headers = memoryview(content), len(SIGNATURE), False, 0
     parts: list = [SIGNATURE]
     inflater = _Inflater(_raw_size(head))
     while offset + 12 <= len(view) and not has_end:
@@ -151,6 +160,10 @@ def _reduced(content, head):
                 raise Broken(f"the checksum of a chunk {_name(name)} is wrong")
             if name not in _CRITICAL:
                 raise Unfit(f"it has a chunk {_name(name)}, which nst does not know")
+            # Pillow would take the size from the second, and `head` has that of the first.
+            headers += name == b"IHDR"
+            if headers > 1:
+                raise Broken("it has two chunks IHDR")
             parts.append(part)
         elif name == b"tRNS" and head.details.colour == _PALETTE and name in head.details.chunks:
             parts.append(chunk(name, head.details.chunks[name]))
@@ -260,6 +273,8 @@ def _old_exif(stream):
     text = next(texts(stream, b"Raw profile type exif"), None) or next(
         texts(stream, b"Raw profile type APP1"), ""
     )
+    if len(text) > _LONGEST_EXIF:
+        return None
     # After a name and a length, in hexadecimal.
     *_, digits = text.strip().split("\n", 2)
     try:
@@ -275,7 +290,7 @@ def _xmp(stream):
 
 def _profile(data):
     _, _, packed = data.partition(b"\0")
-    return _unpacked(packed[1:]) if packed[:1] == b"\0" else None
+    return _unpacked(packed[1:], _LARGEST_PROFILE) if packed[:1] == b"\0" else None
 
 
 def _text(name, data):
@@ -283,19 +298,19 @@ def _text(name, data):
     if name == b"tEXt":
         return data.decode("latin-1")
     if name == b"zTXt":
-        unpacked = _unpacked(data[1:])
+        unpacked = _unpacked(data[1:], _LONGEST_TEXT)
         return None if unpacked is None else unpacked.decode("latin-1")
     is_packed = data[:1] == b"\1"
     # After two bytes of flags come a language, a translated keyword and the text.
     *_, data = data[2:].split(b"\0", 2)
-    text = _unpacked(data) if is_packed else data
+    text = _unpacked(data, _LONGEST_TEXT) if is_packed else data
     return None if text is None else text.decode("utf-8", "replace")
 
 
-def _unpacked(data):
+def _unpacked(data, most):
     try:
         inflate = zlib.decompressobj()
-        result = inflate.decompress(data, _MOST_UNPACKED)
+        result = inflate.decompress(data, most)
     except zlib.error:
         return None
     return None if inflate.unconsumed_tail else result

@@ -28,6 +28,8 @@ INK_SET, EXTRA_SAMPLES, SAMPLE_FORMAT, SUBSAMPLING = 332, 338, 339, 530
 PROFILE = 34675
 _NEW_KIND, _OLD_KIND, _DNG_VERSION = 254, 255, 50706
 _REDUCED, _MASK = 1, 4
+# A camera's raw file has fewer; and other samples than colours and alpha are not used.
+_MOST_SUB_PAGES, _MOST_SAMPLES = 16, 16
 
 # The tags that decoders of pixels read. Others are ignored, even if their types are wrong.
 _PIXEL_TAGS = (
@@ -45,7 +47,8 @@ _PHOTOMETRICS = {
     0: "grey", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "CIELab",
     9: "ICCLab", 10: "ITULab", 32844: "LogL", 32845: "LogLuv",
 }  # fmt: skip
-_COLOR_FILTER_ARRAY, _LINEAR_RAW = 32803, 34892
+# A colour filter array, and linear raw.
+_RAW_PHOTOMETRICS = (32803, 34892)
 _CCITT = (2, 3, 4)
 _JPEG_TABLES, _XMP = 347, 700
 # YCbCr coefficients, and the values of black and white, with their numbers of entries.
@@ -102,13 +105,11 @@ def _first_page(stream):
         page = ifd.first_folder(stream)
     except ifd.Malformed as error:
         raise Broken(f"{error}") from error
-    others = list(_sub_pages(stream, page))
-    raws = (_COLOR_FILTER_ARRAY, _LINEAR_RAW)
     is_raw = (
         _DNG_VERSION in page.tags
         or _is_canon_raw(stream)
-        or any(other.number(PHOTOMETRIC) in raws for other in [page, *others])
-        or any(_pixels(page) < _pixels(other) for other in others if not _is_reduced(other))
+        or page.number(PHOTOMETRIC) in _RAW_PHOTOMETRICS
+        or any(_is_raw_beside(page, other) for other in _sub_pages(stream, page))
     )
     if is_raw:
         raise Unfit(_RAW)
@@ -122,12 +123,18 @@ def _first_page(stream):
     return page
 
 
+def _is_raw_beside(page, other):
+    """Return whether another page is the raw picture to which a page is the thumbnail."""
+    is_larger = _pixels(page) < _pixels(other) and not _is_reduced(other)
+    return is_larger or other.number(PHOTOMETRIC) in _RAW_PHOTOMETRICS
+
+
 def _is_reduced(page):
     return bool(page.number(_NEW_KIND, 0) & _REDUCED) or page.number(_OLD_KIND) == 2
 
 
 def _sub_pages(stream, page):
-    for offset in page.numbers(ifd.SUB_FOLDERS):
+    for offset in page.numbers(ifd.SUB_FOLDERS)[:_MOST_SUB_PAGES]:
         try:
             yield ifd.folder_at(stream, offset, page.order, page.is_big)
         except ifd.Malformed:
@@ -178,8 +185,13 @@ def _is_subsampled(page):
 def _check_layout(page):
     """Refuse numbers without a known range, and layouts that Pillow misreads."""
     compression = page.number(COMPRESSION, 1)
-    if not 1 <= _samples(page) <= 64:
-        raise Broken(f"its pixels have {_samples(page)} samples")
+    if not 1 <= _samples(page) <= _MOST_SAMPLES:
+        raise Unfit(
+            f"its pixels have {_samples(page)} samples, and nst reads 1 to {_MOST_SAMPLES}; save "
+            "it as RGB"
+        )
+    if not all(1 <= bits <= 64 for bits in _bits(page)):
+        raise Broken("the bits of its samples make no sense")
     if page.number(INK_SET, 1) != 1 and _photometric(page) == _CMYK:
         raise Unfit("its inks are not cyan, magenta, yellow and black; save it as RGB")
     if _formats(page) <= {1, 4}:
@@ -370,7 +382,9 @@ def _decompressed(content, page):
         values = np.asarray(image).astype(np.uint16).reshape(height, width, across)
         result[..., plane * across : (plane + 1) * across] = values
     if predictor == 2:
-        columns = page.number(TILE_WIDTH) if has_tiles else width
+        columns = page.number(TILE_WIDTH, 0) if has_tiles else width
+        if not columns:
+            raise Broken("its strips or tiles have no size")
         for left in range(0, width, columns):
             part = result[:, left : left + columns]
             np.add.accumulate(part, axis=1, dtype=np.uint16, out=part)
@@ -387,17 +401,17 @@ def _samples_of(content, page):
         offsets = page.numbers(STRIP_OFFSETS)
         rows, columns = min(page.number(ROWS_PER_STRIP, height), height), width
     planes = samples if _is_planar(page) else 1
-    result = np.empty((height, width, samples), np.uint16)
     if not rows or not columns:
         raise Broken("its strips or tiles have no size")
-    places = [
+    if len(offsets) < planes * -(-height // rows) * -(-width // columns):
+        raise Broken("it has fewer strips or tiles than its size needs")
+    result = np.empty((height, width, samples), np.uint16)
+    places = (
         (plane, top, left)
         for plane in range(planes)
         for top in range(0, height, rows)
         for left in range(0, width, columns)
-    ]
-    if len(offsets) < len(places):
-        raise Broken("it has fewer strips or tiles than its size needs")
+    )
     for offset, (plane, top, left) in zip(offsets, places):
         # A tile is stored whole, a last strip only as far as it goes.
         stored = rows if TILE_OFFSETS in page.tags else min(rows, height - top)

@@ -1,6 +1,7 @@
 """The log of a run: a file with a line of JSON for each step."""
 
 import contextlib
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Optional
 
 from .. import files
+from ..checks import short
 from ..errors import LogError, OutputError, reason
 from ..files import StrPath
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 _LONGEST_LINE = 1 << 20
 _MAX_STEPS = 10**9
 _LARGEST_NUMBER = 1e300
+# The names of losses in a log. A run has one for each method and layer, and those of plugins.
+_MOST_LOSSES = 1000
 
 
 class Log:
@@ -184,11 +188,16 @@ def read(path: StrPath) -> tuple[Step, ...]:
     """
     path = os.fspath(path)
     steps: list[Step] = []
+    names: set[str] = set()
     try:
         with files.open_regular(path) as stream:
             for number, line in enumerate(_lines(stream), 1):
                 try:
-                    steps.append(_step(line, steps[-1] if steps else None))
+                    step = _step(line, steps[-1] if steps else None)
+                    names.update(step.losses)
+                    if len(names) > _MOST_LOSSES:
+                        raise ValueError(f"its losses have more than {_MOST_LOSSES} names")
+                    steps.append(step)
                 except ValueError as error:
                     is_cut = not line.endswith(b"\n") and len(line) <= _LONGEST_LINE
                     raise LogError(
@@ -204,7 +213,8 @@ def read(path: StrPath) -> tuple[Step, ...]:
 def parse(lines: bytes) -> list[Step]:
     """Return the steps in the lines of a log, or raise a ValueError that says what is wrong."""
     steps: list[Step] = []
-    for line in lines.splitlines(keepends=True):
+    # As `read` does; `splitlines` would also end a line at a carriage return.
+    for line in io.BytesIO(lines):
         if not line.endswith(b"\n"):
             raise ValueError("its log is cut off")
         steps.append(_step(line, steps[-1] if steps else None))
@@ -258,7 +268,7 @@ def _step(line: bytes, previous: Optional[Step]) -> Step:
         raise ValueError("it has no 'losses' with their 'total'")
     for name, value in losses.items():
         if not is_number(value):
-            raise ValueError(f"its loss {name!r} is not a finite number")
+            raise ValueError(f"its loss {short(name)} is not a finite number")
     if previous and (step <= previous.step or scale < previous.scale):
         raise ValueError(
             f"step {step} of scale {scale} comes after step {previous.step} of scale "

@@ -42,6 +42,8 @@ _WEIGHTS = ("method", "beta", "layer_weights")
 _NESTED = "loss_options"
 
 _MAX_RUNS = 100_000
+# Characters of a pattern in a message.
+_LONGEST_PATTERN = 300
 
 # Keys and values as TOML has them; pictures become `patterns.Match`.
 Table = dict[str, Any]
@@ -146,7 +148,7 @@ def read(
     document = tomlfile.read(path)
     for key in document:
         if key not in _TABLES:
-            raise BatchError(f"{path}: unknown key {key!r}{did_you_mean(key, _TABLES)}")
+            raise BatchError(f"{path}: unknown key {short(key)}{did_you_mean(key, _TABLES)}")
     return _Reader(path, choices, template).plan(document)
 
 
@@ -214,7 +216,7 @@ class _Reader:
         for key in entry:
             if key not in _KEYS:
                 raise BatchError(
-                    f"{self._path}, {where}: unknown key {key!r}{did_you_mean(key, _KEYS)}"
+                    f"{self._path}, {where}: unknown key {short(key)}{did_you_mean(key, _KEYS)}"
                 )
         return entry
 
@@ -264,7 +266,8 @@ class _Reader:
                     pictures.setdefault(match.path, match)
                 if not kept:
                     but = " but pictures that nst made" if matches else ""
-                    unmatched.append(f"{where}: no file matches {key} {value!r}{but}.")
+                    pattern = checks.short(value, _LONGEST_PATTERN)
+                    unmatched.append(f"{where}: no file matches {key} {pattern}{but}.")
         # If other entries of the list match, a pattern without a match is only worth a note.
         (self._notes if pictures else self._failures).extend(
             f"{self._path}, {message}{tomlfile.backslash_advice(message)}" for message in unmatched
@@ -356,7 +359,9 @@ class _Reader:
             raise BatchError(f"{where} is {short(entry)}; it must be a table with a path.")
         for key in entry:
             if key not in _STYLE_KEYS:
-                raise BatchError(f"{where}: unknown key {key!r}{did_you_mean(key, _STYLE_KEYS)}")
+                raise BatchError(
+                    f"{where}: unknown key {short(key)}{did_you_mean(key, _STYLE_KEYS)}"
+                )
         paths = {
             key: self._literal(f"{key} of {where}", entry[key])
             for key in ("path", "mask", "style_mask")

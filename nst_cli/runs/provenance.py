@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Optional, Union
 
+from ..checks import short
 from ..config import INITS, Config
 from ..errors import ConfigError, PluginError, SidecarError
 from ..plugins import NAMES
@@ -358,5 +359,5 @@ def _numbers(document: dict[str, Any], name: str) -> dict[str, float]:
     entries: dict[str, float] = _field(document, name, dict)
     for key, value in entries.items():
         if not log.is_number(value):
-            raise _lacking(f"the number {key!r} of {name!r}")
+            raise _lacking(f"the number {short(key)} of {name!r}")
     return entries

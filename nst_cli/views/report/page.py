@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Optional, Union
 
@@ -294,12 +295,14 @@ def _pairs(values: _Table) -> str:
 def _labels(sources: Iterable[Source]) -> dict[str, str]:
     """Return each picture's label by checksum: the shortest that is unique."""
     paths = {source.sha256: source.path for source in sources}
+    names = Counter(map(os.path.basename, paths.values()))
+    places = Counter(paths.values())
     labels = {}
     for sha256, path in paths.items():
         name = os.path.basename(path)
-        if sum(os.path.basename(other) == name for other in paths.values()) > 1:
+        if names[name] > 1:
             name = path
-        if sum(other == path for other in paths.values()) > 1:
+        if places[path] > 1:
             name = f"{path} ({sha256[:8]})"
         labels[sha256] = name
     return labels
