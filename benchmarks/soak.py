@@ -258,12 +258,11 @@ def soak_batch(arguments, folder):
                     batch.wait(random.uniform(0, PAUSE))
                 workers = children_of(batch.pid) or workers
                 memory.append([memory_of(batch.pid), *map(memory_of, workers)])
-                if batch.poll() is None and kills < arguments.kills:
+                if batch.poll() is None and workers and kills < arguments.kills:
                     # Its workers mostly, and now and then the batch itself.
-                    whole = random.rand() < 0.1 or not workers
-                    target = batch.pid if whole else workers[random.randint(len(workers))]
+                    some = batch.pid if random.rand() < 0.1 else random.choice(workers)
                     with contextlib.suppress(ProcessLookupError):
-                        os.kill(target, [signal.SIGKILL, signal.SIGTERM][random.randint(2)])
+                        os.kill(int(some), [signal.SIGKILL, signal.SIGTERM][random.randint(2)])
                         kills += 1
             codes.append(batch.returncode)
             printed += (folder / "printed").read_text().split()

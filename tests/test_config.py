@@ -295,7 +295,8 @@ def valid_choices(draw):
         betas.append(weights)
     some_layers = st.dictionaries(st.sampled_from(layers), weights)
     optional = {
-        "alpha": weights,
+        # Above 0, because something must be left to minimise.
+        "alpha": positive,
         "beta": st.one_of(betas),
         "gamma": positive,
         "c": weights,
