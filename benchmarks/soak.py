@@ -51,14 +51,14 @@ def memory_of(process="self"):
 
 def children_of(process):
     """Return the numbers of a process's children."""
-    found = []
+    children = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
             if entry.name.isdigit():
                 status = (entry / "stat").read_text().rpartition(")")[2].split()
                 if int(status[1]) == process and status[0] != "Z":
-                    found.append(int(entry.name))
-    return found
+                    children.append(int(entry.name))
+    return children
 
 
 def held():

@@ -8,6 +8,7 @@ the same draw. `make test-numbers` runs every case, and the quick tests a few of
 
 import dataclasses
 import math
+import os
 
 import numpy
 import pytest
@@ -152,7 +153,13 @@ def test_products_of_the_least_weights_are_still_numbers_for_mxnet(kit):
         assert run.is_finite()
 
 
-def test_sgd_goes_on_after_its_learning_rate_has_vanished(kit):
+def test_what_mxnet_and_onednn_keep_for_each_shape_is_bounded():
+    engine.load()
+    names = "MXNET_MKLDNN_CACHE_NUM", "DNNL_PRIMITIVE_CACHE_CAPACITY"
+    assert all(0 < int(os.environ[name]) < 1024 for name in names)
+
+
+def test_sgd_goes_on_after_its_learning_rate_has_vanished():
     image = engine.array(numpy.ones((1, 3, 16, 16)), engine.context("cpu"))
 
     def goal(image):

@@ -252,8 +252,7 @@ class QuasiNewton:
 
 
 def _power_of_two(norm: float) -> float:
-    """Return the power of two that scales a gradient of this norm to about 1, or 1 if it is in
-    the range that needs none."""
+    """Return the power of two that scales a norm to about 1, or 1 if the norm needs none."""
     if _LEAST_NORM <= norm <= _MOST_NORM or not 0 < norm < math.inf:
         return 1.0
     return 2.0 ** -round(math.log2(norm))
