@@ -323,7 +323,8 @@ def main():
         arguments.count = 2000 if arguments.soak in ("steps", "batch") else 200
     with tempfile.TemporaryDirectory(prefix="nst-soak-") as folder:
         place = Path(folder)
-        # What libraries write to the folder for temporary files is found there.
+        # Whatever anything here leaves among temporary files is left there.
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
         faults = SOAKS[arguments.soak](arguments, place)
     for fault in faults:
         print(f"FAULT: {fault}")
