@@ -6,8 +6,7 @@ SHELL := bash
 .PHONY: help venv demo test test-slow test-long test-faults test-browser test-pictures \
   test-pillow test-device test-python test-pythons test-mxnet2 test-wheel test-gpu coverage gpu \
   gpu-check lint bench fuzz bench-pytorch bench-gpu weights images figures fig1 fig2 fig3 fig4 \
-  clean
-
+  clean test-numbers soak
 PYTHON := .venv/bin/python
 NST := $(PYTHON) -m nst_cli
 STAMP := .venv/.installed
@@ -47,7 +46,15 @@ test-slow: $(TOOLS) ## Run the tests that need the real weights: set NST_WEIGHTS
 	@$(PYTHON) -m pytest -m slow
 
 test-long: $(TOOLS) ## Resume runs at many points, which takes many minutes
-	@$(PYTHON) -m pytest -m long
+	@$(PYTHON) -m pytest -m long --ignore tests/test_numbers.py --ignore tests/test_faults.py
+
+test-numbers: $(TOOLS) ## Try every method, optimiser and precision on extreme pictures: an hour
+	@$(PARALLEL) $(PYTHON) -m pytest -n $(CORES) -m long tests/test_numbers.py
+
+soak: $(STAMP) ## Make runs for hours, and check that nothing grows or is left behind
+	@for what in 'runs' 'runs --kit' 'view' 'steps' 'batch'; do \
+	  echo "soak $$what:"; $(PARALLEL) $(PYTHON) benchmarks/soak.py $$what; \
+	done
 
 test-faults: $(TOOLS) ## Kill, fill and limit whatever a run needs, which takes many minutes
 	@$(PYTHON) -m pytest -m long tests/test_faults.py

@@ -24,6 +24,10 @@ _LONGEST_SHOWN = 40
 # Numbers in a list.
 _MOST_NUMBERS = 32
 
+# The least and the most of a weight or factor besides 0. MXNet computes in float32 and refuses
+# operands below 1e-308, and several of these numbers are multiplied.
+_LEAST, _MOST = 1e-30, 1e30
+
 
 def parse_weights(text: str, field: Optional[str] = None) -> dict[str, float]:
     """Read ``"name=weight,name=weight"``; an empty text gives an empty dict.
@@ -68,7 +72,10 @@ def number(
     positive: bool = False,
     what: Optional[str] = None,
 ) -> float:
-    """Return `value` as a finite float of at least `low`; messages call it `what` or `field`."""
+    """Return `value` as a float of at least `low`; messages call it `what` or `field`.
+
+    If `low` is 0, as for weights, it is 0 or from 1e-30 to 1e30.
+    """
     what = what or field
     try:
         # float() also takes True, and digits of other scripts.
@@ -81,8 +88,14 @@ def number(
         result = math.inf
     if not math.isfinite(result):
         raise ConfigError(f"{what} is {short(value)}; it must be a finite number.", field)
+    bound = ""
     if result < low or (positive and result == 0):
         bound = "above 0" if positive else f"at least {low:g}"
+    elif low == 0 and 0 < result < _LEAST:
+        bound = f"{'' if positive else '0 or '}at least {_LEAST:g}"
+    elif low == 0 and result > _MOST:
+        bound = f"at most {_MOST:g}"
+    if bound:
         raise ConfigError(f"{what} is {result:g}; it must be {bound}.", field)
     return result
 

@@ -280,7 +280,7 @@ def test_an_empty_list_of_weights_is_an_empty_dict():
     assert parse_weights("") == {}
 
 
-weights = st.floats(0, 1e30)
+weights = st.one_of(st.just(0.0), st.floats(1e-30, 1e30))
 positive = st.floats(1e-12, 1e12)
 
 
@@ -295,7 +295,8 @@ def valid_choices(draw):
         betas.append(weights)
     some_layers = st.dictionaries(st.sampled_from(layers), weights)
     optional = {
-        "alpha": weights,
+        # Above 0, because something must be left to minimise.
+        "alpha": positive,
         "beta": st.one_of(betas),
         "gamma": positive,
         "c": weights,

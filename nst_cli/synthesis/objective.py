@@ -1,6 +1,6 @@
 """The objective of a transfer (Eq. 3 and 5): its terms, their weights, and its gradient."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
@@ -206,6 +206,14 @@ class Objective:
                 failures.append(f"the loss {term.name}")
             elif not _finite(engine.nd.norm(grad)):
                 failures.append(f"the gradient of {term.name}")
+        return self._described(failures, image)
+
+    def _described(self, failures: Sequence[str], image: Any) -> str:
+        """Return what is not finite in words, from the failures of terms."""
+        if not failures and self._tv_weight:
+            value, _ = losses.smoothing(image)
+            if not _finite(self._tv_weight * value):
+                return "the loss smoothing"
         return ", ".join(failures) or "the gradient on the image"
 
     def _drawn(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ depends on the optimiser. It goes on for ever, or until it finds no lower value.
 state can be exported, and another object can go on from there.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Optional, Protocol
 
@@ -20,6 +21,13 @@ _MOMENTUM = 0.9
 _WEIGHT_DECAY = 5e-4
 _DECAY_STEPS = 80
 _DECAY = 0.9
+# MXNet refuses a learning rate that is not a normal number in float32. After some 61,000 steps
+# the authors' rate is smaller, and no longer moves any pixel.
+_LEAST_RATE = 1e-37
+
+# L-BFGS takes a gradient as it is if its norm is in between. Inner products of larger ones
+# overflow float32, and those of smaller ones become 0.
+_LEAST_NORM, _MOST_NORM = 2.0**-40, 2.0**50
 
 
 class Step(NamedTuple):
@@ -95,9 +103,10 @@ class SGD:
         if evaluation.smoothing_gradient is not None:
             gradient += evaluation.smoothing_gradient
         new = nd.empty(image.shape, ctx=image.context, dtype=image.dtype)
+        rate = self._lr * _DECAY ** (self._steps // _DECAY_STEPS)
         nd.sgd_mom_update(
             image, gradient, self._momentum, out=new, momentum=_MOMENTUM, wd=_WEIGHT_DECAY,
-            lr=self._lr * _DECAY ** (self._steps // _DECAY_STEPS),
+            lr=rate if rate > _LEAST_RATE else 0,
         )  # fmt: skip
         self._image, self._steps = new, self._steps + 1
         return Step(new, evaluation.without_gradients())
@@ -180,6 +189,8 @@ class QuasiNewton:
         self._before: Optional[Evaluation] = None
         # Coefficients are those of the difference from the start.
         self._start, self._basis = image, Cosines(image)
+        # What L-BFGS minimises is the objective times this; None until the first evaluation.
+        self._factor: Optional[float] = None
         self._progress = lbfgs.Progress(lbfgs.Memory(image, lbfgs.history_of(image.size)))
         if state is not None:
             self._restore(state, image)
@@ -190,6 +201,7 @@ class QuasiNewton:
         norm = engine.array([state.real("gradient_norm")], image.context, image.dtype)
         parts = engine.array(state.reals("parts"), image.context, image.dtype)
         self._before = Evaluation(parts, None, norm, None)
+        self._factor = state.real("factor")
         point = state.part("point")
         self._progress.restore(point, image, (image, self._before))
 
@@ -199,6 +211,7 @@ class QuasiNewton:
             {
                 "parts": self._before.parts.asnumpy().tolist(),
                 "gradient_norm": float(self._before.gradient_norm.asscalar()),
+                "factor": self._factor,
             },
             {"start": self._start, "scale": self._basis.scale},
             point=self._progress.state(),
@@ -227,7 +240,13 @@ class QuasiNewton:
         evaluation = evaluation.without_gradients()
         # The first evaluation of a step uses a draw that the image has not been fitted to yet.
         self._before = self._before or evaluation
-        return evaluation.value(), self._basis.gradient(gradient), (new, evaluation)
+        gradient = self._basis.gradient(gradient)
+        if self._factor is None:
+            self._factor = _power_of_two(float(engine.nd.norm(gradient).asscalar()))
+        if self._factor == 1:
+            return evaluation.value(), gradient, (new, evaluation)
+        gradient *= self._factor
+        return evaluation.value() * self._factor, gradient, (new, evaluation)
 
     def _redraw(self) -> bool:
         # One draw per step: within a line search the function must not change, and with one
@@ -236,6 +255,13 @@ class QuasiNewton:
             self._goal.hold()
             self._before = None
         return self._goal.draws
+
+
+def _power_of_two(norm: float) -> float:
+    """Return the power of two that scales a norm to about 1, or 1 if the norm needs none."""
+    if _LEAST_NORM <= norm <= _MOST_NORM or not 0 < norm < math.inf:
+        return 1.0
+    return 2.0 ** -round(math.log2(norm))
 
 
 OPTIMIZERS: dict[str, Callable[[Objective, Any, float, Optional[State]], Optimiser]] = {

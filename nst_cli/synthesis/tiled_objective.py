@@ -65,7 +65,7 @@ class TiledObjective(Objective):
                 failures.append(f"the loss {name}")
             elif not _finite(squares[name]):
                 failures.append(f"the gradient of {name}")
-        return ", ".join(failures) or "the gradient on the image"
+        return self._described(failures, image)
 
     def _read(self, image: Any, drawn: Mapping[str, Any]) -> dict[str, "_Part"]:
         """Return the parts of the objective after a forward sweep."""

@@ -281,8 +281,9 @@ def _optimise(
 
     def failure(step: int, what: str) -> NonFiniteError:
         last_good = enlarged(good[0], scale.margin, final_size)
+        where = f"Step {step}" if step else "At the start"
         return NonFiniteError(
-            f"Step {step}: {what} is not finite; a smaller gamma or lr may help.",
+            f"{where}: {what} is not finite; a smaller {_remedies(what)} may help.",
             Result(last_good, good[1], "non-finite", {}, beta or {}, setting.tiling),
         )
 
@@ -333,11 +334,22 @@ def _optimise(
             setting.on_state(state_now)
     else:
         reason = "iterations" if count == limit else "stalled"
+        # L-BFGS also ends where the gradient is too large for float32.
+        if reason == "stalled" and not _finite(goal(image).gradient_norm.asscalar()):
+            raise failure(scale.steps_before + count, goal.non_finite(image))
     parts = _last_parts(goal, image, last)
     if not _finite(*parts):
         raise failure(scale.steps_before + count, goal.non_finite(image))
     picture = without_margin(image.asnumpy(), scale.margin)
     return _ScaleResult(picture, count, reason, _losses(goal, parts), beta)
+
+
+def _remedies(what: str) -> str:
+    """Return the options to lower, by what `Objective.non_finite` returned."""
+    factors = {"content": "alpha", "smoothing": "tv_weight"}
+    methods = [part.split()[-1].partition("/")[0] for part in what.split(", ")]
+    options = sorted({factors.get(method, "gamma") for method in methods})
+    return f"{', '.join(options)} or lr"
 
 
 def _last_parts(goal: objective.Objective, image: Any, last: Optional[StepNumbers]) -> list[float]:
