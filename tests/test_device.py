@@ -241,7 +241,7 @@ RUNS = [
     ("sgd", "poly", "non-finite", {"lr": 1e3, **STEADY}),
     ("sgd", MIXED, "non-finite", {"lr": 1e3, **STEADY}),
     ("sgd", "gaussian", "non-finite", {"lr": 1e5, **STEADY}),
-    ("lbfgs", "poly", "non-finite", {"gamma": 1e38, "beta": "paper"}),
+    ("lbfgs", "poly", "non-finite", {"gamma": 1e30, "beta": 1e30}),
     ("lbfgs", "poly", "stalled", {"gamma": 1e-7, "beta": 1, "lr": 3, "iterations": 100}),
 ]
 

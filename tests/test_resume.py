@@ -204,7 +204,7 @@ SPOILT = {
     "too many parts": ("numbers", "parts_after", [1.0] * 99),
     "an image of another size": ("arrays", "image", numpy.zeros((1, 3, 4, 4), "float32")),
     "an image of whole numbers": ("arrays", "image", numpy.zeros(SHAPE, "uint32")),
-    "no rows": ("arrays", "optimiser/point/memory/step/0", None),
+    "no rows": ("arrays", "optimiser/point/memory/step/0/0", None),
     "products of another shape": (
         "arrays", "optimiser/point/products", numpy.zeros((2, 2), "float64")
     ),

@@ -338,7 +338,7 @@ def test_a_run_that_becomes_non_finite_keeps_the_last_good_image():
 
 def test_a_run_without_a_finite_step_writes_nothing(folder):
     with pytest.raises(NonFiniteError):
-        runner.run(prepare(init="content", gamma=1e38))
+        runner.run(prepare(init="content", gamma=1e30, beta=1e30))
     assert written(folder) == set()
 
 
