@@ -379,7 +379,8 @@ def test_a_run_that_becomes_non_finite_keeps_the_last_good_image(pair, small_wei
 
 def test_a_run_without_a_finite_step_writes_nothing(pair, small_weights):
     before = content_of(pair)
-    command = "stylize content.png style.png -o out.png --quiet --init content.png --gamma 1e30 --beta 1e30"
+    command = "stylize content.png style.png -o out.png --quiet --init content.png"
+    command += " --gamma 1e30 --beta 1e30"
     done = nst(pair, *shlex.split(command), *SMALL_OPTIONS, NST_WEIGHTS=small_weights)
     line = error_of(done, 1)
     assert line.startswith("Error: Step 1: ") and "not finite" in line
