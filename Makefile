@@ -6,7 +6,8 @@ SHELL := bash
 .PHONY: help venv demo test test-slow test-long test-faults test-browser test-pictures \
   test-pillow test-device test-python test-pythons test-mxnet2 test-wheel test-gpu coverage gpu \
   gpu-check lint bench fuzz bench-pytorch bench-gpu weights images figures fig1 fig2 fig3 fig4 \
-  clean test-numbers soak
+  clean test-numbers soak test-lock audit lock mutants
+
 PYTHON := .venv/bin/python
 NST := $(PYTHON) -m nst_cli
 STAMP := .venv/.installed
@@ -26,14 +27,15 @@ help: ## List the targets
 venv: $(TOOLS) ## Make the environment .venv, which can run, test and lint nst
 
 # The demo does not wait for packages that only the tests need.
-SETUP := setup.cfg setup.py pyproject.toml nst_cli/__init__.py tools/environment.sh
+SETUP := setup.cfg setup.py pyproject.toml nst_cli/__init__.py tools/environment.sh \
+  requirements/build.txt requirements/run.txt requirements/dev.txt
 
 $(STAMP): $(SETUP)
 	@tools/environment.sh .venv
 	@touch $@
 
 $(TOOLS): $(STAMP)
-	@tools/environment.sh .venv test,lint
+	@tools/environment.sh .venv test,lint,coverage
 	@touch $@
 
 demo: $(STAMP) ## Stylise the sample pair: a picture in one or two minutes
@@ -117,7 +119,7 @@ test-pictures: $(TOOLS) ## Read, resize and write every file of FOLDER=…, each
 	@: $${FOLDER:?name the folder: make test-pictures FOLDER=...}
 	@PYTHONPATH=. $(PYTHON) tests/try_pictures.py "$$FOLDER"
 
-# The least that setup.cfg allows, and the newest.
+# The least that setup.cfg allows, for Python 3.9, and the newest.
 PILLOWS := 10.4.0 latest
 PICTURES := $(patsubst %,tests/test_%.py,images formats tiff png jpeg broken_headers bombs arrays writing)
 
@@ -134,8 +136,10 @@ test-pillow: $(TOOLS) ## Run the tests of pictures under the oldest and the newe
 test-wheel: $(STAMP) ## Build the wheel and try it in an empty environment
 	@tools/try-wheel.sh $(PYTHON) build/wheel
 
+test-lock: $(STAMP) ## The same, with the packages of requirements/run.txt, as in docker/Dockerfile
+	@tools/try-wheel.sh $(PYTHON) build/locked requirements
+
 coverage: $(TOOLS) ## Run the tests and report the share of lines that they reach
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[coverage]'
 	@$(PYTHON) -m pytest -m '$(QUICK)' --cov $(if $(TESTS),--cov-fail-under=0) $(TESTS)
 
 # Kinds of inputs, modules of tests/fuzz, and how many inputs of each. FILES are tried alone.
@@ -160,7 +164,22 @@ fuzz: $(FUZZING)/.installed ## Try COUNT broken inputs of each kind in FUZZ=…,
 	  echo "$$kind: $${count:-some} inputs, $${edges:-0} edges$$end"; \
 	done; exit $$code
 
-lint: $(TOOLS) ## Check code, types, spelling, wording and the Dockerfile
+# make lock UPGRADE=--upgrade takes the newest versions; without it, those that still fit stay.
+UPGRADE :=
+
+lock: $(STAMP) ## Pin packages in requirements/*.txt with their hashes, after a change of setup.cfg
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[lock]'
+	@tools/lock.sh .venv/bin/uv $(UPGRADE)
+
+audit: $(TOOLS) ## Ask for known vulnerabilities of the pinned packages; needs the network
+	@$(PYTHON) tools/audit.py
+
+# Results stay in build/mutants, and what has one is not run again.
+mutants: $(TOOLS) ## Change the code of losses and optimisers in one place after another: hours
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[mutants]'
+	@$(PYTHON) tools/mutants.py build/mutants $(MUTANTS)
+
+lint: $(TOOLS) ## Check code, types, spelling, wording, the Dockerfile and the pinned packages
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@.venv/bin/codespell
@@ -175,6 +194,7 @@ lint: $(TOOLS) ## Check code, types, spelling, wording and the Dockerfile
 	else \
 	  echo "hadolint has no build for this machine: docker/Dockerfile is not checked."; \
 	fi
+	@$(PYTHON) tools/audit.py
 
 bench: $(STAMP) ## Measure preset fast against preset paper, step costs and memory
 	@$(NST) bench

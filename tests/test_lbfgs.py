@@ -6,6 +6,7 @@ import numpy
 import pytest
 
 from nst_cli import engine
+from nst_cli.errors import CheckpointError
 from nst_cli.synthesis import lbfgs
 
 
@@ -225,6 +226,167 @@ class TestMinimise:
         assert len(sizes) == len(evaluated) > 29
         assert max(sizes) < 500
 
+    def test_coordinates_are_rescaled_after_3_6_12_and_24_steps(self):
+        function, _ = quadratic(40, condition=1e6)
+        progress = lbfgs.Progress(lbfgs.Memory(vector(numpy.zeros(40)), 5))
+        rescaled_after = []
+
+        def rescale(steps, changes):
+            rescaled_after.append(progress.number)
+            assert len(steps) == len(changes) == min(progress.number, 5)
+            return vector(numpy.ones(40))
+
+        points = lbfgs.minimise(
+            on_numpy(function), vector(numpy.zeros(40)), 0.1, rescale=rescale, progress=progress
+        )
+        for _ in range(30):
+            next(points)
+        assert rescaled_after == [3, 6, 12, 24]
+
+    @pytest.mark.parametrize(
+        ("size", "steps"), [(1, 20), (10**6, 20), (15 * 10**6, 13), (36 * 10**6, 5), (10**9, 5)]
+    )
+    def test_the_history_of_a_large_image_is_shorter_but_has_five_steps(self, size, steps):
+        assert lbfgs.history_of(size) == steps
+
+    @pytest.mark.parametrize("gradient", [0.0, math.nan, math.inf])
+    def test_it_ends_where_the_gradient_gives_no_direction(self, gradient):
+        def function(x):
+            return 1.0, numpy.full_like(x, gradient)
+
+        assert len(list(lbfgs.minimise(on_numpy(function), vector([1.0, 2.0]), 1.0))) == 1
+
+
+class TestMemory:
+    def filled(self, history, steps):
+        """Return points of a minimisation, and where it is."""
+        progress = lbfgs.Progress(lbfgs.Memory(vector(numpy.zeros(9)), history))
+        function = on_numpy(quadratic(9, condition=1e4)[0])
+        points = lbfgs.minimise(function, vector(numpy.zeros(9)), 0.1, progress=progress)
+        return [next(points) for _ in range(steps + 1)], progress
+
+    def matrix(self, memory):
+        """Return the rows in use, and their inner products as the memory has them."""
+        state = memory.state()
+        slots = range(state.numbers["used"])
+        rows = [f"{name}/{slot}" for name in ("step", "change") for slot in slots]
+        places = [slot + part for part in (0, memory.rows // 2) for slot in slots]
+        values = numpy.array([state.arrays[row].asnumpy() for row in rows])
+        return values, state.arrays["products"][numpy.ix_(places, places)]
+
+    @pytest.mark.parametrize("steps", [1, 2, 3, 8])
+    def test_it_holds_the_last_steps_and_gradient_changes(self, steps):
+        actual, progress = self.filled(3, steps)
+        pairs = progress.memory.pairs
+        assert len(pairs) == min(3, steps)
+        last = list(zip(actual, actual[1:]))[-3:]
+        for (step, change), (old, new) in zip(pairs, last):
+            difference = new.vector - old.vector, new.gradient - old.gradient
+            numpy.testing.assert_array_equal(step.asnumpy(), difference[0].asnumpy())
+            numpy.testing.assert_array_equal(change.asnumpy(), difference[1].asnumpy())
+        values, products = self.matrix(progress.memory)
+        numpy.testing.assert_allclose(products, values @ values.T, rtol=1e-9, atol=1e-15)
+
+    def test_in_other_coordinates_steps_are_divided_and_changes_multiplied(self):
+        _, progress = self.filled(3, 8)
+        memory, factors = progress.memory, numpy.linspace(0.5, 2, 9)
+        before = [(s.asnumpy(), y.asnumpy()) for s, y in memory.pairs]
+        point = memory.rescale(progress.here, vector(factors))
+        for (step, change), (old_step, old_change) in zip(memory.pairs, before):
+            numpy.testing.assert_allclose(step.asnumpy(), old_step / factors, rtol=1e-12)
+            numpy.testing.assert_allclose(change.asnumpy(), old_change * factors, rtol=1e-12)
+        values, products = self.matrix(memory)
+        numpy.testing.assert_allclose(products, values @ values.T, rtol=1e-9, atol=1e-15)
+        gradient = progress.here.gradient.asnumpy() * factors
+        numpy.testing.assert_allclose(
+            point.vector.asnumpy() * factors, progress.here.vector.asnumpy(), rtol=1e-12
+        )
+        numpy.testing.assert_allclose(point.gradient.asnumpy(), gradient, rtol=1e-12)
+        numpy.testing.assert_allclose(point.products[0, -1], gradient @ gradient, rtol=1e-9)
+
+    @pytest.mark.parametrize("steps", [1, 5])
+    def test_the_direction_is_that_of_the_textbooks_recursion_whatever_rows_products_has(
+        self, steps
+    ):
+        _, progress = self.filled(3, steps)
+        memory, here = progress.memory, progress.here
+        pairs = [(s.asnumpy(), y.asnumpy()) for s, y in memory.pairs]
+        expected, alphas = here.gradient.asnumpy(), []
+        for s, y in reversed(pairs):
+            alphas.append(s @ expected / (s @ y))
+            expected = expected - alphas[-1] * y
+        s, y = pairs[-1]
+        expected = expected * (s @ y) / (y @ y)
+        for (s, y), alpha in zip(pairs, reversed(alphas)):
+            expected = expected + s * (alpha - y @ expected / (s @ y))
+        products = memory.products(here.gradient, here.vector, here.vector).asnumpy()
+        for point in (here, here._replace(products=products)):
+            actual = memory.direction(point).asnumpy()
+            numpy.testing.assert_allclose(actual, -expected, rtol=1e-6, atol=1e-12)
+
+    @pytest.mark.parametrize("steps", [1, 8])
+    def test_a_restored_memory_goes_on_as_the_first_would_have(self, steps):
+        _, progress = self.filled(3, steps)
+        other = lbfgs.Progress(lbfgs.Memory(vector(numpy.zeros(9)), 3))
+        state = progress.state()
+        arrays = {name: getattr(a, "asnumpy", lambda a=a: a)() for name, a in state.arrays.items()}
+        other.restore(state._replace(arrays=arrays), vector(numpy.zeros(9)), "extra")
+        assert (other.number, other.here.extra) == (steps, "extra")
+        assert other.here.value == progress.here.value
+        for one, two in zip(progress.memory.pairs, other.memory.pairs):
+            for array, restored in zip(one, two):
+                numpy.testing.assert_array_equal(array.asnumpy(), restored.asnumpy())
+        numpy.testing.assert_array_equal(
+            *(each.memory.direction(each.here).asnumpy() for each in (progress, other))
+        )
+
+    @pytest.mark.parametrize(
+        ("change", "remembered"), [(1.0, True), (1e-9, True), (1e-11, False), (-1.0, False)]
+    )
+    @pytest.mark.parametrize("scale", [1e-3, 1e3])
+    def test_a_step_is_remembered_if_the_slope_rises_along_it(self, change, remembered, scale):
+        memory = lbfgs.Memory(vector(numpy.zeros(2)), 2)
+        # The cosine of step and change is about `change`.
+        step = vector([scale, 0.0])
+        gradients = vector([0.0, 0.0]), vector([change / scale**2, 1 / scale**2])
+        products = memory.products(gradients[1], step, gradients[1] - gradients[0]).asnumpy()
+        old = lbfgs.Point(0.0, 1.0, 0.0, step * 0, gradients[0], None)
+        new = lbfgs.Point(0.0, 0.0, 0.0, step, gradients[1], None, products)
+        memory.remember(old, new)
+        assert len(memory.pairs) == remembered
+
+    @pytest.mark.parametrize(
+        ("shape", "allowed"),
+        [((1, 7), True), ((1, 9), True), ((3, 9), True), ((1, 8), False), ((3, 7), False),
+         ((2, 9), False), ((1, 5), False), ((1, 3), False), ((1, 6), False), ((3, 3), False)],
+    )  # fmt: skip
+    def test_only_products_of_a_step_can_be_restored(self, shape, allowed):
+        _, progress = self.filled(3, 2)
+        state = progress.state()
+        arrays = {name: getattr(a, "asnumpy", lambda a=a: a)() for name, a in state.arrays.items()}
+        state = state._replace(arrays={**arrays, "products": numpy.zeros(shape)})
+        other = lbfgs.Progress(lbfgs.Memory(vector(numpy.zeros(9)), 3))
+        if allowed:
+            other.restore(state, vector(numpy.zeros(9)), None)
+        else:
+            with pytest.raises(CheckpointError, match="another shape"):
+                other.restore(state, vector(numpy.zeros(9)), None)
+
+    @pytest.mark.parametrize(
+        ("slots", "allowed"), [([1, 0], True), ([2], False), ([-1], False), ([1, 1], False)]
+    )
+    def test_only_slots_in_use_can_be_restored(self, slots, allowed):
+        _, progress = self.filled(3, 2)
+        state = progress.memory.state()
+        arrays = {name: getattr(a, "asnumpy", lambda a=a: a)() for name, a in state.arrays.items()}
+        state = state._replace(numbers={**state.numbers, "slots": slots}, arrays=arrays)
+        other = lbfgs.Memory(vector(numpy.zeros(9)), 3)
+        if allowed:
+            other.restore(state)
+        else:
+            with pytest.raises(CheckpointError, match="'slots'"):
+                other.restore(state)
+
 
 def watched(function, sizes):
     def asnumpy(self):
@@ -272,3 +434,114 @@ class TestLineSearch:
             lambda t: t**3 - 3 * t, lambda t: 3 * t**2 - 3, 1.9
         )  # fmt: skip
         assert len(tried) == 2 and actual.distance == pytest.approx(1)
+
+    def tried_on(self, *points, start=(0.0, -1.0)):
+        """Return the distances of trials with some values and slopes; the last one repeats."""
+        tried = []
+
+        def trial(distance):
+            value, slope = points[min(len(tried), len(points) - 1)]
+            tried.append(distance)
+            return lbfgs.Point(distance, value, slope, None, None, None)
+
+        point = lbfgs.line_search(trial, lbfgs.Point(0.0, *start, None, None, None), trial(1.0))
+        return tried, point and point.distance
+
+    def test_each_of_twelve_trials_lies_four_times_as_far_while_the_function_falls(self):
+        actual, tried = self.searched(lambda t: -t, lambda t: -1.0, 1.0)
+        assert tried == [4.0**power for power in range(12)]
+        assert actual.distance == 4.0**11
+
+    @pytest.mark.parametrize(
+        ("value", "taken"), [(-1.1e-4, True), (-1e-4, True), (-0.9e-4, False)]
+    )
+    def test_a_trial_needs_a_ten_thousandth_of_the_decrease_that_the_slope_promises(
+        self, value, taken
+    ):
+        tried, _ = self.tried_on((value, 0.0), (-0.5, 0.0))
+        assert (len(tried) == 1) == taken
+
+    @pytest.mark.parametrize(
+        ("slope", "taken"),
+        [(0.89, True), (-0.89, True), (0.9, True), (0.91, False), (-0.91, False)],
+    )
+    def test_a_trial_needs_nine_tenths_of_the_slope_or_less(self, slope, taken):
+        tried, _ = self.tried_on((-0.5, slope), (-0.6, 0.0))
+        assert (len(tried) == 1) == taken
+
+    def test_a_trial_no_lower_than_the_lowest_is_beyond_the_minimum(self):
+        tried, _ = self.tried_on((-1.0, -1.0), (-1.0, -1.0), (-1.5, 0.0))
+        assert tried[1] == 4.0 and 1.0 < tried[2] < 4.0
+
+    def test_where_the_function_rises_again_the_minimum_lies_before(self):
+        tried, _ = self.tried_on((-0.1, 0.95), (-0.2, 0.0))
+        assert 0.0 < tried[1] < 1.0
+
+    def test_where_it_falls_on_after_a_bracket_the_minimum_lies_towards_its_far_end(self):
+        tried, _ = self.tried_on((1.0, 2.0), (-0.5, -0.95), (-0.6, 0.0))
+        assert tried[1] < tried[2] < 1.0
+
+    def test_where_it_rises_after_a_bracket_the_minimum_lies_towards_its_near_end(self):
+        tried, _ = self.tried_on((1.0, 2.0), (-0.5, 0.95), (-0.6, 0.0))
+        assert 0.0 < tried[2] < tried[1]
+
+    def test_the_bracket_ends_at_the_lowest_trial_so_far_if_the_next_one_falls_towards_it(self):
+        tried, _ = self.tried_on((-0.5, 0.95), (-0.6, -0.95), (-0.7, 0.0))
+        assert tried[1] < tried[2] < 1.0
+
+    def test_the_bracket_stays_if_the_next_trial_falls_away_from_the_lowest_so_far(self):
+        tried, _ = self.tried_on((-0.5, 0.95), (-0.6, 0.95), (-0.7, 0.0))
+        assert 0.0 < tried[2] < tried[1]
+
+    @pytest.mark.parametrize("point", [(math.nan, -1.0), (-9.0, math.nan), (math.inf, 1.0)])
+    def test_a_trial_that_is_not_finite_is_never_taken(self, point):
+        tried, distance = self.tried_on(point, (-0.1, 0.0))
+        assert tried == [1.0, 0.5] and distance == 0.5
+
+    def test_at_a_kink_the_lowest_trial_is_taken(self):
+        actual, tried = self.searched(
+            lambda t: abs(t - 0.7), lambda t: math.copysign(1, t - 0.7), 1.0
+        )
+        assert len(tried) == 12
+        assert actual.distance == min(tried, key=lambda t: abs(t - 0.7))
+
+    def test_without_a_decrease_there_is_no_point(self):
+        tried, distance = self.tried_on((1.0, 1.0))
+        assert distance is None and len(tried) == 12
+
+
+def end(distance, value, slope):
+    return lbfgs.Point(distance, value, slope, None, None, None)
+
+
+class TestBetween:
+    @pytest.mark.parametrize("ends", [(0.5, 3.0), (3.0, 0.5), (-1.0, 2.0)])
+    @pytest.mark.parametrize("lowest", [1.0, 1.4])
+    def test_it_finds_the_minimum_of_a_cubic(self, ends, lowest):
+        # Its slope is (t - lowest) (t + 5).
+        def value(t):
+            return t**3 / 3 + (5 - lowest) * t**2 / 2 - 5 * lowest * t
+
+        low, high = (end(t, value(t), (t - lowest) * (t + 5)) for t in ends)
+        assert lbfgs._between(low, high) == pytest.approx(lowest, rel=1e-12)
+
+    @pytest.mark.parametrize(("lowest", "expected"), [(1.01, 1.2), (2.99, 2.8)])
+    def test_it_keeps_a_tenth_of_the_bracket_from_both_ends(self, lowest, expected):
+        low, high = (end(t, (t - lowest) ** 2, 2 * (t - lowest)) for t in (1.0, 3.0))
+        assert lbfgs._between(low, high) == pytest.approx(expected, rel=1e-12)
+        assert lbfgs._between(high, low) == pytest.approx(expected, rel=1e-12)
+
+    @pytest.mark.parametrize(
+        "high",
+        [
+            (math.inf, 1.0),
+            (math.nan, 1.0),
+            (1.0, math.nan),
+            # The cubic falls all the way.
+            (-2 / 3, -1.0),
+            # A straight line.
+            (-1.0, -1.0),
+        ],
+    )
+    def test_without_a_minimum_of_the_cubic_it_halves_the_bracket(self, high):
+        assert lbfgs._between(end(2.0, 0.0, -1.0), end(3.0, *high)) == 2.5

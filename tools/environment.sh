@@ -4,7 +4,9 @@
 #   tools/environment.sh FOLDER [EXTRAS [VERSION]]
 #   tools/environment.sh --versions
 #
-# EXTRAS are those of setup.cfg, such as test,lint. VERSION is a Python's, such as 3.13. Without it
+# The packages are those of requirements/run.txt, or with EXTRAS (test, lint, coverage) those of
+# requirements/dev.txt, compared with their hashes. With LOCK=no they are the newest ones that
+# setup.cfg allows. VERSION is a Python's, such as 3.13. Without it
 # any Python from 3.9 on will do; those below 3.13, for which pip installs MXNet, are tried first.
 # --versions lists the versions, from 3.9 on, that this machine has on the PATH, by pyenv or by uv.
 set -euo pipefail
@@ -80,12 +82,30 @@ if ! has "$folder/bin/python" pip; then
   "${command[@]}" "$folder"
 fi
 
-echo "Installing nst${extras:+[$extras]} in $folder."
 python=$folder/bin/python
-if type -P uv >/dev/null; then
-  uv pip install --quiet --python "$python" -e ".${extras:+[$extras]}"
+install() {
+  if type -P uv >/dev/null; then
+    uv pip install --quiet --python "$python" "$@"
+  else
+    "$python" -m pip install --quiet --disable-pip-version-check "$@"
+  fi
+}
+
+if [ "${LOCK:-yes}" = no ]; then
+  echo "Installing nst${extras:+[$extras]} in $folder: the newest versions that setup.cfg allows."
+  install -e ".${extras:+[$extras]}"
 else
-  "$python" -m pip install --quiet --disable-pip-version-check -e ".${extras:+[$extras]}"
+  lock=requirements/run.txt
+  if [ -n "$extras" ]; then
+    lock=requirements/dev.txt
+  fi
+  echo "Installing nst in $folder, with the versions of $lock."
+  if ! install --no-deps --require-hashes -r requirements/build.txt -r "$lock"; then
+    echo "The versions of $lock cannot be installed here; LOCK=no installs the newest ones that" \
+      "setup.cfg allows, and \`make lock\` makes the file anew." >&2
+    exit 1
+  fi
+  install --no-deps --no-build-isolation -e .
 fi
 # From Python 3.13 on pip does not install MXNet.
 if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 13))'; then

@@ -133,7 +133,7 @@ class PairMMD(SampleLoss):
             style = shuffled(random, rows.shape[0], 2 * half)
         return Pairs(
             order=index_array(order[: 2 * half], rows),
-            place=index_array(numpy.minimum(place, 2 * half - 1), rows),
+            place=index_array(place, rows),
             style=index_array(style, rows),
             odd=int(order[-1]) if len(order) % 2 else None,
             kept=None if mask is None else _column_of(order, positions, rows),

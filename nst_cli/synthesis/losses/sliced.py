@@ -272,12 +272,12 @@ def _quantiles(ordered: Any, count: int) -> Any:
     if known == count:
         return ordered
     # The values that are known are the quantiles at (j + ½) / known.
-    places = numpy.clip((numpy.arange(count) + 0.5) / count * known - 0.5, 0, known - 1)
+    places = (numpy.arange(count) + 0.5) / count * known - 0.5
     lower = numpy.floor(places).astype(numpy.int32)
-    upper = numpy.minimum(lower + 1, known - 1)
+    # Beyond the outermost ones, `clip` takes the outermost twice.
     below, above = (
         nd.take(ordered, index_array(part, ordered), axis=1, mode="clip")
-        for part in (lower, upper)
+        for part in (lower, lower + 1)
     )
     shares = engine.array((places - lower).reshape(1, -1), ordered.context, ordered.dtype)
     above -= below
