@@ -61,7 +61,8 @@ def in_colours_of(
     """
     height, width = shape[2:]
     spots = -(-height // _SPACING), -(-width // _SPACING)
-    draws = images.resize_input(random.standard_normal((1, 3, *spots)), (height, width))[0]
+    wide = images.resize_input(random.standard_normal((1, 3, *spots)), (height, width))
+    draws: numpy.ndarray = wide[0]
     # Between the spots, interpolation lowers the deviation.
     deviation = draws.std()
     choices = numpy.zeros(spots, int)
@@ -73,7 +74,7 @@ def in_colours_of(
     for rows in images.row_bands((height, width)):
         chosen = choices[numpy.arange(rows.start, rows.stop)[:, None] // _SPACING, columns]
         draws[:, rows] = _coloured(draws[:, rows] / deviation, chosen, distributions)
-    return draws[None]
+    return wide
 
 
 def _coloured(
