@@ -269,32 +269,39 @@ class TestMemory:
         """Return the rows in use, and their inner products as the memory has them."""
         state = memory.state()
         slots = range(state.numbers["used"])
-        rows = [f"{name}/{slot}" for name in ("step", "change") for slot in slots]
+        rows = [f"{name}/{slot}/0" for name in ("step", "change") for slot in slots]
         places = [slot + part for part in (0, memory.rows // 2) for slot in slots]
         values = numpy.array([state.arrays[row].asnumpy() for row in rows])
         return values, state.arrays["products"][numpy.ix_(places, places)]
 
+    def pairs(self, memory):
+        """Return the remembered steps and gradient changes; small vectors have one part."""
+        return [
+            [numpy.concatenate([part.asnumpy() for part in parts]) for parts in pair]
+            for pair in memory.pairs
+        ]
+
     @pytest.mark.parametrize("steps", [1, 2, 3, 8])
     def test_it_holds_the_last_steps_and_gradient_changes(self, steps):
         actual, progress = self.filled(3, steps)
-        pairs = progress.memory.pairs
+        pairs = self.pairs(progress.memory)
         assert len(pairs) == min(3, steps)
         last = list(zip(actual, actual[1:]))[-3:]
         for (step, change), (old, new) in zip(pairs, last):
             difference = new.vector - old.vector, new.gradient - old.gradient
-            numpy.testing.assert_array_equal(step.asnumpy(), difference[0].asnumpy())
-            numpy.testing.assert_array_equal(change.asnumpy(), difference[1].asnumpy())
+            numpy.testing.assert_array_equal(step, difference[0].asnumpy())
+            numpy.testing.assert_array_equal(change, difference[1].asnumpy())
         values, products = self.matrix(progress.memory)
         numpy.testing.assert_allclose(products, values @ values.T, rtol=1e-9, atol=1e-15)
 
     def test_in_other_coordinates_steps_are_divided_and_changes_multiplied(self):
         _, progress = self.filled(3, 8)
         memory, factors = progress.memory, numpy.linspace(0.5, 2, 9)
-        before = [(s.asnumpy(), y.asnumpy()) for s, y in memory.pairs]
+        before = self.pairs(memory)
         point = memory.rescale(progress.here, vector(factors))
-        for (step, change), (old_step, old_change) in zip(memory.pairs, before):
-            numpy.testing.assert_allclose(step.asnumpy(), old_step / factors, rtol=1e-12)
-            numpy.testing.assert_allclose(change.asnumpy(), old_change * factors, rtol=1e-12)
+        for (step, change), (old_step, old_change) in zip(self.pairs(memory), before):
+            numpy.testing.assert_allclose(step, old_step / factors, rtol=1e-12)
+            numpy.testing.assert_allclose(change, old_change * factors, rtol=1e-12)
         values, products = self.matrix(memory)
         numpy.testing.assert_allclose(products, values @ values.T, rtol=1e-9, atol=1e-15)
         gradient = progress.here.gradient.asnumpy() * factors
@@ -310,7 +317,7 @@ class TestMemory:
     ):
         _, progress = self.filled(3, steps)
         memory, here = progress.memory, progress.here
-        pairs = [(s.asnumpy(), y.asnumpy()) for s, y in memory.pairs]
+        pairs = self.pairs(memory)
         expected, alphas = here.gradient.asnumpy(), []
         for s, y in reversed(pairs):
             alphas.append(s @ expected / (s @ y))
@@ -319,7 +326,7 @@ class TestMemory:
         expected = expected * (s @ y) / (y @ y)
         for (s, y), alpha in zip(pairs, reversed(alphas)):
             expected = expected + s * (alpha - y @ expected / (s @ y))
-        products = memory.products(here.gradient, here.vector, here.vector).asnumpy()
+        products = memory.products(here, here).asnumpy()
         for point in (here, here._replace(products=products)):
             actual = memory.direction(point).asnumpy()
             numpy.testing.assert_allclose(actual, -expected, rtol=1e-6, atol=1e-12)
@@ -333,9 +340,7 @@ class TestMemory:
         other.restore(state._replace(arrays=arrays), vector(numpy.zeros(9)), "extra")
         assert (other.number, other.here.extra) == (steps, "extra")
         assert other.here.value == progress.here.value
-        for one, two in zip(progress.memory.pairs, other.memory.pairs):
-            for array, restored in zip(one, two):
-                numpy.testing.assert_array_equal(array.asnumpy(), restored.asnumpy())
+        numpy.testing.assert_array_equal(self.pairs(progress.memory), self.pairs(other.memory))
         numpy.testing.assert_array_equal(
             *(each.memory.direction(each.here).asnumpy() for each in (progress, other))
         )
@@ -349,10 +354,9 @@ class TestMemory:
         # The cosine of step and change is about `change`.
         step = vector([scale, 0.0])
         gradients = vector([0.0, 0.0]), vector([change / scale**2, 1 / scale**2])
-        products = memory.products(gradients[1], step, gradients[1] - gradients[0]).asnumpy()
         old = lbfgs.Point(0.0, 1.0, 0.0, step * 0, gradients[0], None)
-        new = lbfgs.Point(0.0, 0.0, 0.0, step, gradients[1], None, products)
-        memory.remember(old, new)
+        new = lbfgs.Point(0.0, 0.0, 0.0, step, gradients[1], None)
+        memory.remember(old, new._replace(products=memory.products(new, old).asnumpy()))
         assert len(memory.pairs) == remembered
 
     @pytest.mark.parametrize(
@@ -439,12 +443,12 @@ class TestLineSearch:
         """Return the distances of trials with some values and slopes; the last one repeats."""
         tried = []
 
-        def trial(distance):
+        def try_at(distance):
             value, slope = points[min(len(tried), len(points) - 1)]
             tried.append(distance)
-            return lbfgs.Point(distance, value, slope, None, None, None)
+            return end(distance, value, slope), end(0.0, *start)
 
-        point = lbfgs.line_search(trial, lbfgs.Point(0.0, *start, None, None, None), trial(1.0))
+        point = lbfgs.line_search(try_at)
         return tried, point and point.distance
 
     def test_each_of_twelve_trials_lies_four_times_as_far_while_the_function_falls(self):

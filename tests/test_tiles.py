@@ -366,8 +366,8 @@ def run(tiles=None, **choices):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "lbfgs"])
 def test_a_transfer_in_tiles_makes_the_same_image(optimizer):
-    whole, in_tiles = (run(optimizer=optimizer, scales=2, tile=tile) for tile in ("off", 1))
-    assert whole.tiling is None and in_tiles.tiling == memory.Tiling(1 << 20, scales=(0, 1 << 20))
+    whole, in_tiles = (run(optimizer=optimizer, scales=2, tile=tile) for tile in ("off", 2))
+    assert whole.tiling is None and in_tiles.tiling == memory.Tiling(2 << 20, scales=(0, 2 << 20))
     # Three steps from noise multiply the rounding errors of float32.
     assert distance(in_tiles.image, whole.image) < 1e-4
     assert in_tiles.losses == pytest.approx(whole.losses, rel=1e-4)
