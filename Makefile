@@ -45,7 +45,7 @@ test: $(TOOLS) ## Run the tests; quick and offline
 	@$(PARALLEL) $(PYTHON) -m pytest -n $(CORES) --dist loadfile -m '$(QUICK)' $(TESTS)
 
 test-slow: $(TOOLS) ## Run the tests that need the real weights: set NST_WEIGHTS
-	@$(PARALLEL) $(PYTHON) -m pytest -n $(CORES) --dist loadfile -m slow
+	@$(PARALLEL) $(PYTHON) -m pytest -n $(CORES) -m slow
 
 test-long: $(TOOLS) ## Resume runs at many points, which takes many minutes
 	@$(PYTHON) -m pytest -m long --ignore tests/test_numbers.py --ignore tests/test_faults.py

@@ -354,7 +354,11 @@ def is_finished(picture):
     return sidecar.exists() and json.loads(sidecar.read_text())["stop_reason"] != "interrupted"
 
 
-@pytest.mark.parametrize("options", [(), ("--jobs", "2")], ids=["here", "in processes"])
+@pytest.mark.parametrize(
+    "options",
+    [(), pytest.param(("--jobs", "2"), marks=pytest.mark.long)],
+    ids=["here", "in processes"],
+)
 def test_a_killed_batch_leaves_complete_files_and_continues_from_there(tmp_path, options):
     save_batch(tmp_path, LONG)
     out = tmp_path / "out"
@@ -443,6 +447,7 @@ def test_processes_make_the_same_pictures(finished_batch, tmp_path):
         assert (tmp_path / path).read_bytes() == (finished_batch[1] / path).read_bytes()
 
 
+@pytest.mark.long
 def test_a_run_whose_process_is_killed_is_made_by_another(tmp_path):
     save_batch(tmp_path, LONG)
     process = started(tmp_path, "--jobs", "2")

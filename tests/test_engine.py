@@ -612,6 +612,7 @@ def test_few_operators_are_held_for_this_process_alone_unless_the_user_says_othe
     engine.hold_few_operators()
     assert os.environ[name] == "9"
     monkeypatch.delenv(name)
+    environment.put({name: "64"})
     engine.hold_few_operators()
     assert int(os.environ[name]) < 9 and name not in engine.worker_environment(1)
     monkeypatch.delenv(name)

@@ -96,8 +96,8 @@ def test_nothing_is_refused_if_the_free_memory_is_unknown(monkeypatch):
 @pytest.mark.parametrize(
     ("choices", "size"),
     [
-        ({"tile": "off"}, (5800, 5800)),
-        ({"tile": "off", "method": "gaussian"}, (4800, 4800)),
+        ({"tile": "off"}, (2900, 2900)),
+        ({"tile": "off", "method": "gaussian"}, (2400, 2400)),
         # In tiles, the map after the second pooling.
         ({"optimizer": "lbfgs"}, (11600, 11600)),
     ],

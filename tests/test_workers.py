@@ -64,6 +64,7 @@ def test_there_are_no_more_processes_than_runs():
         assert len(processes_of(pool)) <= 2
 
 
+@pytest.mark.long
 def test_processes_that_are_killed_again_and_again_lose_no_run_unless_it_is_hit_three_times():
     runs, results, killed = hopeless(30), [], 0
     with pool_of(runs, 2) as pool:

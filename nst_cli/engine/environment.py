@@ -116,7 +116,7 @@ def hold_few_operators() -> None:
     map it reads, for each thread. To make them again costs less than a thousandth of the time of
     a tile. MXNet reads the variable once, so this has an effect before the first operator only.
     """
-    if not os.environ.get(_HELD):
+    if not _users(_HELD):
         put({_HELD: "4"})
 
 

@@ -14,6 +14,7 @@ from ..errors import EngineError, ShortageError
 from ..synthesis import lbfgs, masks, scale_sizes, steps_at, transfer, vgg
 from ..synthesis.margin import padded_size
 from ..synthesis.memory import (
+    MAX_MAP_VALUES,
     MAX_VALUES,
     Size,
     available,
@@ -160,16 +161,17 @@ def check_memory(
             f"{_gigabytes(free)} are available{_within()}",
             _advice(config, size, fits),
         )
-    values = _largest_array(config, size, *style_sizes, **terms)
-    if values > MAX_VALUES:
+    values, most = _largest_array(config, size, *style_sizes, **terms)
+    if values > most:
 
         def small_enough(factor: float) -> bool:
             smaller = (scaled(one, factor) for one in (size, *style_sizes))
-            return _largest_array(config, *smaller, **terms) <= MAX_VALUES
+            largest, limit = _largest_array(config, *smaller, **terms)
+            return largest <= limit
 
         raise EngineError(
             f"A picture of {pixels} is too large for MXNet: an array would have {values:.2g} "
-            f"values, and MXNet can hold {MAX_VALUES:.2g}; {_advice(config, size, small_enough)}."
+            f"values, and MXNet can hold {most:.2g}; {_advice(config, size, small_enough)}."
         )
 
 
@@ -201,18 +203,19 @@ def _advice(config: Config, size: Size, fits: Callable[[float], bool]) -> str:
 
 def _largest_array(
     config: Config, size: Size, style_size: Size, *more: Size, **terms: Any
-) -> float:
-    """Return the number of values in the largest array of a transfer."""
+) -> tuple[float, int]:
+    """Return the number of values in the array nearest to its limit, and the limit."""
     pixels, history = math.prod(padded_size(config, size)), 0
     if config.optimizer == "lbfgs":
         history = lbfgs.matrix_values(pixels)
-    maps = largest_map(config, size, style_size)
+    maps, limit = largest_map(config, size, style_size), MAX_MAP_VALUES
     if tile_bytes(config, size, style_size, *more, **terms):
         # Whole maps are kept after the second pooling, and of the content.
         kept = max(map(values_per_pixel, ("relu3_1", *config.content_layers)))
-        maps = kept * max(pixels, math.prod(style_size))
+        maps, limit = kept * max(pixels, math.prod(style_size)), MAX_VALUES
     pairs_of_samples = config.samples**2 if "remd" in config.methods else 0
-    return max(maps, history, pairs_of_samples)
+    arrays = (maps, limit), (history, MAX_VALUES), (pairs_of_samples, MAX_VALUES)
+    return max(arrays, key=lambda array: array[0] / array[1])
 
 
 def _trial(

@@ -13,6 +13,10 @@ from .margin import padded_size
 # MXNet indexes arrays with 31 bits.
 MAX_VALUES = 2**31 - 1
 
+# A feature map of more than 2 GiB in float32, at 12 megapixels, has ended MXNet by a segmentation
+# fault. Larger pictures are computed in tiles.
+MAX_MAP_VALUES = 2**29
+
 # Height and width.
 Size = tuple[int, int]
 
@@ -39,8 +43,10 @@ _MASKED_BYTES = 8.0
 _STYLE_PICTURE_BYTES = 24
 _LBFGS_BYTES = 1100
 _LOW_PRECISION_BYTES = 51
-# By AMX, oneDNN converts each map to another layout, and back for a loss.
-_AMX_BYTES = 2050
+# By AMX, oneDNN converts each map to another layout, and back for a loss; and it has code and
+# memory of its own for each convolution.
+_AMX_BYTES = 1700
+_AMX_FIXED_BYTES = 300 << 20
 # A transformed kernel of a Winograd convolution, in float32.
 _BYTES_PER_KERNEL = 4 * winograd.PRODUCTS
 _FORWARD_ONLY_FACTOR = 0.5
@@ -58,7 +64,7 @@ _TILED_LBFGS_BYTES = 4 * 8
 # A tile takes about this many times its bytes.
 _TILED_FACTOR = 1.1
 # By AMX, oneDNN generates code for each convolution and size, and has memory of its own for each.
-_TILED_AMX_BYTES = 150 << 20
+_TILED_AMX_BYTES = 400 << 20
 # Runs of 1 to 3 megapixels took 0.87 to 1.0 of the forecast (benchmarks/tiles.py). Tiles leave
 # less to chance than whole maps do.
 _TILED_SAFETY_FACTOR = 1.1
@@ -110,7 +116,7 @@ def tile_bytes(config: Config, size: Size, *style_sizes: Size, **terms: Any) -> 
         return most if larger else 0
     free, needed = available(device), untiled_memory(config, size, *style_sizes, **terms)
     fits = free is None or SAFETY_FACTOR * needed <= free
-    if fits and largest_map(config, size, style_sizes[0]) <= MAX_VALUES:
+    if fits and largest_map(config, size, style_sizes[0]) <= MAX_MAP_VALUES:
         return 0
     if free is None:
         return tiles.TILE_BYTES
@@ -238,8 +244,7 @@ def tiled_memory(config: Config, size: Size, style_size: Size, *more: Size, tile
     largest = max(per_pixel * pixels, style * math.prod(style_size))
     largest += _STYLE_PICTURE_BYTES * sum(map(math.prod, more))
     fixed = _FIXED_BYTES + _TILED_FACTOR * tile + kept
-    if precision == "bfloat16" and engine.instruction_set(device) == "amx":
-        fixed += _TILED_AMX_BYTES
+    fixed += _TILED_AMX_BYTES * _by_amx(precision, device)
     return round(fixed + largest)
 
 
@@ -298,18 +303,22 @@ def untiled_memory(
     steps = network + _LBFGS_BYTES * (config.optimizer == "lbfgs")
     device = engine.device_of(config)
     precision = engine.precision_of(config, device)
+    by_amx = _by_amx(precision, device)
     if precision in ROUNDED:
-        by_amx = precision == "bfloat16" and engine.instruction_set(device) == "amx"
         steps += _AMX_BYTES if by_amx else _LOW_PRECISION_BYTES
     convolutions = vgg.winograd_convolutions(
         [*layers], size, config.convolution, precision, device
     )
     kernels = sum(vgg.input_channels(name) * vgg.channels(name) for name in convolutions)
     style = _FORWARD_ONLY_FACTOR * network * math.prod(style_size)
-    fixed = _FIXED_BYTES + _BYTES_PER_KERNEL * kernels
+    fixed = _FIXED_BYTES + _AMX_FIXED_BYTES * by_amx + _BYTES_PER_KERNEL * kernels
     fixed += _REMD_BYTES * config.samples**2 * ("remd" in config.methods)
     fixed += _STYLE_PICTURE_BYTES * sum(map(math.prod, more))
     return round(fixed + max(steps * math.prod(size), style))
+
+
+def _by_amx(precision: str, device: Any) -> bool:
+    return precision == "bfloat16" and bool(engine.instruction_set(device) == "amx")
 
 
 def _costing(config: Config, method: str) -> str:
