@@ -72,7 +72,8 @@ def _with_arrays(header, known):
             size = int(numpy.prod(shape, dtype=float) * numpy.dtype(dtype).itemsize)
             if 0 <= size <= _MOST_ADDED:
                 added += known.get(name, b"")[:size].ljust(size, b"\0")
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+    # NumPy reads some names of types as Python.
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError, SyntaxError):
         pass
     return start + added[:_MOST_ADDED]
 
