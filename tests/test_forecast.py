@@ -9,7 +9,7 @@ import pytest
 from nst_cli import Config, bench, engine, machine
 from nst_cli.errors import EngineError
 from nst_cli.runs import forecast
-from nst_cli.synthesis import memory, tiles
+from nst_cli.synthesis import basis, memory, tiles
 
 SHALLOW = {"style_layers": "relu1_1,relu2_1", "content_layers": "relu2_1", "weights": "builtin"}
 
@@ -222,7 +222,7 @@ def test_more_styles_masks_and_pictures_take_more_memory():
 
 
 def test_the_transforms_of_l_bfgs_grow_faster_than_the_pixels(monkeypatch):
-    monkeypatch.setattr(forecast, "_line_seconds", lambda config, length: length**2.0)
+    monkeypatch.setattr(basis, "line_seconds", lambda device, length: length**2.0)
     config = Config(device="cpu", optimizer="lbfgs")
     assert forecast._transform_seconds(replace(config, optimizer="sgd"), (30, 40)) == 0
     small, large = (forecast._transform_seconds(config, size) for size in ((30, 40), (60, 80)))

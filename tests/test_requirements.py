@@ -84,8 +84,8 @@ def test_a_package_has_the_same_version_for_users_and_for_development():
 
 
 def dependency(name, *advisories, version="1.0"):
-    found = [{"id": item, "aliases": [], "fix_versions": ["1.1"]} for item in advisories]
-    return {"name": name, "version": version, "vulns": found}
+    vulnerabilities = [{"id": item, "aliases": [], "fix_versions": ["1.1"]} for item in advisories]
+    return {"name": name, "version": version, "vulns": vulnerabilities}
 
 
 class TestAudit:

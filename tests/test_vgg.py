@@ -5,6 +5,7 @@ import pytest
 
 from nst_cli import engine, machine
 from nst_cli.config import LAYERS
+from nst_cli.engine import precision as precisions
 from nst_cli.synthesis import vgg
 from nst_cli.weights.params import CONVOLUTIONS
 
@@ -284,11 +285,11 @@ def test_a_gradient_of_maps_too_wide_for_amx_is_computed():
     ],
 )  # fmt: skip
 def test_amx_gets_no_map_wider_than_it_supports(width, precision, names, monkeypatch):
-    monkeypatch.setattr(engine, "instruction_set", lambda device: "amx")
+    monkeypatch.setattr(precisions, "instruction_set", lambda device: "amx")
     device = engine.context("cpu")
     assert vgg.wide_convolutions(("relu3_1",), width, precision, device) == names
     assert not vgg.wide_convolutions(("relu3_1",), width, precision, device, gradient=False)
-    monkeypatch.setattr(engine, "instruction_set", lambda device: "avx512")
+    monkeypatch.setattr(precisions, "instruction_set", lambda device: "avx512")
     assert not vgg.wide_convolutions(("relu3_1",), width, precision, device)
 
 

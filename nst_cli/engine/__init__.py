@@ -20,6 +20,7 @@ from .executor import Executor
 from .gpu import library
 from .loading import check_python, last_line, load, return_freed_memory, threads
 from .precision import (
+    by_amx,
     convolves_natively,
     data_type,
     instruction_set,
@@ -28,10 +29,10 @@ from .precision import (
 )
 
 __all__ = [
-    "Executor", "array", "bind", "check_python", "context", "convolves_natively", "data_type",
-    "device_of", "dot", "failures", "free_memory", "gpu_count", "has_cuda", "hold_few_operators",
-    "instruction_set", "is_host", "load", "origin", "precision_of", "release",
-    "resolved_precision", "return_freed_memory", "threads", "version", "wait",
+    "Executor", "array", "bind", "by_amx", "check_python", "context", "convolves_natively",
+    "data_type", "device_of", "dot", "failures", "free_memory", "gpu_count", "has_cuda",
+    "hold_few_operators", "instruction_set", "is_host", "load", "origin", "precision_of",
+    "release", "resolved_precision", "return_freed_memory", "threads", "version", "wait",
     "worker_environment",
 ]  # fmt: skip
 

@@ -15,6 +15,9 @@ _OMP = "OMP_NUM_THREADS"
 ISA = "DNNL_MAX_CPU_ISA"
 AMX = "AVX512_CORE_AMX"
 
+# How many of oneDNN's operators of a kind MXNet holds.
+_HELD = "MXNET_MKLDNN_CACHE_NUM"
+
 # MXNet reads these once, at its import or first bind. The user's own values are kept.
 _DEFAULTS = {
     "MXNET_SUBGRAPH_VERBOSE": "0",
@@ -28,12 +31,9 @@ _DEFAULTS = {
     # Both keep compiled kernels for each shape, MXNet for ever and oneDNN 1024 of them: up to
     # 30 MB for each size of picture in bfloat16. A step needs about 20 kinds of a layer, and 200
     # kernels.
-    "MXNET_MKLDNN_CACHE_NUM": "64",
+    _HELD: "64",
     "DNNL_PRIMITIVE_CACHE_CAPACITY": "512",
 }
-
-# How many of oneDNN's operators of a kind MXNet holds; by default all.
-_HELD = "MXNET_MKLDNN_CACHE_NUM"
 
 # The variables that MXNet 1.9.1 parses, by kind of value. At a value of another kind, it ends the
 # process or fails at a later step. Those of the CPU build were tried one by one; those of the GPU

@@ -79,6 +79,11 @@ def instruction_set(device: Any) -> str:
     return "amd avx2" if machine.cpu_vendor() == "AuthenticAMD" else "avx2"
 
 
+def by_amx(precision: str, device: Any) -> bool:
+    """Return whether oneDNN convolves by AMX in a precision on a device."""
+    return precision == "bfloat16" and instruction_set(device) == "amx"
+
+
 def convolves_natively(precision: str, device: Any) -> bool:
     """Return whether MXNet convolves in this precision on a device; a CPU lacks float16."""
     return precision != "float16" or bool(device.device_type != "cpu")

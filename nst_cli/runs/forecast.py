@@ -11,7 +11,7 @@ from typing import Any, Optional
 from .. import engine, images, machine
 from ..config import INITS, Config
 from ..errors import EngineError, ShortageError
-from ..synthesis import lbfgs, masks, scale_sizes, steps_at, transfer, vgg
+from ..synthesis import basis, lbfgs, masks, scale_sizes, steps_at, transfer, vgg
 from ..synthesis.margin import padded_size
 from ..synthesis.memory import (
     MAX_MAP_VALUES,
@@ -33,8 +33,6 @@ from . import sizes as dimensions
 # Long edges of the trials. Time is linear in the number of pixels, plus a small constant.
 _TRIAL_EDGE, _SMALLEST_TRIAL_EDGE = 320, 80
 _TRIAL_STEPS = 7
-# Lines of an image that are transformed at once to measure how long that takes.
-_TRIAL_LINES = 64
 
 # How often the range of sizes that may fit is halved.
 _HALVINGS = 24
@@ -247,22 +245,10 @@ def _transform_seconds(config: Config, size: Size) -> float:
     if config.optimizer != "lbfgs":
         return 0.0
     height, width = size
-    one = 3 * (height * _line_seconds(config, width) + width * _line_seconds(config, height))
-    return 2 * one
-
-
-def _line_seconds(config: Config, length: int) -> float:
-    """Return the seconds of the cosine transform of a line of an image."""
     device = engine.device_of(config)
-    lines, matrix = (engine.nd.ones((n, length), ctx=device) for n in (_TRIAL_LINES, length))
-    times = []
-    # The first call prepares the operator.
-    for _ in range(2):
-        engine.wait()
-        began = time.perf_counter()
-        engine.nd.FullyConnected(lines, matrix, num_hidden=length, no_bias=True).wait_to_read()
-        times.append(time.perf_counter() - began)
-    return times[-1] / _TRIAL_LINES
+    one = height * basis.line_seconds(device, width) + width * basis.line_seconds(device, height)
+    # Three colours, there and back.
+    return 2 * 3 * one
 
 
 def _shrunk(image: Any, factor: float) -> Any:

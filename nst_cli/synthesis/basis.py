@@ -1,5 +1,6 @@
 """A basis of images in which L-BFGS needs fewer steps than on pixels."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ _MOST_FACTOR = 4.0
 
 # Orthonormal: brightness, red against blue, and green against both. Their curvatures differ.
 _COLOURS = numpy.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / numpy.sqrt([[3], [2], [6]])
+
+# Lines of an image that are transformed at once to measure how long that takes.
+_TRIAL_LINES = 64
 
 
 class Cosines:
@@ -143,3 +147,16 @@ def _cosine_matrix(size: int) -> numpy.ndarray:
     matrix[0] *= 0.5**0.5
     matrix *= (2 / size) ** 0.5
     return matrix
+
+
+def line_seconds(device: Any, length: int) -> float:
+    """Return the seconds that the cosine transform of a line of an image takes on a device."""
+    lines, matrix = (engine.nd.ones((n, length), ctx=device) for n in (_TRIAL_LINES, length))
+    times = []
+    # The first call prepares the operator.
+    for _ in range(2):
+        engine.wait()
+        began = time.perf_counter()
+        engine.nd.FullyConnected(lines, matrix, num_hidden=length, no_bias=True).wait_to_read()
+        times.append(time.perf_counter() - began)
+    return times[-1] / _TRIAL_LINES

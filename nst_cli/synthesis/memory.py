@@ -65,8 +65,7 @@ _TILED_LBFGS_BYTES = 4 * 8
 _TILED_FACTOR = 1.1
 # By AMX, oneDNN generates code for each convolution and size, and has memory of its own for each.
 _TILED_AMX_BYTES = 400 << 20
-# Runs of 1 to 3 megapixels took 0.87 to 1.0 of the forecast (benchmarks/tiles.py). Tiles leave
-# less to chance than whole maps do.
+# Runs in tiles took 0.84 to 1.09 times the forecast (benchmarks/RESULTS.md).
 _TILED_SAFETY_FACTOR = 1.1
 
 
@@ -244,7 +243,7 @@ def tiled_memory(config: Config, size: Size, style_size: Size, *more: Size, tile
     largest = max(per_pixel * pixels, style * math.prod(style_size))
     largest += _STYLE_PICTURE_BYTES * sum(map(math.prod, more))
     fixed = _FIXED_BYTES + _TILED_FACTOR * tile + kept
-    fixed += _TILED_AMX_BYTES * _by_amx(precision, device)
+    fixed += _TILED_AMX_BYTES * engine.by_amx(precision, device)
     return round(fixed + largest)
 
 
@@ -303,7 +302,7 @@ def untiled_memory(
     steps = network + _LBFGS_BYTES * (config.optimizer == "lbfgs")
     device = engine.device_of(config)
     precision = engine.precision_of(config, device)
-    by_amx = _by_amx(precision, device)
+    by_amx = engine.by_amx(precision, device)
     if precision in ROUNDED:
         steps += _AMX_BYTES if by_amx else _LOW_PRECISION_BYTES
     convolutions = vgg.winograd_convolutions(
@@ -315,10 +314,6 @@ def untiled_memory(
     fixed += _REMD_BYTES * config.samples**2 * ("remd" in config.methods)
     fixed += _STYLE_PICTURE_BYTES * sum(map(math.prod, more))
     return round(fixed + max(steps * math.prod(size), style))
-
-
-def _by_amx(precision: str, device: Any) -> bool:
-    return precision == "bfloat16" and bool(engine.instruction_set(device) == "amx")
 
 
 def _costing(config: Config, method: str) -> str:

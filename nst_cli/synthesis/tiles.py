@@ -110,8 +110,7 @@ class _Stage:
 
 def value_bytes(precision: str, device: Any, itemsize: int = 4) -> float:
     """Return the bytes that a value of a map counts in the memory of a tile."""
-    by_amx = precision == "bfloat16" and engine.instruction_set(device) == "amx"
-    return itemsize * (_AMX_FACTOR if by_amx else 1)
+    return itemsize * (_AMX_FACTOR if engine.by_amx(precision, device) else 1)
 
 
 def tile_bytes_of(shape: Sequence[int], layers: Sequence[str], value_bytes: float) -> int:

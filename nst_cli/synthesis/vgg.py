@@ -116,8 +116,7 @@ def wide_convolutions(
     gradient : bool, optional
         Whether their gradients are needed; AMX computes all others.
     """
-    by_amx = precision == "bfloat16" and engine.instruction_set(device) == "amx"
-    if not gradient or not by_amx:
+    if not gradient or not engine.by_amx(precision, device):
         return []
     return [
         name
