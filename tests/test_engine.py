@@ -594,7 +594,22 @@ def test_float16_is_for_cards_with_tensor_cores_and_a_cpu_rounds_to_it(gpus, cap
             engine.resolved_precision("float16", gpu)
 
 
-def test_a_gpus_memory_is_given_back_and_the_cpus_is_left():
+def test_freed_memory_goes_back_to_the_system_only_when_it_is_released():
+    device = engine.context("cpu")
+    # Below 16 MiB each, so that the C library keeps them.
+    blocks = [engine.array(numpy.zeros(1 << 18), device) for _ in range(200)]
+    last = engine.array([0.0], device)
+    engine.wait()
+    full = machine.own_memory()
+    blocks.clear()
+    engine.wait()
+    assert machine.own_memory() > full - (50 << 20)
+    engine.release(device)
+    assert machine.own_memory() < full - (150 << 20)
+    assert last.asscalar() == 0
+
+
+def test_a_gpus_memory_is_given_back_from_mxnets_pool():
     released = []
 
     def device(kind):

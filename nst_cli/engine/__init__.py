@@ -211,13 +211,16 @@ def wait() -> None:
 
 
 def release(device: Any) -> None:
-    """Free the GPU memory that MXNet's pool holds unused.
+    """Free the memory that MXNet's pool or the C library holds unused.
 
-    The pool reuses blocks only for arrays of the same size, so another image cannot use them.
+    The pool reuses blocks only for arrays of the same size, so another image cannot use them. The
+    C library reuses all, but a process that makes many pictures would hold the most it ever took.
     """
     if device.device_type == "gpu":
         wait()
         device.empty_cache()
+    else:
+        return_freed_memory()
 
 
 @contextlib.contextmanager
