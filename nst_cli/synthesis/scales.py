@@ -41,6 +41,7 @@ def scale_sizes(scales: Union[str, int], size: Sequence[int]) -> list[tuple[int,
     height, width = size
     sizes = [(height, width)]
     while isinstance(scales, str) or len(sizes) < scales:
+        # Growing by √2 takes 16 to 21 % more work to the same loss (benchmarks/RESULTS.md).
         factor = 2 ** len(sizes)
         smaller = round(height / factor), round(width / factor)
         least = _SMALLEST_EDGE if scales == "auto" else 0
