@@ -204,9 +204,9 @@ class TestQuasiNewton:
                 value = judge(device_array(image)).value().asscalar()
                 assert evaluation.value().asscalar() == value
 
-    @pytest.mark.parametrize("draws", [False, True])
-    @pytest.mark.parametrize("scale", [1.0, 2.0**-60])
-    @pytest.mark.parametrize("count", [1, 3, 4])
+    @pytest.mark.parametrize(
+        ("count", "scale", "draws"), [(1, 1.0, False), (3, 1.0, True), (4, 2.0**-60, False)]
+    )
     def test_it_goes_on_from_its_state_as_if_it_had_not_stopped(self, count, scale, draws):
         _, expected = self.steps_of(Bowl(scale, draws), 8)
         bowl = Bowl(scale, draws)
