@@ -6,6 +6,7 @@ import http.client
 import ipaddress
 import os
 import re
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -20,6 +21,8 @@ _BLOCK = 1 << 18
 _PARTIAL, _BEYOND_THE_END = 206, 416
 # Characters of what a server says in a message.
 _LONGEST_WORDS = 200
+# Bytes per second. The weights would take a week.
+_SLOWEST = 128
 
 
 def fetch(
@@ -56,7 +59,7 @@ def fetch(
     on_wait : callable, optional
         Called with no arguments before waiting for another process.
     timeout : float
-        Seconds without a byte after which the connection counts as broken.
+        Seconds after which a connection without a byte, or with next to none, counts as broken.
 
     Returns
     -------
@@ -197,7 +200,7 @@ def _receive(
             raise _too_long(url, max_size, f"the server's is {total}")
         stream.truncate(done)
         stream.seek(done)
-        for block in _blocks(response, url):
+        for block in _blocks(response, url, timeout):
             done += len(block)
             if done > max_size:
                 stream.truncate(0)
@@ -301,11 +304,23 @@ def _total(response: Any, url: str, start: int) -> Optional[int]:
     return int(length) if re.fullmatch("[0-9]{1,18}", length) else None
 
 
-def _blocks(response: Any, url: str) -> Iterator[bytes]:
-    try:
-        yield from iter(lambda: response.read(_BLOCK), b"")
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _broken(url, error) from error
+def _blocks(response: Any, url: str, timeout: float) -> Iterator[bytes]:
+    """Yield what the server sends, as it comes; raise if that is next to nothing."""
+    began, received = time.monotonic(), 0
+    while True:
+        try:
+            block = response.read1(_BLOCK)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise _broken(url, error) from error
+        if not block:
+            return
+        yield block
+        received += len(block)
+        seconds = time.monotonic() - began
+        if seconds >= timeout:
+            if received < _SLOWEST * seconds:
+                raise _broken(url, f"only {received} bytes came in {seconds:.0f} seconds")
+            began, received = time.monotonic(), 0
 
 
 def _broken(url: str, why: object) -> DownloadError:

@@ -15,7 +15,7 @@ import numpy
 import pytest
 from processes import SMALL_OPTIONS, TINY, environment, noise, nst, save_pair, started, wait_for
 
-from nst_cli import signals
+from nst_cli import machine, signals
 from nst_cli.cli import main
 from nst_cli.config import Config
 from nst_cli.errors import CheckpointError, OutputError
@@ -76,7 +76,7 @@ def names():
 
 def test_what_is_written_is_read_again():
     path = write()
-    state, step, log = checkpoints.read(NAME)
+    state, step, log, _ = checkpoints.read(NAME)
     assert (state.numbers, step, log) == ({"count": 3, "beta": None, "loss": 0.1}, 3, b"")
     for name, array in saved_state().state.arrays.items():
         numpy.testing.assert_array_equal(state.arrays[name], array)
@@ -85,6 +85,19 @@ def test_what_is_written_is_read_again():
 
 def test_without_a_file_there_is_nothing_to_read():
     assert checkpoints.read(NAME) is None and checkpoints.entries() == []
+
+
+def test_the_pages_of_a_large_one_are_in_memory_only_while_they_are_used():
+    write(size=1 << 24)
+    before = machine.own_memory()
+    saved = checkpoints.read(NAME)
+    assert machine.own_memory() < before + (32 << 20)
+    for _ in range(2):
+        total = sum(array.sum() for array in saved.state.arrays.values())
+        assert machine.own_memory() > before + (60 << 20)
+        saved.unload()
+        assert machine.own_memory() < before + (32 << 20)
+    assert total == sum(array.sum() for array in checkpoints.read(NAME).state.arrays.values())
 
 
 def test_any_damage_is_noticed():
@@ -291,6 +304,15 @@ def test_an_interrupted_run_goes_on_and_leaves_nothing_behind():
     assert seen == [5, 6, 7, 8, 9] and names() == []
     runner.run(prepare("whole.png"))
     assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()
+
+
+def test_a_run_that_goes_on_unloads_its_checkpoint_before_its_first_step(monkeypatch):
+    job, unloaded, seen = interrupted(4), [], []
+    keeper = keeping.Keeper(job)
+    saved = keeper.load()
+    monkeypatch.setattr(Saved, "unload", lambda self: unloaded.append(self.step))
+    runner.run(job, on_step=lambda _: seen.append(list(unloaded)), keeper=keeper, saved=saved)
+    assert seen == [[4]] * 5
 
 
 def test_an_interruption_waits_for_the_end_of_the_step():

@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+        for byte in self.server.drops:
+            time.sleep(0.1)
+            self.wfile.write(bytes([byte]))
+
     do_CONNECT = do_GET
 
     def log_message(self, *_):
@@ -38,7 +43,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     def __init__(self, is_secure=False):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.requests, self.answer, self.words = [], whole, None
+        self.requests, self.answer, self.words, self.drops = [], whole, None, b""
         self.scheme = "https" if is_secure else "http"
         if is_secure:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -162,6 +167,15 @@ def test_a_body_without_an_end_is_stopped(server, target):
     # Much more than the file has, without a length.
     server.answer = lambda _: (200, {}, CONTENT * 200)
     assert "the server sends more" in refusal(server.url(), target)
+
+
+def test_a_server_that_sends_a_byte_now_and_then_is_left_and_the_bytes_are_kept(server, target):
+    server.answer = lambda _: (200, {"Content-Length": str(len(CONTENT))}, CONTENT[:100])
+    server.drops = CONTENT[100:]
+    with pytest.raises(DownloadError, match="only 1.. bytes came in . seconds.*it resumes where"):
+        download.fetch(target, server.url(), BLOB_ID, len(CONTENT), timeout=1)
+    part = target.with_name(f"{target.name}.part")
+    assert part.read_bytes() == CONTENT[: part.stat().st_size] != b""
 
 
 @pytest.mark.parametrize("sent", ["bytes 5-10/20", "bytes x-y/z", "", "bytes 0-9/" + "9" * 30])

@@ -62,11 +62,19 @@ class Saved(NamedTuple):
         Number of steps made.
     log : bytes
         The lines of the log up to that step.
+    content : mmap.mmap or None
+        The file whose pages the arrays of the state are.
     """
 
     state: State
     step: int
     log: bytes
+    content: Optional[mmap.mmap] = None
+
+    def unload(self) -> None:
+        """Take the file's pages out of memory; an array that is used again is read again."""
+        if self.content is not None:
+            self.content.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True)
@@ -220,7 +228,10 @@ def read(name: str) -> Optional[Saved]:
     if header["name"] != name:
         raise CheckpointError(f"The checkpoint {path} cannot be used: it is of another run.")
     log = arrays.pop(_LOG).tobytes()
-    return Saved(State(header["numbers"], arrays), header["step"], log)
+    saved = Saved(State(header["numbers"], arrays), header["step"], log, content)
+    # The checksum has read all of them.
+    saved.unload()
+    return saved
 
 
 def _header(stream: Any) -> tuple[dict[str, Any], int]:

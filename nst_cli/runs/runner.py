@@ -302,7 +302,7 @@ def run(
     NstError
         Any other failure; nothing has been written.
     """
-    watch = _Watch(job, on_step, save_every, keeper)
+    watch = _Watch(job, on_step, save_every, keeper, saved)
     try:
         with watch.deferral:
             outcome = _run(job, watch, kit, saved)
@@ -347,8 +347,9 @@ class _Watch:
         on_step: Optional[Callable[[Record], object]],
         save_every: int,
         keeper: Optional[Keeper],
+        saved: Optional[Saved],
     ) -> None:
-        self._job, self._on_step, self._save_every = job, on_step, save_every
+        self._job, self._on_step, self._save_every, self._saved = job, on_step, save_every, saved
         self.keeper = keeper
         self._is_interrupted = False
         self.last: Optional[Record] = None
@@ -368,6 +369,9 @@ class _Watch:
             self._is_interrupted = True
 
     def _follow(self, record: Record) -> None:
+        if self.last is None and self._saved:
+            # All of it has been copied to the device.
+            self._saved.unload()
         self.last = record
         if self._on_step:
             self._on_step(record)

@@ -20,36 +20,43 @@ MAX_MAP_VALUES = 2**29
 # Height and width.
 Size = tuple[int, int]
 
-# The terms of `memory`, fitted by benchmarks/memory.py to 42 runs from 256 to 768 pixels.
-_FIXED_BYTES = 330 << 20
-_BYTES_PER_PIXEL = 705
-_BYTES_PER_MAP_VALUE = 6.4
-_BYTES_PER_TAP_VALUE = 4.6
+# The terms of `untiled_memory`, fitted by benchmarks/memory.py to 47 runs of 256 to 1732 pixels.
+_FIXED_BYTES = 314 << 20
+_BYTES_PER_PIXEL = 1370
+_BYTES_PER_MAP_VALUE = 0.59
+_BYTES_PER_TAP_VALUE = 4.2
+# The C library keeps freed blocks below 16 MiB, and they leave gaps. Beyond this many pixels, the
+# arrays of the layers that take most of the memory are larger.
+_PIXELS_OF_SMALL_ARRAYS = 200_000
+_GAP_BYTES = 800
 # Bytes per value of a method's own largest array (`_own_values`), beyond what poly takes.
 _METHOD_BYTES = {
-    **dict.fromkeys(("gaussian", "rbf", "laplace", "energy"), 7.7),
-    **dict.fromkeys(("histogram", "wasserstein", "remd"), 11.5),
-    "sliced": 10.0,
+    **dict.fromkeys(("gaussian", "rbf", "laplace", "energy"), 12.0),
+    **dict.fromkeys(("wasserstein", "remd"), 11.5),
+    "histogram": 22.0,
+    "sliced": 33.0,
     "fourier": 5.8,
 }
 # Arrays of samples by samples in remd, of 4 bytes a value.
 _REMD_BYTES = 6 * 4
-# What the loss of a plugin takes is unknown: as much as the most that a method of nst's takes.
-_PLUGIN_BYTES = max(_METHOD_BYTES.values())
+# What the loss of a plugin takes is unknown: as much as histogram, which takes most for a channel.
+_PLUGIN_BYTES = _METHOD_BYTES["histogram"]
 _FURTHER_METHOD_BYTES = 8.4
 # Measured in runs of two and four masks, and of a folder of six pictures, at 384 x 320.
 _MASKED_BYTES = 8.0
 # Bytes per pixel of a style picture that waits for its turn.
 _STYLE_PICTURE_BYTES = 24
-_LBFGS_BYTES = 1100
 _LOW_PRECISION_BYTES = 51
 # By AMX, oneDNN converts each map to another layout, and back for a loss; and it has code and
 # memory of its own for each convolution.
-_AMX_BYTES = 1700
-_AMX_FIXED_BYTES = 300 << 20
+_AMX_BYTES = 460
+_AMX_FIXED_BYTES = 404 << 20
 # A transformed kernel of a Winograd convolution, in float32.
 _BYTES_PER_KERNEL = 4 * winograd.PRODUCTS
 _FORWARD_ONLY_FACTOR = 0.5
+# What a value of an image takes in L-BFGS besides the history: a test counts 8 arrays of an
+# evaluation, and a further trial of a line search has 3 more.
+_LBFGS_BYTES = 4 * 8
 # Depending on how their arrays are allocated, runs took up to 1.22 times the forecast
 # (benchmarks/RESULTS.md). A run that is accepted must fit.
 SAFETY_FACTOR = 1.25
@@ -57,10 +64,8 @@ SAFETY_FACTOR = 1.25
 # Smaller tiles would consist of halos.
 _LEAST_TILE_BYTES = 64 << 20
 # Beside the tiles, a value of an image takes this many bytes in the images, gradients and copies
-# of a step; and in L-BFGS, besides the history: a test counts 8 arrays of an evaluation, and a
-# further trial of a line search has 3 more.
+# of a step.
 _TILED_IMAGE_BYTES = 4 * 9
-_TILED_LBFGS_BYTES = 4 * 8
 # A tile takes about this many times its bytes.
 _TILED_FACTOR = 1.1
 # By AMX, oneDNN generates code for each convolution and size, and has memory of its own for each.
@@ -231,10 +236,7 @@ def tiled_memory(config: Config, size: Size, style_size: Size, *more: Size, tile
     # The maps between stages: of the second, third and fourth pooling, and gradients on two.
     between = value * (8 + 4 + 2) + 4 * 8
     content = 4 * sum(map(values_per_pixel, config.content_layers))
-    image = 3 * _TILED_IMAGE_BYTES
-    if config.optimizer == "lbfgs":
-        history = lbfgs.history_of(3 * pixels)
-        image += 3 * (2 * 4 * history + _TILED_LBFGS_BYTES)
+    image = 3 * _TILED_IMAGE_BYTES + _optimiser_bytes(config, pixels)
     kept = 0
     if any(losses.style_loss(method).needs != "sums" for method in config.methods):
         kept = sum(map(_channels, config.style_layers)) * tiled_objective.KEPT_POSITIONS * 4 * 4
@@ -259,9 +261,9 @@ def untiled_memory(
 
     ::
 
-        peak    = fixed + transformed kernels
+        peak    = fixed + transformed kernels + gaps
                   + max(pixels x steps, forward factor x style pixels x network)
-        steps   = network + L-BFGS history + copies in low precision
+        steps   = network + L-BFGS + copies in low precision
         network = bytes per pixel + bytes per map value x maps + bytes per tap value x taps
                   + largest method + further method x (methods + groups - 2) x widest tap
                   + masked features x widest tap, if there are masks
@@ -299,7 +301,8 @@ def untiled_memory(
     method_bytes += (_FURTHER_METHOD_BYTES * further + _MASKED_BYTES * masked) * max(taps)
     network = _BYTES_PER_PIXEL + _BYTES_PER_MAP_VALUE * maps
     network += _BYTES_PER_TAP_VALUE * sum(taps) + method_bytes
-    steps = network + _LBFGS_BYTES * (config.optimizer == "lbfgs")
+    pixels = math.prod(size)
+    steps = network + _optimiser_bytes(config, pixels)
     device = engine.device_of(config)
     precision = engine.precision_of(config, device)
     by_amx = engine.by_amx(precision, device)
@@ -313,7 +316,15 @@ def untiled_memory(
     fixed = _FIXED_BYTES + _AMX_FIXED_BYTES * by_amx + _BYTES_PER_KERNEL * kernels
     fixed += _REMD_BYTES * config.samples**2 * ("remd" in config.methods)
     fixed += _STYLE_PICTURE_BYTES * sum(map(math.prod, more))
-    return round(fixed + max(steps * math.prod(size), style))
+    fixed += _GAP_BYTES * min(pixels, _PIXELS_OF_SMALL_ARRAYS)
+    return round(fixed + max(steps * pixels, style))
+
+
+def _optimiser_bytes(config: Config, pixels: int) -> int:
+    """Return what L-BFGS takes for each pixel; the other optimisers' arrays count elsewhere."""
+    if config.optimizer != "lbfgs":
+        return 0
+    return 3 * (2 * 4 * lbfgs.history_of(3 * pixels) + _LBFGS_BYTES)
 
 
 def _costing(config: Config, method: str) -> str:
