@@ -616,12 +616,13 @@ def end(distance, value, slope):
 class TestBetween:
     @pytest.mark.parametrize("ends", [(0.5, 3.0), (3.0, 0.5), (-1.0, 2.0)])
     @pytest.mark.parametrize("lowest", [1.0, 1.4])
-    def test_it_finds_the_minimum_of_a_cubic(self, ends, lowest):
+    @pytest.mark.parametrize("scale", [1.0, 1e-3])
+    def test_it_finds_the_minimum_of_a_cubic_of_any_scale(self, ends, lowest, scale):
         # Its slope is (t - lowest) (t + 5).
         def value(t):
             return t**3 / 3 + (5 - lowest) * t**2 / 2 - 5 * lowest * t
 
-        low, high = (end(t, value(t), (t - lowest) * (t + 5)) for t in ends)
+        low, high = (end(t, scale * value(t), scale * (t - lowest) * (t + 5)) for t in ends)
         assert lbfgs._between(low, high) == pytest.approx(lowest, rel=1e-12)
 
     @pytest.mark.parametrize(("lowest", "expected"), [(1.01, 1.2), (2.99, 2.8)])
