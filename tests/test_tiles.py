@@ -328,7 +328,7 @@ class Steep(losses.Deterministic):
     ],
 )
 @pytest.mark.parametrize("in_tiles", [False, True])
-def test_the_parts_that_are_not_finite_are_named_with_the_draw_that_is_held(
+def test_the_parts_that_are_not_finite_are_named_whether_a_draw_is_held_or_not(
     networks, weight, tv_weight, steep, expected, in_tiles
 ):
     plain, reader, tiled = networks
@@ -337,6 +337,7 @@ def test_the_parts_that_are_not_finite_are_named_with_the_draw_that_is_held(
     terms += [Term("steep", "relu2_1", Steep(), None, 1.0)] if steep else []
     kind, network = (TiledObjective, tiled(1)) if in_tiles else (Objective, plain)
     goal = kind(network, terms, tv_weight, numpy.random.RandomState(0))
+    assert goal.non_finite(device_array(random_image())) == expected
     goal.hold()
     assert goal.non_finite(device_array(random_image())) == expected
 
@@ -363,10 +364,10 @@ def test_sums_of_regions_outside_of_a_mask_add_nothing_wherever_they_are():
 
 
 @pytest.mark.parametrize("step", [1, 2, 4])
-def test_kept_features_are_in_the_order_of_their_positions_whatever_the_tiles(step):
+@pytest.mark.parametrize("positions", [[0, 1, 4, 5], [0, 1, 4, 5, 6, 10, 15]])
+def test_kept_features_are_in_the_order_of_their_positions_whatever_the_tiles(positions, step):
     features = device_array(random_image((1, 3, 4, 4)))
-    positions = numpy.array([0, 1, 4, 5, 6, 10, 15])
-    kept = tiled_objective.Kept(positions, 4)
+    kept = tiled_objective.Kept(numpy.array(positions), 4)
     for left in range(0, 4, step):
         region = tiling.Region(tiling.Span(0, 4), tiling.Span(left, left + step))
         kept.read(tiles.cut(features, region), region)
