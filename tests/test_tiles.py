@@ -335,7 +335,7 @@ def test_the_parts_that_are_not_finite_are_named_whether_a_draw_is_held_or_not(
     (term,) = terms_of(plain, reader, "energy", layers=("relu1_2",))
     terms = [*content_terms(plain), objective.replace(term, weight=weight)]
     terms += [Term("steep", "relu2_1", Steep(), None, 1.0)] if steep else []
-    kind, network = (TiledObjective, tiled(1)) if in_tiles else (Objective, plain)
+    kind, network = (TiledObjective, tiled(20 << 20)) if in_tiles else (Objective, plain)
     goal = kind(network, terms, tv_weight, numpy.random.RandomState(0))
     assert goal.non_finite(device_array(random_image())) == expected
     goal.hold()
