@@ -24,6 +24,12 @@ def on_numpy(function):
     return evaluated
 
 
+def on_host(state):
+    """Return a state as it comes from a file."""
+    arrays = {name: getattr(a, "asnumpy", lambda a=a: a)() for name, a in state.arrays.items()}
+    return state._replace(arrays=arrays)
+
+
 def quadratic(size, condition, seed=0):
     """Return a quadratic of that condition number, and its minimum."""
     random = numpy.random.RandomState(seed)
@@ -129,6 +135,61 @@ class TestMinimise:
         steps = lbfgs.minimise(on_numpy(function), vector(numpy.full(9, 50.0)), 2.0)
         next(steps), next(steps)
         assert numpy.sqrt(((tried[1] - tried[0]) ** 2).mean()) == pytest.approx(2.0)
+
+    def test_without_a_step_in_memory_each_first_trial_has_that_length_and_nothing_is_rescaled(
+        self,
+    ):
+        # Along a plane, gradients do not change, and all twelve trials of a search fall.
+        tried, slope = [], numpy.arange(1.0, 10)
+
+        def plane(x):
+            tried.append(x.copy())
+            return slope @ x, slope.copy()
+
+        progress = lbfgs.Progress(lbfgs.Memory(vector(slope), 3))
+        steps = lbfgs.minimise(
+            on_numpy(plane), vector(numpy.zeros(9)), 2.0, rescale=pytest.fail, progress=progress
+        )
+        for _ in range(5):
+            next(steps)
+            assert progress.memory.pairs == []
+        expected = -2.0 * slope / numpy.sqrt((slope**2).mean())
+        for number in range(0, 48, 12):
+            numpy.testing.assert_allclose(tried[number + 1] - tried[number], expected, rtol=1e-6)
+
+    def test_where_the_history_leads_nowhere_it_is_cleared(self):
+        tried, bowl, blocked = [], quadratic(6, condition=100)[0], []
+
+        def function(x):
+            tried.append(x.copy())
+            value, gradient = bowl(x)
+            return (blocked.pop() if blocked else value), gradient
+
+        progress = lbfgs.Progress(lbfgs.Memory(vector(numpy.zeros(6)), 5))
+        steps = lbfgs.minimise(on_numpy(function), vector(numpy.zeros(6)), 0.1, progress=progress)
+        for _ in range(5):
+            here = next(steps)
+        assert len(progress.memory.pairs) == 4
+        blocked += [math.inf] * 12
+        count = len(tried)
+        next(steps)
+        assert not blocked and len(progress.memory.pairs) == 1
+        gradient, trial = here.gradient.asnumpy(), tried[count + 12] - here.vector.asnumpy()
+        expected = -0.1 * gradient / numpy.sqrt((gradient**2).mean())
+        numpy.testing.assert_allclose(trial, expected, rtol=1e-9)
+
+    def test_a_point_is_not_held_while_the_next_one_is_searched(self):
+        held, bowl = [], on_numpy(quadratic(6, condition=100)[0])
+        progress = lbfgs.Progress(lbfgs.Memory(vector(numpy.zeros(6)), 5))
+
+        def function(x):
+            held.append(progress.here)
+            return bowl(x)
+
+        steps = lbfgs.minimise(function, vector(numpy.zeros(6)), 0.1, progress=progress)
+        for _ in range(4):
+            assert next(steps) is progress.here
+        assert held == [None] * len(held)
 
     def test_it_takes_the_steps_of_the_textbooks_recursion(self):
         # Two-loop recursion, algorithm 7.4 of Nocedal and Wright, on vectors.
@@ -249,6 +310,22 @@ class TestMinimise:
     def test_the_history_of_a_large_image_is_shorter_but_has_three_steps(self, size, steps):
         assert lbfgs.history_of(size) == steps
 
+    @pytest.mark.parametrize(
+        ("height", "width", "parts"), [(512, 2048, 1), (512, 2049, 3), (2049, 512, 3)]
+    )
+    def test_beyond_a_megapixel_the_matrix_holds_one_colour_and_is_as_large_as_forecast(
+        self, height, width, parts
+    ):
+        image = engine.nd.zeros((1, 3, height, width), ctx=engine.context("cpu"))
+        memory = lbfgs.Memory(image, 1)
+        assert [part.size for part in memory.parts(image)] == [image.size // parts] * parts
+        # Two rows for each of 20 steps.
+        assert lbfgs.matrix_values(height * width) == 2 * 20 * image.size // parts
+
+    @pytest.mark.parametrize(("pixels", "steps"), [(5 * 10**6, 13), (12 * 10**6, 5)])
+    def test_the_matrix_of_a_large_image_has_fewer_rows(self, pixels, steps):
+        assert lbfgs.matrix_values(pixels) == 2 * steps * pixels
+
     @pytest.mark.parametrize("gradient", [0.0, math.nan, math.inf])
     def test_it_ends_where_the_gradient_gives_no_direction(self, gradient):
         def function(x):
@@ -329,21 +406,35 @@ class TestMemory:
         products = memory.products(here, here).asnumpy()
         for point in (here, here._replace(products=products)):
             actual = memory.direction(point).asnumpy()
+            assert actual.dtype == "float64"
             numpy.testing.assert_allclose(actual, -expected, rtol=1e-6, atol=1e-12)
 
-    @pytest.mark.parametrize("steps", [1, 8])
+    @pytest.mark.parametrize("steps", [0, 1, 8])
     def test_a_restored_memory_goes_on_as_the_first_would_have(self, steps):
         _, progress = self.filled(3, steps)
         other = lbfgs.Progress(lbfgs.Memory(vector(numpy.zeros(9)), 3))
-        state = progress.state()
-        arrays = {name: getattr(a, "asnumpy", lambda a=a: a)() for name, a in state.arrays.items()}
-        other.restore(state._replace(arrays=arrays), vector(numpy.zeros(9)), "extra")
+        other.restore(on_host(progress.state()), vector(numpy.zeros(9)), "extra")
         assert (other.number, other.here.extra) == (steps, "extra")
+        assert other.memory.state().numbers["used"] == min(steps, 3)
         assert other.here.value == progress.here.value
         numpy.testing.assert_array_equal(self.pairs(progress.memory), self.pairs(other.memory))
-        numpy.testing.assert_array_equal(
-            *(each.memory.direction(each.here).asnumpy() for each in (progress, other))
+        directions = [each.memory.direction(each.here) for each in (progress, other)]
+        if steps:
+            directions = [direction.asnumpy() for direction in directions]
+            numpy.testing.assert_array_equal(*directions)
+        else:
+            assert directions == [None, None]
+
+    @pytest.mark.parametrize(("number", "used"), [(-1, 2), (2, -1), (2, 3), (2, 4)], ids=str)
+    def test_only_numbers_of_a_minimisation_can_be_restored(self, number, used):
+        # Two steps are in the memory, which has room for three.
+        state = on_host(self.filled(3, 2)[1].state())
+        state = state._replace(
+            numbers={**state.numbers, "number": number, "memory": {"slots": [], "used": used}}
         )
+        other = lbfgs.Progress(lbfgs.Memory(vector(numpy.zeros(9)), 3))
+        with pytest.raises(CheckpointError):
+            other.restore(state, vector(numpy.zeros(9)), None)
 
     @pytest.mark.parametrize(
         ("change", "remembered"), [(1.0, True), (1e-9, True), (1e-11, False), (-1.0, False)]
@@ -366,9 +457,8 @@ class TestMemory:
     )  # fmt: skip
     def test_only_products_of_a_step_can_be_restored(self, shape, allowed):
         _, progress = self.filled(3, 2)
-        state = progress.state()
-        arrays = {name: getattr(a, "asnumpy", lambda a=a: a)() for name, a in state.arrays.items()}
-        state = state._replace(arrays={**arrays, "products": numpy.zeros(shape)})
+        state = on_host(progress.state())
+        state = state._replace(arrays={**state.arrays, "products": numpy.zeros(shape)})
         other = lbfgs.Progress(lbfgs.Memory(vector(numpy.zeros(9)), 3))
         if allowed:
             other.restore(state, vector(numpy.zeros(9)), None)
@@ -381,9 +471,8 @@ class TestMemory:
     )
     def test_only_slots_in_use_can_be_restored(self, slots, allowed):
         _, progress = self.filled(3, 2)
-        state = progress.memory.state()
-        arrays = {name: getattr(a, "asnumpy", lambda a=a: a)() for name, a in state.arrays.items()}
-        state = state._replace(numbers={**state.numbers, "slots": slots}, arrays=arrays)
+        state = on_host(progress.memory.state())
+        state = state._replace(numbers={**state.numbers, "slots": slots})
         other = lbfgs.Memory(vector(numpy.zeros(9)), 3)
         if allowed:
             other.restore(state)
@@ -509,6 +598,12 @@ class TestLineSearch:
         assert len(tried) == 12
         assert actual.distance == min(tried, key=lambda t: abs(t - 0.7))
 
+    @pytest.mark.parametrize("slope", [0.0, 0.5, math.nan])
+    def test_where_the_function_does_not_fall_at_the_start_there_is_one_trial_and_no_point(
+        self, slope
+    ):
+        assert self.tried_on((-1.0, 0.0), start=(0.0, slope)) == ([1.0], None)
+
     def test_without_a_decrease_there_is_no_point(self):
         tried, distance = self.tried_on((1.0, 1.0))
         assert distance is None and len(tried) == 12
@@ -521,12 +616,13 @@ def end(distance, value, slope):
 class TestBetween:
     @pytest.mark.parametrize("ends", [(0.5, 3.0), (3.0, 0.5), (-1.0, 2.0)])
     @pytest.mark.parametrize("lowest", [1.0, 1.4])
-    def test_it_finds_the_minimum_of_a_cubic(self, ends, lowest):
+    @pytest.mark.parametrize("scale", [1.0, 1e-3])
+    def test_it_finds_the_minimum_of_a_cubic_of_any_scale(self, ends, lowest, scale):
         # Its slope is (t - lowest) (t + 5).
         def value(t):
             return t**3 / 3 + (5 - lowest) * t**2 / 2 - 5 * lowest * t
 
-        low, high = (end(t, value(t), (t - lowest) * (t + 5)) for t in ends)
+        low, high = (end(t, scale * value(t), scale * (t - lowest) * (t + 5)) for t in ends)
         assert lbfgs._between(low, high) == pytest.approx(lowest, rel=1e-12)
 
     @pytest.mark.parametrize(("lowest", "expected"), [(1.01, 1.2), (2.99, 2.8)])

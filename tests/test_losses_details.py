@@ -181,6 +181,15 @@ class TestBandwidths:
         # Fewer by the pairs of a position with itself.
         assert 0.95 * most < distances.shape[0] <= most
 
+    def test_a_weighted_style_with_an_odd_position_has_one_pair_for_each_two_of_the_others(self):
+        values, weights = seeded().normal(size=8195), numpy.full(8195, 1 / 8195)
+        sample = Sample(plain(map_of(values[:, None])), weights)
+        _, distances, _ = GaussianMMD().pooled(sample, seeded())
+        random = seeded()
+        first, second = (weighted_draw(random, weights, 4097) for _ in range(2))
+        expected = (values[first] - values[second])[first != second] ** 2
+        numpy.testing.assert_allclose(distances.asnumpy()[:, 0], expected, rtol=1e-12)
+
     def test_two_positions_are_a_pair(self):
         loss, features = GaussianMMD(), map_of(seeded().normal(size=(2, 3)))
         target = loss.target(features, seeded())

@@ -10,6 +10,7 @@ from nst_cli.config import METHODS, PAPER_BETA, Config
 from nst_cli.errors import ConfigError
 from nst_cli.synthesis import losses, objective, vgg
 from nst_cli.synthesis.objective import Objective, Term
+from nst_cli.synthesis.styles import Group
 from nst_cli.weights.params import CONVOLUTIONS
 
 TAPS = ("relu1_1", "relu1_2", "relu2_1")
@@ -244,6 +245,18 @@ def test_held_pairs_stay_until_they_are_drawn_anew():
     assert (actual[0] != actual[2]).any()
 
 
+def test_a_term_draws_from_the_first_stream_unless_it_has_another():
+    scene = Scene()
+    terms = [
+        Term(t.method, t.layer, t.loss, t.target, 1.0) for t in scene.style(choices("gaussian"))
+    ]
+    random, first, second = (numpy.random.RandomState(seed) for seed in (5, 6, 7))
+    goal = Objective(scene.network, terms, 0.0, random, {0: first, 1: second})
+    parts = goal(device_array(random_image())).parts.asnumpy()
+    expected, _ = evaluate(terms, scene.network, seed=6)
+    numpy.testing.assert_array_equal(parts, list(expected.values()))
+
+
 @pytest.mark.parametrize(("method", "draws"), [("poly", False), ("bn=1,gaussian=1", True)])
 def test_it_says_whether_it_draws(method, draws):
     scene = Scene()
@@ -315,6 +328,63 @@ def test_beta_auto_without_a_style_gradient_asks_for_a_number():
     with pytest.raises(ConfigError, match="poly style loss has no gradient") as caught:
         measured(scene, config, random_image())
     assert caught.value.field == "beta"
+
+
+def test_the_weight_of_a_content_term_is_1_before_it_is_scaled():
+    content = Scene().content(choices("poly"))
+    assert [term.weight for term in content] == [1.0]
+    assert [term.weight for term in objective.scaled(content, {"content": 3.0})] == [3.0]
+
+
+@pytest.mark.parametrize(
+    ("degrees", "expected"), [((), 2), ((1,), 1), ((None, 1), 2), ((4, 1), 4)]
+)
+def test_the_degree_is_the_highest_of_a_loss_which_is_2_unless_it_says_another(degrees, expected):
+    class Loss:
+        def __init__(self, degree):
+            if degree is not None:
+                self.degree = degree
+
+    terms = [Term("m", f"relu1_{n}", Loss(degree), None, 1.0) for n, degree in enumerate(degrees)]
+    assert Objective(None, terms, 0.0, None).degree == expected
+
+
+def test_an_evaluation_without_gradients_keeps_the_numbers_alone():
+    scene = Scene()
+    goal = Objective(scene.network, scene.content(choices("poly")), 0.1, None)
+    whole = goal(device_array(random_image()))
+    numbers = whole.without_gradients()
+    assert numbers.gradient is None and numbers.smoothing_gradient is None
+    assert (numbers.parts, numbers.gradient_norm) == (whole.parts, whole.gradient_norm)
+    assert whole.gradient is not None
+
+
+@pytest.mark.parametrize("mass", [1 - 1e-6, numpy.nextafter(1 - 1e-6, 0)])
+def test_a_layer_has_a_term_if_the_mask_covers_a_position_but_for_a_millionth(mass):
+    scene, config = Scene(), choices("poly", style_layers="relu1_1")
+    targets = {(term.method, term.layer): term.target for term in scene.style(config)}
+    mask = numpy.zeros(SHAPE[2:])
+    mask[2, 3] = mass
+    group = Group((), config.methods, 1.0, mask)
+    terms = objective.style_terms(config, targets, group, device_array([0.0]))
+    assert len(terms) == (mass >= 1 - 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weight", "tv_weight", "expected"),
+    [
+        (math.inf, 1e308, "the loss poly/relu1_1"),
+        (1.0, 1e308, "the loss smoothing"),
+        (1.0, 0.5, "the gradient on the image"),
+        (1.0, 0.0, "the gradient on the image"),
+    ],
+)
+def test_the_smoothing_is_named_if_no_term_is_not_finite(weight, tv_weight, expected):
+    scene = Scene()
+    style = scene.style(choices("poly", style_layers="relu1_1"))
+    terms = objective.scaled(style, {"poly": weight})
+    goal = Objective(scene.network, terms, tv_weight, None)
+    assert goal.non_finite(device_array(random_image())) == expected
 
 
 def test_parts_that_are_not_finite_are_named():

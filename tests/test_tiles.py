@@ -307,6 +307,99 @@ def test_what_is_not_finite_is_named(networks):
     assert goal.non_finite(device_array(random_image())) == f"the loss {terms[3].name}"
 
 
+class Steep(losses.Deterministic):
+    """A loss whose value is finite, and its gradient is not."""
+
+    needs = "positions"
+
+    def __call__(self, features, target, weight=1.0, drawn=None):
+        grad = engine.nd.ones_like(features) * float("inf")
+        return losses.LossGrad(engine.nd.ones_like(features[0, 0, 0, :1]), grad)
+
+
+@pytest.mark.parametrize(
+    ("weight", "tv_weight", "steep", "expected"),
+    [
+        (float("inf"), 0, False, "the loss energy/relu1_2"),
+        (1.0, 0, True, "the gradient of steep/relu2_1"),
+        (float("inf"), 0, True, "the loss energy/relu1_2, the gradient of steep/relu2_1"),
+        (1.0, 1e308, False, "the loss smoothing"),
+        (1.0, 1.0, False, "the gradient on the image"),
+    ],
+)
+@pytest.mark.parametrize("in_tiles", [False, True])
+def test_the_parts_that_are_not_finite_are_named_whether_a_draw_is_held_or_not(
+    networks, weight, tv_weight, steep, expected, in_tiles
+):
+    plain, reader, tiled = networks
+    (term,) = terms_of(plain, reader, "energy", layers=("relu1_2",))
+    terms = [*content_terms(plain), objective.replace(term, weight=weight)]
+    terms += [Term("steep", "relu2_1", Steep(), None, 1.0)] if steep else []
+    kind, network = (TiledObjective, tiled(20 << 20)) if in_tiles else (Objective, plain)
+    goal = kind(network, terms, tv_weight, numpy.random.RandomState(0))
+    assert goal.non_finite(device_array(random_image())) == expected
+    goal.hold()
+    assert goal.non_finite(device_array(random_image())) == expected
+
+
+def test_sums_of_regions_outside_of_a_mask_add_nothing_wherever_they_are():
+    features, loss = device_array(random_image((1, 3, 4, 8))), losses.style_loss("linear")
+    for columns in itertools.product((False, True), repeat=4):
+        values = numpy.zeros((4, 8))
+        # Halves and quarters have exact sums.
+        values[:2] = numpy.where(numpy.repeat(columns, 2), 0.25, 0)
+        values[1] *= 2
+        mask = losses.Mask.of(values, features)
+        sums = tiled_objective.RunningSums(tiled_objective.sums_of(loss, None), mask)
+        for left in range(0, 8, 2):
+            region = tiling.Region(tiling.Span(0, 4), tiling.Span(left, left + 2))
+            sums.read(tiles.cut(features, region), region)
+        whole = loss.sums(features, None, mask)
+        assert sums.mass == pytest.approx(mask.mass, abs=1e-11)
+        numpy.testing.assert_allclose(
+            sums.total.arrays[0].asnumpy(), whole.arrays[0].asnumpy(), rtol=1e-12, atol=1e-15
+        )
+        if any(columns):
+            assert (sums.total.mass, sums.total.positions) == (values.sum(), 32)
+
+
+@pytest.mark.parametrize("step", [1, 2, 4])
+@pytest.mark.parametrize("positions", [[0, 1, 4, 5], [0, 1, 4, 5, 6, 10, 15]])
+def test_kept_features_are_in_the_order_of_their_positions_whatever_the_tiles(positions, step):
+    features = device_array(random_image((1, 3, 4, 4)))
+    kept = tiled_objective.Kept(numpy.array(positions), 4)
+    for left in range(0, 4, step):
+        region = tiling.Region(tiling.Span(0, 4), tiling.Span(left, left + step))
+        kept.read(tiles.cut(features, region), region)
+    expected = features.asnumpy().reshape(3, 16)[:, positions]
+    numpy.testing.assert_array_equal(kept.features().asnumpy(), expected)
+
+
+def test_positions_are_kept_of_maps_with_more_than_65536():
+    shapes = {"relu1_1": (1, 64, 256, 257), "relu2_1": (1, 128, 256, 256)}
+    random = numpy.random.RandomState(0)
+    kept = tiled_objective.kept_positions(shapes, random)
+    assert list(kept) == ["relu1_1"]
+    expected = numpy.random.RandomState(0).permutation(256 * 257)[: 1 << 16]
+    numpy.testing.assert_array_equal(kept["relu1_1"], numpy.sort(expected))
+
+
+def test_a_loss_that_looks_at_positions_draws_for_a_map_of_those_that_are_kept(networks):
+    class Loss:
+        needs = "positions"
+
+        def draw(self, random, shape, target):
+            return shape
+
+    _, _, tiled = networks
+    network = tiled(1, {"relu1_2": numpy.arange(0, 300, 2)})
+    goal = TiledObjective(
+        network, [Term("m", "relu1_2", Loss(), None, 1.0)], 0, numpy.random.RandomState(0)
+    )
+    goal.hold()
+    assert goal.state()[1] == {"m/relu1_2": (1, 64, 1, 150)}
+
+
 def style_pictures(kind):
     images = [
         numpy.random.RandomState(number).uniform(-100, 100, (1, 3, side, 57)).astype("float32")

@@ -202,9 +202,9 @@ class Objective:
         failures = []
         for term in self.terms:
             value, grad = term(features[term.layer], drawn[term.name])
-            if not _finite(value):
+            if not finite(value):
                 failures.append(f"the loss {term.name}")
-            elif not _finite(engine.nd.norm(grad)):
+            elif not finite(engine.nd.norm(grad)):
                 failures.append(f"the gradient of {term.name}")
         return self._described(failures, image)
 
@@ -212,7 +212,7 @@ class Objective:
         """Return what is not finite in words, from the failures of terms."""
         if not failures and self._tv_weight:
             value, _ = losses.smoothing(image)
-            if not _finite(self._tv_weight * value):
+            if not finite(self._tv_weight * value):
                 return "the loss smoothing"
         return ", ".join(failures) or "the gradient on the image"
 
@@ -441,5 +441,6 @@ def _norm(evaluation: Evaluation, cover: Any = None) -> float:
     return float(engine.nd.norm(covered).asscalar())
 
 
-def _finite(scalar: Any) -> bool:
+def finite(scalar: Any) -> bool:
+    """Return whether an NDArray of one element is finite."""
     return abs(float(scalar.asscalar())) < float("inf")

@@ -243,8 +243,6 @@ class QuasiNewton:
         gradient = self._basis.gradient(gradient)
         if self._factor is None:
             self._factor = _power_of_two(float(engine.nd.norm(gradient).asscalar()))
-        if self._factor == 1:
-            return evaluation.value(), gradient, (new, evaluation)
         gradient *= self._factor
         return evaluation.value() * self._factor, gradient, (new, evaluation)
 

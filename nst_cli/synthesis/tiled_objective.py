@@ -14,7 +14,7 @@ import numpy
 from .. import engine
 from . import losses
 from .losses.arrays import index_array
-from .objective import Objective, Term
+from .objective import Objective, Term, finite
 from .tiles import TiledNetwork, cut
 from .tiling import Region
 
@@ -50,20 +50,21 @@ class TiledObjective(Objective):
         """Describe the parts whose value or gradient at `image` is not finite."""
         parts = self._read(image, self._held or self._drawn())
         values = {name: part.finish() for name, part in parts.items()}
-        squares: dict[str, Any] = {}
+        steep: set[str] = set()
 
         def gradient(layer: str, features: Any, region: Region) -> Any:
             for term in self._at(layer):
                 grad = parts[term.name].gradient(features, region)
-                squares[term.name] = squares.get(term.name, 0) + engine.dot(grad, grad)
+                if not finite(engine.nd.norm(grad)):
+                    steep.add(term.name)
             return engine.nd.zeros_like(features)
 
         self._network.backward(gradient)
         failures = []
         for name, value in values.items():
-            if not _finite(value):
+            if not finite(value):
                 failures.append(f"the loss {name}")
-            elif not _finite(squares[name]):
+            elif name in steep:
                 failures.append(f"the gradient of {name}")
         return self._described(failures, image)
 
@@ -357,7 +358,3 @@ def kept_positions(
         if height * width > most:
             kept[layer] = numpy.sort(random.permutation(height * width)[:most])
     return kept
-
-
-def _finite(scalar: Any) -> bool:
-    return abs(float(scalar.asscalar())) < float("inf")
