@@ -25,8 +25,8 @@ from .state import State, joined, whole
 HISTORY = 20
 
 # Larger vectors have a shorter history, which takes at most this many bytes, or `_LEAST_HISTORY`
-# steps: at 12 megapixels, 20 steps would take 6 GB. A shorter history ends at a higher loss: at 320
-# pixels, with 5 steps 5 % higher than with 20, with 3 steps 12 to 17 %.
+# steps: at 12 megapixels, 20 steps would take 6 GB. Runs with a shorter history end at a higher
+# loss: at 320 pixels, 5 % higher with 5 steps than with 20, and 12 to 17 % with 3.
 _HISTORY_BYTES = 3 << 29
 _LEAST_HISTORY = 3
 
