@@ -609,17 +609,6 @@ def test_freed_memory_goes_back_to_the_system_only_when_it_is_released():
     assert last.asscalar() == 0
 
 
-def test_a_gpus_memory_is_given_back_from_mxnets_pool():
-    released = []
-
-    def device(kind):
-        return types.SimpleNamespace(device_type=kind, empty_cache=lambda: released.append(kind))
-
-    for kind in ("cpu", "gpu"):
-        engine.release(device(kind))
-    assert released == ["gpu"]
-
-
 def test_few_operators_are_held_for_this_process_alone_unless_the_user_says_otherwise(monkeypatch):
     name = "MXNET_MKLDNN_CACHE_NUM"
     monkeypatch.setattr(environment, "_set", {})

@@ -211,15 +211,15 @@ def wait() -> None:
 
 
 def release(device: Any) -> None:
-    """Free the memory that MXNet's pool or the C library holds unused.
+    """Free the memory that MXNet's pool and the C library hold unused.
 
-    The pool reuses blocks only for arrays of the same size, so another image cannot use them. The
-    C library reuses all, but a process that makes many pictures would hold the most it ever took.
+    The pool, which MXNet 2 has on a CPU too, reuses blocks only for arrays of the same size, so
+    another image cannot use them. The C library reuses all, but a process that makes many pictures
+    would hold the most it ever took.
     """
-    if device.device_type == "gpu":
-        wait()
-        device.empty_cache()
-    else:
+    wait()
+    device.empty_cache()
+    if device.device_type != "gpu":
         return_freed_memory()
 
 
