@@ -149,7 +149,8 @@ FILES :=
 FUZZING := build/fuzz-environment
 
 $(FUZZING)/.installed: $(SETUP)
-	@tools/environment.sh $(FUZZING) fuzz 3.11
+	@tools/environment.sh $(FUZZING) test 3.11
+	@$(FUZZING)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	@touch $@
 
 # Each kind has a line of results here, all of its output in build/fuzz/KIND/log.

@@ -1,4 +1,4 @@
-"""The Pythons that tools/environment.sh finds for the targets of the Makefile."""
+"""The Pythons that tools/environment.sh finds, and the extras that it installs."""
 
 import os
 import shutil
@@ -47,3 +47,13 @@ def test_a_python_that_does_not_run_or_has_another_version_is_not_listed(tmp_pat
     broken.chmod(0o755)
     os.symlink(sys.executable, tmp_path / "python3.19")
     assert versions(tmp_path, empty) == []
+
+
+def test_an_extra_without_locked_packages_is_refused_before_anything_is_made(tmp_path, empty):
+    place = tmp_path / "environment"
+    done = run([shutil.which("bash"), str(SCRIPT), str(place), "test,fuzz"],
+               env={"PATH": str(empty)}, text=True)  # fmt: skip
+    assert done.returncode == 2 and not place.exists()
+    assert done.stderr == (
+        "requirements/dev.txt has no packages for fuzz: install them by pip afterwards.\n"
+    )

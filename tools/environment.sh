@@ -73,6 +73,17 @@ if [ "$1" = --versions ]; then
   exit
 fi
 folder=$1 extras=${2:-} version=${3:-}
+if [ "${LOCK:-yes}" != no ]; then
+  for extra in ${extras//,/ }; do
+    case $extra in
+      test | lint | coverage) ;;
+      *)
+        echo "requirements/dev.txt has no packages for $extra: install them by pip afterwards." >&2
+        exit 2
+        ;;
+    esac
+  done
+fi
 
 # An environment that works is kept.
 if ! has "$folder/bin/python" pip; then
