@@ -4,6 +4,7 @@ N is the channels of a map, M its positions; the rows of a matrix (M, N) are pos
 """
 
 import dataclasses
+import math
 
 import numpy
 import pytest
@@ -277,6 +278,24 @@ def test_degenerate_maps_give_finite_values_and_gradients(method, kind, dtype):
         value, grad = (part.asnumpy() for part in loss(features, target, 1e15, drawn=draw))
         assert numpy.isfinite(value).all() and numpy.isfinite(grad).all()
         assert value.shape == (1,) and grad.shape == features.shape and grad.dtype == dtype
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 1e200], ids=["nan", "inf", "overflow"])
+@every
+def test_features_that_are_not_finite_raise_no_error(method, bad):
+    # Where L-BFGS tries too long a step, it has to try a shorter one.
+    for side in range(2):
+        maps = [random_map(0), random_map(1, N, 5, 4)]
+        maps[side][0, 0] = bad
+        random, loss = numpy.random.RandomState(2), style_loss(method)
+        features, style = map(device_array, maps)
+        target = loss.target(style, random)
+        draw = loss.draw(random, features.shape, target)
+        value, grad = (part.asnumpy() for part in loss(features, target, drawn=draw))
+        assert value.shape == (1,) and grad.shape == features.shape
+        # A bounded kernel, and sorting, may give a number.
+        if method in ("linear", "poly", "bn", "coral", "wasserstein"):
+            assert not numpy.isfinite(value).all(), side
 
 
 @every

@@ -109,14 +109,14 @@ class GaussianWasserstein(_Covariances):
     def reduced(self, sums: Moments, basis: Any = None) -> GaussianTarget:
         """Return the means, a root of the covariance matrix, and its trace."""
         covariance = _precise(sums.squares / sums.mass)
-        vectors, values = engine.nd.linalg.syevd(covariance)
+        vectors, values, doubt = _spectrum(covariance)
         # Ascending, with the vectors in rows.
         host = values.asnumpy()
         rounding = _ROUNDING * numpy.finfo(sums.means.dtype).eps * host[-1]
         rank = max(int((host > max(rounding, 0.0)).sum()), 1)
         kept = engine.nd.maximum(values[-rank:], 0).reshape((rank, 1))
         rows = engine.nd.broadcast_mul(vectors[-rank:], engine.nd.sqrt(kept))
-        return GaussianTarget(sums.means, rows.T, _trace(covariance))
+        return GaussianTarget(sums.means, rows.T, _trace(covariance) + doubt)
 
     def head(self, sums: Moments, target: GaussianTarget, weight: float = 1.0) -> Head:
         """Return the value, and the gradient (1/N) (x − μ_S − T (x − μ_F)) as kernel and bias."""
@@ -125,13 +125,13 @@ class GaussianWasserstein(_Covariances):
         covariance = _precise(sums.squares / sums.mass)
         product = nd.dot(target.root, nd.dot(covariance, target.root), transpose_a=True)
         # Symmetric but for rounding.
-        vectors, values = nd.linalg.syevd((product + product.T) / 2)
+        vectors, values, doubt = _spectrum((product + product.T) / 2)
         values = values.reshape((-1, 1))
         known = nd.broadcast_greater(values, nd.maximum(_ROUNDING_OF_A_PRODUCT * values[-1:], 0))
         values = nd.where(known, values, nd.ones_like(values))
         roots = nd.dot(known, nd.sqrt(values), transpose_a=True)
         distance = _trace(covariance) + target.trace - 2 * roots.reshape((1,))
-        distance = nd.maximum(distance, 0).astype(sums.means.dtype)
+        distance = (nd.maximum(distance, 0) + doubt).astype(sums.means.dtype)
         difference = sums.means - target.means
         value = weight * sums.mass / (2 * channels) * (squares_of(difference) + distance)
         # T = half · halfᵀ.
@@ -150,6 +150,18 @@ def _precise(array: Any) -> Any:
 
 def _identity(like: Any) -> Any:
     return engine.nd.eye(like.shape[0], ctx=like.context, dtype=like.dtype)
+
+
+def _spectrum(matrix: Any) -> tuple[Any, Any, Any]:
+    """Return eigenvectors in rows and ascending eigenvalues of a symmetric matrix, and a doubt.
+
+    The doubt has shape (1,), and is 0, or NaN if the matrix is not finite. LAPACK would raise an
+    error then, where L-BFGS only has to try a shorter step.
+    """
+    nd = engine.nd
+    finite = nd.abs(matrix) < float("inf")
+    vectors, values = nd.linalg.syevd(nd.where(finite, matrix, nd.zeros_like(matrix)))
+    return vectors, values, nd.sum(matrix * 0).reshape((1,))
 
 
 def _trace(matrix: Any) -> Any:
