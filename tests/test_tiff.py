@@ -12,6 +12,7 @@ from patterns import HEIGHT, RGB, WIDTH, levels, refusal, smooth
 from PIL import Image
 
 from nst_cli import images
+from nst_cli.errors import ImageError
 
 
 @pytest.mark.parametrize("photometric", [0, 1], ids=["white is 0", "black is 0"])
@@ -117,6 +118,27 @@ def test_an_error_names_an_unsupported_pixel_layout(file, bits, options, words):
     values = RGB.astype("f4") if bits == 32 else RGB
     line = refusal(file(encoders.tiff(values, bits, **options)))
     assert words in line and "save it with 8 or 16 bits per channel as RGB" in line
+
+
+@pytest.mark.parametrize("value", [70_000, 2**32 - 1])
+@pytest.mark.parametrize(
+    "tag",
+    [258, 259, 262, 266, 277, 284, 292, 293, 317, 320, 322, 332, 338, 339, 512, 515, 530, 531],
+)
+def test_a_number_too_large_for_its_tag_is_ignored_or_refused_in_a_line(file, tag, value):
+    entries = {
+        256: (4, [WIDTH]), 257: (4, [HEIGHT]), 258: (3, [8] * 3), 262: (3, [2]), 273: (4, [8]),
+        277: (3, [3]), 278: (4, [HEIGHT]), 279: (4, [HEIGHT * WIDTH * 3]),
+    }  # fmt: skip
+    pixels = RGB.astype(np.uint8)
+    entries[tag] = (4, [value])
+    path = file(encoders.with_folder(pixels.tobytes(), entries))
+    try:
+        picture = images.read(path, max_pixels=10**6)
+    except ImageError as error:
+        assert "\n" not in str(error)
+    else:
+        np.testing.assert_array_equal(picture.pixels, pixels)
 
 
 def test_an_error_names_an_unsupported_compression(file):

@@ -192,6 +192,8 @@ def _check_layout(page):
         )
     if not all(1 <= bits <= 64 for bits in _bits(page)):
         raise Broken("the bits of its samples make no sense")
+    if _photometric(page) >= 1 << 16:
+        raise Broken("its photometric interpretation makes no sense")
     if page.number(INK_SET, 1) != 1 and _photometric(page) == _CMYK:
         raise Unfit("its inks are not cyan, magenta, yellow and black; save it as RGB")
     if _formats(page) <= {1, 4}:
