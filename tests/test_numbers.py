@@ -76,7 +76,8 @@ class Run:
     def falls(self):
         """Return whether the loss is not above that of the start, or a shorter step lowers it."""
         start = self.at()
-        if self.at(self.result.image) <= start:
+        # Sums in float32 round.
+        if self.at(self.result.image) <= start + 1e-6 * abs(start):
             return True
         if self.config.optimizer == "lbfgs":
             return False
