@@ -427,7 +427,7 @@ class TestMemory:
 
     @pytest.mark.parametrize(("number", "used"), [(-1, 2), (2, -1), (2, 3), (2, 4)], ids=str)
     def test_only_numbers_of_a_minimisation_can_be_restored(self, number, used):
-        # Two steps are in the memory, which has room for three.
+        # The memory holds two steps, and has room for three.
         state = on_host(self.filled(3, 2)[1].state())
         state = state._replace(
             numbers={**state.numbers, "number": number, "memory": {"slots": [], "used": used}}

@@ -57,7 +57,7 @@ _FORWARD_ONLY_FACTOR = 0.5
 # What a value of an image takes in L-BFGS besides the history: a test counts 8 arrays of an
 # evaluation, and a further trial of a line search has 3 more.
 _LBFGS_BYTES = 4 * 8
-# Depending on how their arrays are allocated, runs took up to 1.22 times the forecast
+# Depending on how their arrays are allocated, runs took up to 1.19 times the forecast
 # (benchmarks/RESULTS.md). A run that is accepted must fit.
 SAFETY_FACTOR = 1.25
 
